@@ -1,0 +1,355 @@
+/**
+ * Reads forward through the segments: the records of one stream, through the indexes, or everything, batch by batch.
+ * A cursor works while the writer writes, and over rolls; it holds no file and no lock. What it cannot read it says:
+ * a gap is never passed over in silence.
+ */
+
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { StorageError, systemCode } from './errors.ts'
+import { aligned, type LogRecord, type Offset, RecordView, verifyRecord } from './format.ts'
+import type { Posting, PostingCursor } from './memory-index.ts'
+import type { Damage } from './observer.ts'
+import { isShortage } from './open-files.ts'
+import { scanSegment, UNKNOWN_CHAIN } from './scan.ts'
+import { recordsOf, type Segment } from './segment.ts'
+import type { SegmentSet } from './segment-set.ts'
+
+/** A stretch of numbers in which this reader may have lost something. */
+export interface LogGap {
+  /** The last number before it that is settled. */
+  readonly after: Offset
+  /** The last number that it may contain. */
+  readonly through: Offset
+  readonly reason: 'damaged' | 'evicted'
+}
+
+export type CursorStep = { readonly records: readonly LogRecord[] } | { readonly gap: LogGap }
+
+export interface Cursor {
+  /** Everything up to and including this number has been handed out, or does not concern this cursor. Only grows. */
+  readonly position: Offset
+  /**
+   * The next records, some 64 KiB of them and at least one, or a gap. Undefined where nothing more is committed; then
+   * `position` is the log's last number as of that moment. Views stay valid as long as they are held.
+   */
+  next(): Promise<CursorStep | undefined>
+  close(): void
+}
+
+/** What a cursor needs of the log that it reads. */
+export interface CursorHost {
+  readonly segments: SegmentSet
+  readonly lastOffset: Offset
+  forget(cursor: StreamCursor): void
+}
+
+const STEP_BYTES = 64 * 1024
+const POSTINGS_PER_STEP = 512
+const STEPS_PER_TURN = 16
+
+export class StreamCursor implements Cursor {
+  readonly streamId: number
+  readonly #host: CursorHost
+  #position: Offset
+  #segment: Segment | undefined
+  #postings: PostingCursor | undefined
+  #pending: readonly Posting[] = []
+  #pendingAt = 0
+  #damages: Damage[] = []
+  #evicted: LogGap | undefined
+  #isClosed = false
+  #stepsInTurn = 0
+
+  constructor(host: CursorHost, after: Offset, streamId: number) {
+    this.#host = host
+    this.#position = after
+    this.streamId = streamId
+  }
+
+  get position(): Offset {
+    return this.#position
+  }
+
+  /** Segments that held records of this stream were dropped: what lies ahead of this cursor and is gone is a gap. */
+  noteEvicted(through: Offset): void {
+    if (through > this.#position) this.#evicted = { after: this.#position, through, reason: 'evicted' }
+  }
+
+  close(): void {
+    this.#isClosed = true
+    this.#host.forget(this)
+  }
+
+  async next(): Promise<CursorStep | undefined> {
+    // Everything may come from the cache: other work must get its turn all the same.
+    this.#stepsInTurn += 1
+    if (this.#stepsInTurn % STEPS_PER_TURN === 0) await nextTurn()
+    while (!this.#isClosed) {
+      if (this.#postings === undefined) await this.#enterSegment()
+      if (this.#pendingAt >= this.#pending.length) {
+        const found = this.#findMore()
+        if (found !== true && !(await found)) continue
+      }
+      const gap = this.#takeGap()
+      if (gap !== undefined) return { gap }
+      const segment = this.#segment as Segment
+      if (this.#pendingAt < this.#pending.length) {
+        const step = await this.#readPending(segment)
+        if (step !== undefined) return step
+      } else if (segment.isSealed) {
+        this.#leaveSegment(segment)
+      } else {
+        // In the turn in which the index had nothing more: whatever is committed from now on is above this.
+        this.#position = Math.max(this.#position, this.#host.lastOffset)
+        return undefined
+      }
+    }
+    return undefined
+  }
+
+  async #enterSegment(): Promise<void> {
+    const { segments } = this.#host
+    const after = this.#position
+    const segment = segments.segmentAfter(after)
+    this.#segment = segment
+    this.#damages = segment.unindexedDamages.filter((damage) => damage.through > after)
+    this.#pending = []
+    this.#pendingAt = 0
+    this.#postings = await segments.query(segment, (index) => index.seek(this.streamId, after))
+  }
+
+  #leaveSegment(segment: Segment): void {
+    this.#position = Math.max(this.#position, segment.chain.last)
+    this.#postings = undefined
+  }
+
+  /**
+   * Asks the index for more. Resolves at once where the index is in memory, as that of the active segment always is.
+   * False: a page of the sidecar was doubtful, the sidecar was made anew, and the segment must be entered again.
+   */
+  #findMore(): boolean | Promise<boolean> {
+    const found = (this.#postings as PostingCursor).next(POSTINGS_PER_STEP)
+    this.#pendingAt = 0
+    if (!(found instanceof Promise)) {
+      this.#pending = found
+      return true
+    }
+    return found.then(
+      (postings) => {
+        this.#pending = postings
+        return true
+      },
+      async (error: unknown) => {
+        await this.#host.segments.mendIndex(this.#segment as Segment, error)
+        this.#postings = undefined
+        return false
+      },
+    )
+  }
+
+  /** The gap that comes before what is pending, if there is one. */
+  #takeGap(): LogGap | undefined {
+    const evicted = this.#evicted
+    this.#evicted = undefined
+    if (evicted !== undefined && evicted.through > this.#position) return this.#pass(evicted.through, 'evicted')
+    const ahead = this.#pending[this.#pendingAt]
+    while (this.#damages.length > 0) {
+      const damage = this.#damages[0] as Damage
+      if (ahead !== undefined && ahead.offset <= damage.after) return undefined
+      this.#damages.shift()
+      if (damage.through > this.#position) return this.#pass(damage.through, 'damaged')
+    }
+    return undefined
+  }
+
+  #pass(through: Offset, reason: LogGap['reason']): LogGap {
+    const gap: LogGap = { after: this.#position, through, reason }
+    this.#position = through
+    while ((this.#pending[this.#pendingAt]?.offset ?? Number.POSITIVE_INFINITY) <= through) this.#pendingAt += 1
+    return gap
+  }
+
+  /** Reads pending postings up to a step's bytes, and not past damage that comes before them. */
+  async #readPending(segment: Segment): Promise<CursorStep | undefined> {
+    const { blocks } = this.#host.segments.context
+    const bound = this.#damages[0]?.after ?? Number.POSITIVE_INFINITY
+    const records: LogRecord[] = []
+    let bytes = 0
+    while (this.#pendingAt < this.#pending.length && bytes < STEP_BYTES) {
+      const posting = this.#pending[this.#pendingAt] as Posting
+      if (posting.offset > bound || this.#evicted !== undefined) break
+      let source = blocks.peek(segment, posting.position, posting.length)
+      if (source === undefined) {
+        // What is there already goes out without waiting for the disk.
+        if (records.length > 0) break
+        source = await this.#read(segment, posting)
+      }
+      const record = source === undefined ? undefined : recordAt(source, segment, posting, this.streamId)
+      if (record === undefined) {
+        // One that was closed meanwhile meets files that are closed, too.
+        if (records.length > 0 || this.#isClosed) break
+        return this.#unreadable(segment, posting, source === undefined)
+      }
+      records.push(record)
+      bytes += posting.length
+      this.#position = posting.offset
+      this.#pendingAt += 1
+    }
+    return records.length > 0 ? { records } : undefined
+  }
+
+  async #read(segment: Segment, posting: Posting): Promise<Buffer | undefined> {
+    const { blocks } = this.#host.segments.context
+    try {
+      return await blocks.read(segment, posting.position, posting.length)
+    } catch (error) {
+      if (systemCode(error) === undefined) throw error
+      if (isShortage(error)) throw shortage(segment, error)
+      return undefined
+    }
+  }
+
+  #unreadable(segment: Segment, posting: Posting, isReadError: boolean): CursorStep | undefined {
+    if (!this.#host.segments.has(segment)) {
+      // Dropped while it was read: `noteEvicted` says what is lost.
+      this.#postings = undefined
+      this.#pending = []
+      return undefined
+    }
+    this.#pendingAt += 1
+    const gap: LogGap = { after: this.#position, through: posting.offset, reason: 'damaged' }
+    this.#position = posting.offset
+    this.#host.segments.reportDamage({
+      file: segment.name,
+      position: posting.position,
+      bytes: aligned(posting.length),
+      after: gap.after,
+      through: gap.through,
+      reason: isReadError ? 'cannot be read' : 'does not verify',
+    })
+    return { gap }
+  }
+}
+
+/** The record if these bytes are the one that the posting means. */
+function recordAt(source: Buffer, segment: Segment, posting: Posting, streamId: number): RecordView | undefined {
+  if (source.length !== posting.length || !verifyRecord(source, 0, segment.seed, posting.position)) return undefined
+  const record = new RecordView(source, 0)
+  const isMeant = record.length === posting.length && record.offset === posting.offset && record.streamId === streamId
+  return isMeant ? record : undefined
+}
+
+/** Says nothing of the bytes: whoever reads may try again. */
+function shortage(segment: Segment, error: unknown): StorageError {
+  return new StorageError('STORAGE_READ', `${segment.name} cannot be read at the moment (${String(error)}).`, error)
+}
+
+/** Everything, in the order of numbers. Reads in large pieces past the cache. */
+export class LogCursor implements Cursor {
+  readonly #host: CursorHost
+  #position: Offset
+  #isClosed = false
+  #items: AsyncGenerator<CursorStep> | undefined
+  #segment: Segment | undefined
+  #readEnd = 0
+
+  constructor(host: CursorHost, after: Offset) {
+    this.#host = host
+    this.#position = after
+  }
+
+  get position(): Offset {
+    return this.#position
+  }
+
+  close(): void {
+    this.#isClosed = true
+  }
+
+  async next(): Promise<CursorStep | undefined> {
+    while (!this.#isClosed) {
+      if (this.#position < this.#host.segments.evictedThrough) {
+        const gap: LogGap = { after: this.#position, through: this.#host.segments.evictedThrough, reason: 'evicted' }
+        this.#position = gap.through
+        this.#items = undefined
+        return { gap }
+      }
+      if (this.#items === undefined) {
+        const segment = this.#host.segments.segmentAfter(this.#position)
+        if (!segment.isSealed && this.#host.lastOffset <= this.#position) return undefined
+        this.#segment = segment
+        this.#readEnd = segment.contentEnd
+        this.#items = this.#steps(segment, segment.contentEnd)
+      }
+      const { value, done } = await this.#items.next().catch((error: unknown) => {
+        // The next call begins anew behind what was handed out.
+        this.#items = undefined
+        throw isShortage(error) ? shortage(this.#segment as Segment, error) : error
+      })
+      if (done !== true) return value
+      this.#items = undefined
+      const segment = this.#segment as Segment
+      // Dropped while it was read: the next round says what is lost.
+      if (!this.#host.segments.has(segment)) continue
+      if (segment.isSealed && this.#readEnd === segment.contentEnd) {
+        this.#position = Math.max(this.#position, segment.chain.last)
+      } else if (this.#host.lastOffset <= this.#position) return undefined
+    }
+    return undefined
+  }
+
+  async *#steps(segment: Segment, end: number): AsyncGenerator<CursorStep> {
+    const { segments } = this.#host
+    const after = this.#position
+    for (const damage of segment.unindexedDamages) {
+      // Damage before the segment's own records, as of a file that is missing, has no place among its batches.
+      if (damage.file === segment.name || damage.through <= this.#position) continue
+      yield this.#pass({ after: this.#position, through: damage.through, reason: 'damaged' })
+    }
+    const mark = await segments.query(segment, (index) => index.markBefore(after))
+    const source = {
+      seed: segment.seed,
+      sizeBytes: end,
+      read: (target: Uint8Array, position: number) => segment.read(target, position),
+    }
+    let damagedFrom: { readonly position: number; readonly end: number; readonly reason: string } | undefined
+    for await (const item of scanSegment(source, mark?.batchPosition ?? segment.headerEnd, UNKNOWN_CHAIN)) {
+      if (item.kind === 'unverified') {
+        damagedFrom = item
+        continue
+      }
+      if (item.kind !== 'batch') continue
+      if (damagedFrom !== undefined) {
+        const gap = this.#damaged(segment, damagedFrom, item.header.first - 1)
+        damagedFrom = undefined
+        if (gap !== undefined) yield gap
+      }
+      if (item.header.last <= this.#position) continue
+      const records = [...recordsOf(Buffer.from(item.bytes), item.header.count)]
+        .map(([, record]) => record)
+        .filter((record) => record.offset > this.#position)
+      this.#position = item.header.last
+      if (records.length > 0) yield { records }
+    }
+    if (damagedFrom === undefined) return
+    const gap = this.#damaged(segment, damagedFrom, segment.chain.last)
+    if (gap !== undefined) yield gap
+  }
+
+  #damaged(
+    segment: Segment,
+    range: { readonly position: number; readonly end: number; readonly reason: string },
+    through: Offset,
+  ): CursorStep | undefined {
+    if (through <= this.#position || this.#isClosed || !this.#host.segments.has(segment)) return undefined
+    const damage = { after: this.#position, through, reason: range.reason }
+    const place = { file: segment.name, position: range.position, bytes: range.end - range.position }
+    this.#host.segments.reportDamage({ ...place, ...damage })
+    return this.#pass({ after: this.#position, through, reason: 'damaged' })
+  }
+
+  #pass(gap: LogGap): CursorStep {
+    this.#position = Math.max(this.#position, gap.through)
+    return { gap }
+  }
+}

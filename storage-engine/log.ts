@@ -1,0 +1,441 @@
+/**
+ * The log: open and recover, append, follow, read, close. It knows bytes in streams; what they mean is for the domain.
+ *
+ * Of one log there is one writer in all the world; whoever opens it on a disk holds the folder's lock.
+ */
+
+import { BlockCache } from './block-cache.ts'
+import { type Cursor, LogCursor, StreamCursor } from './cursor.ts'
+import { StorageError, SyncFailure, systemCode } from './errors.ts'
+import type { Files } from './files.ts'
+import { type LogRecord, type NewRecord, type Offset, RecordView, readU64, verifyRecord, writeU64 } from './format.ts'
+import { hashKey, type KeyHash, type Posting } from './memory-index.ts'
+import type { Damage, StorageObserver } from './observer.ts'
+import { OpenFiles } from './open-files.ts'
+import { recoverLog } from './recovery.ts'
+import { isDiskFull, Reserve } from './reserve.ts'
+import { recordsOf, type Segment, type SegmentContext } from './segment.ts'
+import { SegmentSet } from './segment-set.ts'
+import type { Sequencer } from './sequencer.ts'
+import { type SyncMode, Writer, type WriterStatus } from './writer.ts'
+
+export interface LogOptions {
+  readonly sync: SyncMode
+  readonly syncIntervalMs: number
+  readonly segmentBytesMax: number
+  /** Of one batch; a single append may be larger, up to 64 MiB. */
+  readonly batchBytesMax: number
+  readonly pendingBytesMax: number
+  /** Of the whole log, whose oldest segments are dropped then; undefined: no bound. */
+  readonly logBytesMax?: number | undefined
+  /** Blocks of segments, and pages of sidecars, kept in memory. */
+  readonly blockCacheBytesMax: number
+  readonly pageCacheBytesMax: number
+  /** Room on the disk kept for what makes room; 0: none. */
+  readonly reserveBytes: number
+  /**
+   * Whether this log's batches reserve the sequencer's numbers, and its starts are recorded. True for the durable log
+   * of a process, false for one in memory, which is opened after it.
+   */
+  readonly isDurable: boolean
+  /** Milliseconds since 1970. */
+  readonly now?: (() => number) | undefined
+  readonly keyHash?: KeyHash | undefined
+}
+
+/** Numbers from `from` up to, not including, `to`: perhaps given by an earlier process, durable in none. */
+export interface SkippedRange {
+  readonly from: Offset
+  readonly to: Offset
+}
+
+export interface LogStatistics {
+  readonly segments: number
+  readonly bytes: number
+  readonly records: number
+  readonly damages: number
+  readonly pendingBytes: number
+  readonly cachedBytes: number
+}
+
+/** Streams of the engine and of the domain's catalogue; all others are numbers of entries, which are never so small. */
+export const ENGINE_STREAM = 0
+export const CATALOG_STREAM = 1
+
+const START_KIND = 0
+const BLOCK_BYTES = 32 * 1024
+const PAGE_BYTES = 4096
+const OPEN_FILES_MAX = 64
+/** 24 bytes of index each, in memory until the sidecar is written. */
+const SEGMENT_RECORDS_MAX = 2 ** 19
+
+export class Log {
+  readonly #sequencer: Sequencer
+  readonly #segments: SegmentSet
+  readonly #writer: Writer
+  readonly #reserve: Reserve
+  readonly #keyHash: KeyHash
+  readonly #skipped: SkippedRange[] = []
+  readonly #cursors = new Set<StreamCursor>()
+  readonly #commitListeners: ((records: readonly LogRecord[]) => void)[] = []
+  readonly #evictListeners: ((dropped: ReadonlyMap<number, Offset>) => void)[] = []
+  readonly #failListeners: ((error: StorageError) => void)[] = []
+  #lastOffset: Offset = 0
+  #closing: Promise<void> | undefined
+
+  private constructor(
+    sequencer: Sequencer,
+    segments: SegmentSet,
+    reserve: Reserve,
+    options: LogOptions,
+    now: () => number,
+  ) {
+    this.#sequencer = sequencer
+    this.#segments = segments
+    this.#reserve = reserve
+    this.#keyHash = segments.context.keyHash
+    this.#lastOffset = segments.all.findLast((segment) => segment.recordCount > 0)?.last ?? 0
+    this.#writer = new Writer(
+      segments,
+      sequencer,
+      reserve,
+      {
+        sync: options.sync,
+        syncIntervalMs: options.syncIntervalMs,
+        batchBytesMax: options.batchBytesMax,
+        pendingBytesMax: options.pendingBytesMax,
+        reservesNumbers: options.isDurable,
+        now,
+      },
+      (batch, count) => this.#committed(batch, count),
+      (error) => {
+        for (const listener of this.#failListeners) listener(error)
+      },
+    )
+  }
+
+  /**
+   * Opens the log in `directory`, or makes one, and recovers what a crash left. The caller holds the folder's lock.
+   * Throws StorageError with STORAGE_FOREIGN, STORAGE_NEWER_FORMAT, STORAGE_PERMISSION or STORAGE_DAMAGED before
+   * anything is changed; STORAGE_FULL where the disk has no room even for a start.
+   */
+  static async open(
+    files: Files,
+    sequencer: Sequencer,
+    observer: StorageObserver,
+    directory: string,
+    options: LogOptions,
+  ): Promise<Log> {
+    const now = options.now ?? Date.now
+    const beganAt = performance.now()
+    const context: SegmentContext = {
+      files,
+      directory,
+      openFiles: new OpenFiles(files, OPEN_FILES_MAX),
+      blocks: new BlockCache(BLOCK_BYTES, options.blockCacheBytesMax),
+      pages: new BlockCache(PAGE_BYTES, options.pageCacheBytesMax),
+      keyHash: options.keyHash ?? hashKey,
+      observer,
+      hasSidecars: options.isDurable,
+      now,
+    }
+    let segments: SegmentSet | undefined
+    let log: Log | undefined
+    try {
+      await files.makeDirectory(directory)
+      const reserve = new Reserve(files, directory, options.reserveBytes)
+      const recovered = await recoverWithRoom(context, reserve)
+      segments = new SegmentSet(context, recovered, {
+        segmentBytesMax: options.segmentBytesMax,
+        segmentRecordsMax: SEGMENT_RECORDS_MAX,
+        logBytesMax: options.logBytesMax,
+      })
+      await reserve.restore()
+      log = new Log(sequencer, segments, reserve, options, now)
+      if (options.isDurable) await log.#start(recovered.ceiling, now())
+      observer.recovered(performance.now() - beganAt, segments.all.length, segments.bytes)
+      return log
+    } catch (error) {
+      // What the next start needs is on the disk already; here only timers and files are given back.
+      if (log !== undefined) await log.#writer.close()
+      await segments?.close().catch(() => undefined)
+      await context.openFiles.close()
+      throw readable(error, directory)
+    }
+  }
+
+  get status(): WriterStatus {
+    return this.#writer.status
+  }
+
+  /** Why nothing is written any more, where `status` is 'failed'. */
+  get failure(): StorageError | undefined {
+    return this.#writer.failure
+  }
+
+  /** The last number that is committed; 0 in an empty log. */
+  get lastOffset(): Offset {
+    return this.#lastOffset
+  }
+
+  /** Every number of this log below it is settled: committed, or a hole for ever. */
+  get watermark(): Offset {
+    return this.#writer.firstUnsettled ?? this.#sequencer.next
+  }
+
+  /** Ascending. */
+  get skippedRanges(): readonly SkippedRange[] {
+    return this.#skipped
+  }
+
+  get damages(): readonly Damage[] {
+    return this.#segments.damages
+  }
+
+  /** The highest number that was dropped because the log is bounded; 0: none. */
+  get evictedThrough(): Offset {
+    return this.#segments.evictedThrough
+  }
+
+  statistics(): LogStatistics {
+    const { context, all } = this.#segments
+    return {
+      segments: all.length,
+      bytes: this.#segments.bytes,
+      records: all.reduce((sum, segment) => sum + segment.recordCount, 0),
+      damages: this.damages.length,
+      pendingBytes: this.#writer.pendingBytes,
+      cachedBytes: context.blocks.bytes + context.pages.bytes,
+    }
+  }
+
+  /**
+   * Resolves with the record's number when it is as durable as `sync` promises. An urgent record (a deletion) may use
+   * the room that is kept for a full disk. Rejects with StorageError.
+   */
+  async append(record: NewRecord, options?: { readonly urgent?: boolean }): Promise<Offset> {
+    const { offsets, settled } = this.#writer.append([record], options?.urgent ?? false)
+    await settled
+    return offsets[0] as Offset
+  }
+
+  /** As `append`, for several records: all of them or none, also after a crash. */
+  async appendAll(records: readonly NewRecord[]): Promise<readonly Offset[]> {
+    const { offsets, settled } = this.#writer.append(records, false)
+    await settled
+    return offsets
+  }
+
+  /**
+   * Called once per commit, in the order of numbers, before the appends resolve. The records are valid until the
+   * listener returns. It must not throw.
+   */
+  onCommit(listener: (records: readonly LogRecord[]) => void): void {
+    this.#commitListeners.push(listener)
+  }
+
+  /** Called when a bounded log has dropped its oldest records: for each stream the highest number that went. */
+  onEvict(listener: (dropped: ReadonlyMap<number, Offset>) => void): void {
+    this.#evictListeners.push(listener)
+  }
+
+  /** Called at most once: a sync failed, and nothing is written any more. */
+  onFail(listener: (error: StorageError) => void): void {
+    this.#failListeners.push(listener)
+  }
+
+  /** Records with numbers above `after`, of one stream or, without one, of all, in order. */
+  cursor(after: Offset, streamId?: number): Cursor {
+    const log = this
+    const host = {
+      segments: this.#segments,
+      get lastOffset() {
+        return log.#lastOffset
+      },
+      forget: (cursor: StreamCursor) => this.#cursors.delete(cursor),
+    }
+    if (streamId === undefined) return new LogCursor(host, after)
+    const cursor = new StreamCursor(host, after, streamId)
+    this.#cursors.add(cursor)
+    return cursor
+  }
+
+  /** The earliest record of the stream that bears this key. One look into each segment's index, no scan. */
+  async findKey(streamId: number, key: Uint8Array): Promise<Offset | undefined> {
+    const keyHash = this.#keyHash(streamId, key)
+    for (const segment of [...this.#segments.all]) {
+      const posting = await this.#segments.query(segment, (index) => index.findKey(keyHash))
+      if (posting === undefined) continue
+      const record = await this.#record(segment, posting)
+      if (record?.streamId === streamId && Buffer.compare(record.key, key) === 0) return record.offset
+    }
+    return undefined
+  }
+
+  /** A number such that the stream's first record at or after `timeMs` is the first one behind it. */
+  async findTime(streamId: number, timeMs: number): Promise<Offset> {
+    // What is committed while this looks lies behind, whatever its time.
+    const end = this.#lastOffset
+    for (const segment of [...this.#segments.all]) {
+      if (segment.timeMsMax < timeMs) continue
+      const after = await this.#segments.query(segment, (index) => index.olderThan(timeMs))
+      const cursor = this.cursor(after, streamId)
+      try {
+        const found = await firstFrom(cursor, timeMs, segment.chain.last)
+        if (found !== undefined) return found - 1
+      } finally {
+        cursor.close()
+      }
+    }
+    return end
+  }
+
+  /** Writes what is queued, seals the segment, closes the files. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    await this.#writer.close()
+    for (const cursor of [...this.#cursors]) cursor.close()
+    try {
+      if (this.status === 'closed') await this.#sealWithRoom()
+    } catch (error) {
+      throw unclosed(error, this.#segments.context.directory)
+    } finally {
+      await this.#segments.close()
+    }
+  }
+
+  /** Without room for it the next start recovers the log as after a crash, and loses nothing either. */
+  async #sealWithRoom(): Promise<void> {
+    try {
+      await this.#segments.sealActive()
+    } catch (error) {
+      if (!isDiskFull(error)) throw error
+      try {
+        if (await this.#reserve.release()) await this.#segments.sealActive()
+      } catch (secondError) {
+        if (!isDiskFull(secondError)) throw secondError
+      }
+    }
+  }
+
+  /** Begins this process's numbers, and says in the log which ones are skipped thereby. */
+  async #start(ceiling: Offset, nowMs: number): Promise<void> {
+    const last = this.#segments.active.chain.last
+    const first = this.#sequencer.begin(Math.max(ceiling, last + 1), nowMs)
+    this.#segments.boundDamages(first - 1)
+    await this.#readSkippedRanges()
+    const range = { from: last + 1, to: first }
+    await this.#writer.start({ streamId: ENGINE_STREAM, kind: START_KIND, payload: encodeRange(range) }, first)
+    if (range.from < range.to) this.#skipped.push(range)
+  }
+
+  async #readSkippedRanges(): Promise<void> {
+    const cursor = this.cursor(0, ENGINE_STREAM)
+    for (let step = await cursor.next(); step !== undefined; step = await cursor.next()) {
+      if (!('records' in step)) continue
+      for (const record of step.records) {
+        const range = decodeRange(record.payload)
+        if (range.from < range.to) this.#skipped.push(range)
+      }
+    }
+    cursor.close()
+  }
+
+  async #record(segment: Segment, posting: Posting): Promise<RecordView | undefined> {
+    const { blocks } = this.#segments.context
+    const bytes = await blocks.read(segment, posting.position, posting.length).catch((error: unknown) => {
+      if (systemCode(error) === undefined) throw error
+      return Buffer.alloc(0)
+    })
+    if (!verifyRecord(bytes, 0, segment.seed, posting.position)) return undefined
+    return new RecordView(bytes, 0)
+  }
+
+  #committed(batch: Buffer, count: number): void {
+    if (count > 0) {
+      const records = Array.from(recordsOf(batch, count), ([, record]) => record)
+      this.#lastOffset = (records.at(-1) as RecordView).offset
+      for (const listener of this.#commitListeners) listener(records)
+    }
+    const dropped = this.#segments.evict()
+    if (dropped === undefined) return
+    for (const cursor of this.#cursors) {
+      const through = dropped.get(cursor.streamId)
+      if (through !== undefined) cursor.noteEvicted(through)
+    }
+    for (const listener of this.#evictListeners) listener(dropped)
+  }
+}
+
+/** A full disk must not keep a log from opening: the reserve gives its room for that. */
+async function recoverWithRoom(context: SegmentContext, reserve: Reserve) {
+  try {
+    return await recoverLog(context)
+  } catch (error) {
+    if (!isDiskFull(error) || !(await reserve.giveUp())) throw error
+    return await recoverLog(context)
+  }
+}
+
+async function firstFrom(cursor: Cursor, timeMs: number, through: Offset): Promise<Offset | undefined> {
+  while (cursor.position < through) {
+    const step = await cursor.next()
+    if (step === undefined) return undefined
+    if (!('records' in step)) continue
+    for (const record of step.records) if (record.timeMs >= timeMs) return record.offset
+  }
+  return undefined
+}
+
+function encodeRange(range: SkippedRange): Buffer {
+  const payload = Buffer.alloc(16)
+  writeU64(payload, range.from, 0)
+  writeU64(payload, range.to, 8)
+  return payload
+}
+
+function decodeRange(payload: Uint8Array): SkippedRange {
+  const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength)
+  return { from: readU64(bytes, 0), to: readU64(bytes, 8) }
+}
+
+/** Why the last segment has no footer. All that was durable is so still. */
+function unclosed(error: unknown, directory: string): unknown {
+  if (error instanceof StorageError) return error
+  const isSyncFailure = error instanceof SyncFailure
+  if (!isSyncFailure && systemCode(error) === undefined) return error
+  return new StorageError(
+    isSyncFailure ? 'STORAGE_FAILED' : 'STORAGE_WRITE',
+    `The log in ${directory} could not be ended cleanly (${String(error)}). The next start recovers it. Check the disk.`,
+    isSyncFailure ? error.cause : error,
+  )
+}
+
+/** The system's errors in words that say what to do. */
+function readable(error: unknown, directory: string): unknown {
+  if (error instanceof SyncFailure) {
+    return new StorageError('STORAGE_FAILED', `${error.message}. Check the disk, then start again.`, error.cause)
+  }
+  const code = systemCode(error)
+  if (error instanceof StorageError || code === undefined) return error
+  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
+    const advice = 'Let the user that runs the server own the folder, on a file system that can be written.'
+    return new StorageError(
+      'STORAGE_PERMISSION',
+      `${directory} may not be read and written (${code}). ${advice}`,
+      error,
+    )
+  }
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return new StorageError(
+      'STORAGE_FULL',
+      `The disk that holds ${directory} is full. Make room on it, then start again.`,
+      error,
+    )
+  }
+  return new StorageError('STORAGE_READ', `The log in ${directory} could not be opened (${String(error)}).`, error)
+}

@@ -1,0 +1,180 @@
+/**
+ * Reads a segment from its beginning, batch by batch, and says of every byte what it is: part of a batch that
+ * verifies, part of the footer, or neither. It decides nothing about what does not verify: whether that is a torn tail
+ * or damage is for recovery to say, which knows the rest of the log.
+ */
+
+import { systemCode } from './errors.ts'
+import {
+  BATCH_HEADER_BYTES,
+  BATCH_MAGIC,
+  type BatchHeader,
+  batchLengthAt,
+  decodeFooter,
+  FOOTER_BYTES,
+  FOOTER_MAGIC,
+  type Offset,
+  type SegmentFooter,
+  verifyBatch,
+} from './format.ts'
+import { isShortage } from './open-files.ts'
+
+export type ScanItem =
+  /** `bytes` is valid until the next item is asked for. */
+  | { readonly kind: 'batch'; readonly position: number; readonly header: BatchHeader; readonly bytes: Buffer }
+  | { readonly kind: 'footer'; readonly position: number; readonly footer: SegmentFooter }
+  | { readonly kind: 'unverified'; readonly position: number; readonly end: number; readonly reason: string }
+
+/** The last batch of the log before some place: what the next one is chained to, and whose numbers it exceeds. */
+export interface Chain {
+  readonly crc: number
+  readonly last: Offset
+}
+
+/** Stands for a batch that could not be read: anything may name it as the one before. */
+export const UNKNOWN_CRC = -1
+export const UNKNOWN_CHAIN: Chain = { crc: UNKNOWN_CRC, last: 0 }
+
+export interface ScanSource {
+  readonly seed: number
+  readonly sizeBytes: number
+  read(target: Uint8Array, position: number): Promise<number>
+}
+
+const WINDOW_BYTES = 1024 * 1024
+/** A disk fails by blocks: behind an unreadable one the search goes on at the next. */
+const DISK_BLOCK_BYTES = 4096
+
+/** Scans from `begin`, the end of the header or of a batch; `previous` is the batch before. */
+export async function* scanSegment(source: ScanSource, begin: number, previous: Chain): AsyncGenerator<ScanItem> {
+  const window = new Window(source)
+  let position = begin
+  let chain = previous
+  while (position < source.sizeBytes) {
+    const item = await verifiedAt(window, position, chain)
+    if (item !== undefined) {
+      yield item
+      position += item.kind === 'batch' ? item.header.length : FOOTER_BYTES
+      if (item.kind === 'batch') chain = { crc: item.header.crc, last: item.header.last }
+      continue
+    }
+    const next = await nextVerified(window, position, chain.last)
+    yield { kind: 'unverified', position, end: next, reason: window.unreadable ? 'cannot be read' : 'does not verify' }
+    window.unreadable = false
+    position = next
+    chain = { crc: UNKNOWN_CRC, last: chain.last }
+  }
+}
+
+type VerifiedItem = Exclude<ScanItem, { kind: 'unverified' }>
+
+async function verifiedAt(window: Window, position: number, chain: Chain): Promise<VerifiedItem | undefined> {
+  const { seed } = window.source
+  const head = await window.bytes(position, FOOTER_BYTES)
+  if (head.length < BATCH_HEADER_BYTES) return undefined
+  const footer = decodeFooter(head, 0, seed, position)
+  if (footer !== undefined) return { kind: 'footer', position, footer }
+  const length = batchLengthAt(head, 0, seed, position)
+  if (length === 0 || position + length > window.source.sizeBytes) return undefined
+  const bytes = await window.bytes(position, length)
+  if (bytes.length < length) return undefined
+  const header = verifyBatch(bytes, seed, position)
+  if (header === undefined) return undefined
+  if (chain.crc !== UNKNOWN_CRC && header.previousCrc !== chain.crc) return undefined
+  if (header.first <= chain.last) return undefined
+  return { kind: 'batch', position, header, bytes }
+}
+
+/** Where, behind `position`, something verifies again; the end of the segment if nothing does. */
+async function nextVerified(window: Window, position: number, last: Offset): Promise<number> {
+  const { seed, sizeBytes } = window.source
+  const chain = { crc: UNKNOWN_CRC, last }
+  let at = position + 8
+  while (at < sizeBytes) {
+    const bytes = await window.rest(at)
+    if (bytes.length === 0) {
+      at = (Math.floor(at / DISK_BLOCK_BYTES) + 1) * DISK_BLOCK_BYTES
+      continue
+    }
+    const found = nextCandidate(bytes, seed, at)
+    if (found === -1) {
+      at += Math.max(8, bytes.length & ~7)
+      continue
+    }
+    at += found
+    if ((await verifiedAt(window, at, chain)) !== undefined) return at
+    at += 8
+  }
+  return sizeBytes
+}
+
+/** The first multiple of 8 in `bytes`, which lie at `position`, that is worth a closer look, or -1. */
+function nextCandidate(bytes: Buffer, seed: number, position: number): number {
+  for (let at = 0; at + 4 <= bytes.length; at += 8) {
+    const magic = bytes.readUInt32LE(at)
+    if (magic !== BATCH_MAGIC && magic !== FOOTER_MAGIC) continue
+    // What reaches over the end of these bytes is not decided here.
+    if (at + FOOTER_BYTES > bytes.length) return at
+    if (batchLengthAt(bytes, at, seed, position + at) > 0) return at
+    if (decodeFooter(bytes, at, seed, position + at) !== undefined) return at
+  }
+  return -1
+}
+
+/** A stretch of the file in memory, read forward in large pieces into a buffer that is used again. */
+class Window {
+  readonly source: ScanSource
+  /** Whether the disk refused something since this was last reset. */
+  unreadable = false
+  #begin = 0
+  #bytes: Buffer = Buffer.alloc(0)
+  #buffer: Buffer = Buffer.alloc(0)
+
+  constructor(source: ScanSource) {
+    this.source = source
+  }
+
+  /**
+   * Up to `length` bytes at `position`; fewer at the end of the file or where the disk cannot read. They are valid
+   * until the next call.
+   */
+  async bytes(position: number, length: number): Promise<Buffer> {
+    const wanted = Math.min(length, this.source.sizeBytes - position)
+    const at = position - this.#begin
+    if (at < 0 || at + wanted > this.#bytes.length) await this.#move(position, wanted)
+    const begin = position - this.#begin
+    return this.#bytes.subarray(begin, begin + wanted)
+  }
+
+  /** Some bytes at `position`, as many as are at hand; none where the disk cannot read. Valid until the next call. */
+  async rest(position: number): Promise<Buffer> {
+    const at = position - this.#begin
+    const isHere = at >= 0 && at + FOOTER_BYTES <= this.#bytes.length
+    if (!isHere) await this.#move(position, DISK_BLOCK_BYTES - (position % DISK_BLOCK_BYTES))
+    return this.#bytes.subarray(position - this.#begin)
+  }
+
+  /** Reads far ahead; where the disk cannot do that, no more than is needed. */
+  async #move(position: number, needed: number): Promise<void> {
+    const rest = this.source.sizeBytes - position
+    const ahead = Math.min(Math.max(needed, WINDOW_BYTES), rest)
+    const least = Math.min(needed, rest)
+    if (await this.#fill(position, ahead)) return
+    if (least < ahead && (await this.#fill(position, least))) return
+    // Not silent: the range is reported as unverified, with this as its reason.
+    this.unreadable = true
+  }
+
+  async #fill(position: number, length: number): Promise<boolean> {
+    if (this.#buffer.length < length) this.#buffer = Buffer.allocUnsafeSlow(length)
+    this.#begin = position
+    this.#bytes = this.#buffer.subarray(0, 0)
+    try {
+      this.#bytes = this.#buffer.subarray(0, await this.source.read(this.#buffer.subarray(0, length), position))
+      return true
+    } catch (error) {
+      if (systemCode(error) === undefined || isShortage(error)) throw error
+      return false
+    }
+  }
+}

@@ -1,0 +1,297 @@
+/**
+ * All segments of a log in the order of their numbers, the last of which is written. Rolls to the next one, lets
+ * sidecars be made in the background, drops the oldest where the log is bounded, and finds the segment for a number.
+ */
+
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { indexName } from './data-directory.ts'
+import { SyncFailure, systemCode } from './errors.ts'
+import type { DataFile } from './files.ts'
+import { HEADER_BYTES, type Offset, ORDER_BY_OFFSET, type SegmentHeader } from './format.ts'
+import { IndexDoubt, writeIndexFile } from './index-file.ts'
+import type { MemoryIndex, SegmentIndex } from './memory-index.ts'
+import type { Damage } from './observer.ts'
+import { openIndexFile, type RecoveredLog, rebuildIndex, UNKNOWN_THROUGH } from './recovery.ts'
+import { Segment, type SegmentContext, syncOrFail } from './segment.ts'
+import { createSegmentFile } from './segment-files.ts'
+
+export interface SegmentLimits {
+  /** A batch that would take a segment over it goes into the next one; at least one batch fits in any case. */
+  readonly segmentBytesMax: number
+  readonly segmentRecordsMax: number
+  /** Of all segments together; the oldest are dropped. Undefined: no bound. */
+  readonly logBytesMax: number | undefined
+}
+
+/** Sealed segments whose index is still in memory; a roll waits for the oldest above that. */
+const INDEXES_PENDING_MAX = 1
+/** How full the active segment is when the next one is made ready. */
+const SPARE_AT_SHARE = 0.5
+
+interface Spare {
+  readonly header: SegmentHeader
+  readonly file: DataFile
+}
+
+export class SegmentSet {
+  readonly context: SegmentContext
+  readonly #limits: SegmentLimits
+  readonly #segments: Segment[]
+  readonly #damages: Damage[]
+  #spare: Promise<Spare | undefined> | undefined
+  #newestGeneration: number
+  /** Sidecars are written, and files removed, one after the other. */
+  #background: Promise<void> = Promise.resolve()
+  #indexesPending = 0
+  /** A sync of the folder that failed in the background: no later one proves anything, so nothing is rolled any more. */
+  #failure: SyncFailure | undefined
+  #evictedThrough: Offset = 0
+
+  constructor(context: SegmentContext, recovered: RecoveredLog, limits: SegmentLimits) {
+    this.context = context
+    this.#limits = limits
+    this.#segments = [...recovered.segments]
+    this.#damages = [...recovered.damages]
+    this.#newestGeneration = recovered.newestGeneration
+  }
+
+  get active(): Segment {
+    return this.#segments.at(-1) as Segment
+  }
+
+  get all(): readonly Segment[] {
+    return this.#segments
+  }
+
+  get damages(): readonly Damage[] {
+    return this.#damages
+  }
+
+  /** The highest number that was dropped with an evicted segment. */
+  get evictedThrough(): Offset {
+    return this.#evictedThrough
+  }
+
+  get bytes(): number {
+    return this.#segments.reduce((sum, segment) => sum + segment.contentEnd, 0)
+  }
+
+  /** Damage of unknown extent ends where this start's numbers begin. */
+  boundDamages(through: Offset): void {
+    for (const list of [this.#damages, ...this.#segments.map((segment) => segment.unindexedDamages)]) {
+      for (const [i, damage] of list.entries()) if (damage.through === UNKNOWN_THROUGH) list[i] = { ...damage, through }
+    }
+  }
+
+  /** The first segment that may hold a number above `after`; the active one if no other does. */
+  segmentAfter(after: Offset): Segment {
+    let low = 0
+    let high = this.#segments.length - 1
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((this.#segments[middle] as Segment).chain.last > after) high = middle
+      else low = middle + 1
+    }
+    return this.#segments[low] as Segment
+  }
+
+  /** The segment behind one that is sealed; undefined where that one was dropped meanwhile. */
+  successorOf(segment: Segment): Segment | undefined {
+    const at = this.#segments.indexOf(segment)
+    return at === -1 ? undefined : this.#segments[at + 1]
+  }
+
+  has(segment: Segment): boolean {
+    return this.#segments.includes(segment)
+  }
+
+  /** Whether a batch of that size belongs into the next segment. */
+  needsRoll(batchBytes: number): boolean {
+    const { active } = this
+    if (active.batchCount === 0) return false
+    const isFull = active.sealedBytes + batchBytes > this.#limits.segmentBytesMax
+    return isFull || active.recordCount >= this.#limits.segmentRecordsMax
+  }
+
+  /** Makes the next segment's file ready while the active one still has room, so that a roll costs one sync. */
+  prepareSpare(): void {
+    const { active } = this
+    const isHalfFull =
+      active.contentEnd > this.#limits.segmentBytesMax * SPARE_AT_SHARE ||
+      active.recordCount > this.#limits.segmentRecordsMax * SPARE_AT_SHARE
+    if (!isHalfFull || this.#spare !== undefined) return
+    this.#spare = this.#createSpare().catch((error: unknown) => {
+      // Nothing waits for it yet: the roll tries again and reports what it meets. A failed sync it must not try again.
+      if (error instanceof SyncFailure) throw error
+      return undefined
+    })
+    this.#spare.catch(() => undefined)
+  }
+
+  /**
+   * Seals the active segment and goes on in the next one. Throws what the disk throws; then nothing has changed.
+   * `isSynced`: all batches of the active segment are durable already.
+   */
+  async roll(isSynced: boolean): Promise<void> {
+    const sealed = this.active
+    const spare = (await this.#spare) ?? (await this.#createSpare())
+    this.#spare = Promise.resolve(spare)
+    if (this.#failure !== undefined) throw this.#failure
+    // A footer that is durable before the batches in front of it would make damage of what a crash takes.
+    if (!isSynced) await syncOrFail(sealed.file)
+    await this.#seal(sealed, spare.header.generation)
+    this.#spare = undefined
+    const segment = new Segment(this.context, spare.header, HEADER_BYTES, sealed.chain)
+    segment.openForWriting(spare.file)
+    this.#segments.push(segment)
+    this.context.observer.rolled(segment.name)
+    this.#indexInBackground(sealed)
+    if (this.#indexesPending > INDEXES_PENDING_MAX) await this.#background
+  }
+
+  /** A clean end: seals the active segment, so that damage to its last batch will be noticed. */
+  async sealActive(): Promise<void> {
+    if (this.active.batchCount > 0) await this.roll(false)
+  }
+
+  /** Waits for the background, then closes every file. */
+  async close(): Promise<void> {
+    await this.#background
+    // Why a spare could not be made has been told where it was wanted; here only its file counts.
+    const spare = await this.#spare?.catch(() => undefined)
+    await spare?.file.close()
+    await this.active.closeWriting()
+    await this.context.openFiles.close()
+  }
+
+  /**
+   * Drops the oldest segments of a bounded log. Returns for each stream the highest number that went, or undefined
+   * where nothing did; the files go in the background.
+   */
+  evict(): ReadonlyMap<number, Offset> | undefined {
+    const { logBytesMax } = this.#limits
+    if (logBytesMax === undefined) return undefined
+    let dropped: Map<number, Offset> | undefined
+    while (this.#segments.length > 1 && this.bytes > logBytesMax) {
+      const oldest = this.#segments.shift() as Segment
+      this.#evictedThrough = Math.max(this.#evictedThrough, oldest.last)
+      dropped ??= new Map()
+      const index = oldest.index as MemoryIndex
+      for (const streamId of index.sortedStreams()) dropped.set(streamId, index.streamTotals(streamId).last)
+      this.context.blocks.forget(oldest.cacheId)
+      this.#inBackground(async () => {
+        this.context.openFiles.forget(oldest.path)
+        await this.context.files.remove(oldest.path).catch((error: unknown) => {
+          if (systemCode(error) === undefined) throw error
+        })
+      })
+    }
+    return dropped
+  }
+
+  /** Asks a segment's index; where it turns out doubtful, it is made again from the segment. */
+  async query<T>(segment: Segment, ask: (index: SegmentIndex) => T | Promise<T>): Promise<T> {
+    try {
+      return await ask(segment.index)
+    } catch (error) {
+      await this.mendIndex(segment, error)
+      return await ask(segment.index)
+    }
+  }
+
+  /** Makes a sidecar again that turned out doubtful; throws any other error. */
+  async mendIndex(segment: Segment, error: unknown): Promise<void> {
+    if (!(error instanceof IndexDoubt)) throw error
+    this.context.observer.indexRebuilt(indexName(segment.generation), error.message)
+    const { index, damages } = await rebuildIndex(this.context, segment)
+    segment.replaceIndex(index)
+    // A sidecar could not say which streams the damage concerns: with damage the index stays in memory.
+    for (const damage of damages) {
+      segment.unindexedDamages.push(damage)
+      this.reportDamage(damage)
+    }
+    if (segment.isSealed && segment.unindexedDamages.length === 0) await this.#writeIndex(segment)
+  }
+
+  /** Damage that a reader has met. Told once. */
+  reportDamage(damage: Damage): void {
+    if (this.#damages.some((known) => known.file === damage.file && known.position === damage.position)) return
+    this.#damages.push(damage)
+    this.context.observer.damaged(damage)
+  }
+
+  async #createSpare(): Promise<Spare> {
+    this.#newestGeneration += 1
+    const header: SegmentHeader = {
+      identity: this.active.identity,
+      generation: this.#newestGeneration,
+      order: ORDER_BY_OFFSET,
+      predecessor: this.active.generation,
+      predecessorEnd: 0,
+      contentEnd: HEADER_BYTES,
+      createdMs: this.context.now(),
+      inputs: [],
+      outputs: [],
+    }
+    return { header, file: await createSegmentFile(this.context, header, []) }
+  }
+
+  /** A footer that could not be written whole is cut away, so that the segment can go on. */
+  async #seal(segment: Segment, successor: number): Promise<void> {
+    try {
+      await segment.seal(successor)
+    } catch (error) {
+      if (!(error instanceof SyncFailure)) await cutBack(segment)
+      throw error
+    }
+  }
+
+  #indexInBackground(segment: Segment): void {
+    this.#indexesPending += 1
+    this.#inBackground(async () => {
+      try {
+        if (this.context.hasSidecars && segment.unindexedDamages.length === 0) await this.#writeIndex(segment)
+        await segment.closeWriting()
+      } catch (error) {
+        // A segment that is sealed and durable has nothing to lose by an error while its file is closed.
+        if (systemCode(error) === undefined) throw error
+      } finally {
+        this.#indexesPending -= 1
+      }
+    })
+  }
+
+  #inBackground(work: () => Promise<void>): void {
+    this.#background = this.#background.then(work)
+    // Nobody may be waiting when it fails; whoever waits next meets the failure.
+    this.#background.catch(() => undefined)
+  }
+
+  /** A disk that refuses the sidecar does no harm: the index stays in memory till the next start makes it again. */
+  async #writeIndex(segment: Segment): Promise<void> {
+    const { files, directory } = this.context
+    const index = segment.index as MemoryIndex
+    try {
+      await writeIndexFile(files, directory, index, segment.summary())
+      segment.replaceIndex(await openIndexFile(this.context, segment))
+    } catch (error) {
+      if (error instanceof SyncFailure) this.#failure ??= error
+      else if (systemCode(error) === undefined && !(error instanceof IndexDoubt)) throw error
+      await files.remove(`${directory}/${indexName(segment.generation)}.tmp`).catch(() => undefined)
+    }
+    await nextTurn()
+  }
+}
+
+/**
+ * Cuts away what a failed write may have left behind the last batch, durably. Throws SyncFailure where that fails: then
+ * nobody knows what the next start will find there.
+ */
+export async function cutBack(segment: Segment): Promise<void> {
+  try {
+    await segment.file.truncate(segment.contentEnd)
+  } catch (error) {
+    throw new SyncFailure(segment.path, error)
+  }
+  await syncOrFail(segment.file)
+}

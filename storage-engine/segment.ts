@@ -1,0 +1,270 @@
+/**
+ * One segment of the log: a file, its index, and what is known of its content. The active one is written by the
+ * writer; a sealed one never changes. Knows nothing of other segments.
+ */
+
+import type { BlockCache, BlockSource } from './block-cache.ts'
+import { segmentName } from './data-directory.ts'
+import { SyncFailure } from './errors.ts'
+import type { DataFile, Files } from './files.ts'
+import {
+  aligned,
+  BATCH_HEADER_BYTES,
+  type BatchHeader,
+  encodeFooter,
+  FOOTER_BYTES,
+  type Offset,
+  RecordView,
+  type SegmentFooter,
+  type SegmentHeader,
+  segmentSeed,
+} from './format.ts'
+import type { SegmentSummary } from './index-file.ts'
+import { type KeyHash, MemoryIndex, type SegmentIndex } from './memory-index.ts'
+import type { Damage, StorageObserver } from './observer.ts'
+import type { OpenFiles } from './open-files.ts'
+import type { Chain } from './scan.ts'
+
+/** What all segments of a log share. */
+export interface SegmentContext {
+  readonly files: Files
+  readonly directory: string
+  readonly openFiles: OpenFiles
+  /** Blocks of segments, and pages of sidecars. */
+  readonly blocks: BlockCache
+  readonly pages: BlockCache
+  readonly keyHash: KeyHash
+  readonly observer: StorageObserver
+  /** Whether sealed segments get a sidecar; otherwise their index stays in memory. */
+  readonly hasSidecars: boolean
+  readonly now: () => number
+}
+
+let cacheIds = 0
+
+/** A number for a file in a block cache, different for every one in this process. */
+export function nextCacheId(): number {
+  cacheIds += 1
+  return cacheIds
+}
+
+export class Segment implements BlockSource {
+  readonly cacheId = nextCacheId()
+  readonly generation: number
+  readonly identity: Uint8Array
+  readonly seed: number
+  readonly name: string
+  readonly path: string
+  readonly headerEnd: number
+  readonly predecessor: number
+  /** The last batch of the log before this segment. */
+  readonly chainBefore: Chain
+  readonly #context: SegmentContext
+  /** Present while the segment is written. */
+  #file: DataFile | undefined
+  #index: SegmentIndex
+  #contentEnd: number
+  #isSealed = false
+  #recordCount = 0
+  #batchCount = 0
+  #first: Offset = 0
+  #last: Offset = 0
+  #lastCrc: number
+  #lastNumber: Offset
+  #timeMsMin = 0
+  #timeMsMax = 0
+  /** Damage that no index can assign to streams: every reader that crosses it is told. */
+  readonly unindexedDamages: Damage[] = []
+
+  constructor(
+    context: SegmentContext,
+    header: Pick<SegmentHeader, 'identity' | 'generation' | 'predecessor'>,
+    headerEnd: number,
+    chainBefore: Chain,
+    index: SegmentIndex = new MemoryIndex(context.keyHash),
+  ) {
+    this.#context = context
+    this.identity = header.identity
+    this.generation = header.generation
+    this.predecessor = header.predecessor
+    this.seed = segmentSeed(header.identity, header.generation)
+    this.name = segmentName(header.generation)
+    this.path = `${context.directory}/${this.name}`
+    this.headerEnd = headerEnd
+    this.#contentEnd = headerEnd
+    this.chainBefore = chainBefore
+    this.#lastCrc = chainBefore.crc
+    this.#lastNumber = chainBefore.last
+    this.#index = index
+  }
+
+  get isSealed(): boolean {
+    return this.#isSealed
+  }
+
+  get index(): SegmentIndex {
+    return this.#index
+  }
+
+  /** Where its batches end: everything below is final. */
+  get contentEnd(): number {
+    return this.#contentEnd
+  }
+
+  get readableBytes(): number {
+    return this.#contentEnd
+  }
+
+  get recordCount(): number {
+    return this.#recordCount
+  }
+
+  get batchCount(): number {
+    return this.#batchCount
+  }
+
+  /** Numbers of its first and last record; 0 without one. */
+  get first(): Offset {
+    return this.#first
+  }
+
+  get last(): Offset {
+    return this.#last
+  }
+
+  /** The last batch of the log up to here: its CRC and its highest number. */
+  get chain(): Chain {
+    return { crc: this.#lastCrc, last: this.#lastNumber }
+  }
+
+  get timeMsMax(): number {
+    return this.#timeMsMax
+  }
+
+  get file(): DataFile {
+    if (this.#file === undefined) throw new Error(`${this.name} is not open for writing`)
+    return this.#file
+  }
+
+  /** From now on batches may be written to `file`. */
+  openForWriting(file: DataFile): void {
+    this.#file = file
+  }
+
+  async read(target: Uint8Array, position: number): Promise<number> {
+    if (this.#file !== undefined) return await this.#file.read(target, position)
+    return await this.#context.openFiles.read(this.path, target, position)
+  }
+
+  /** Takes a batch that lies at `position` into account: from now on it can be read. */
+  accept(batch: Buffer, header: Omit<BatchHeader, 'length'>, position: number): void {
+    const index = this.#index as MemoryIndex
+    for (const [at, record] of recordsOf(batch, header.count)) index.add(record, position + at, position)
+    this.#contentEnd = position + batch.length
+    this.#lastCrc = header.crc
+    this.#lastNumber = header.last
+    this.#batchCount += 1
+    this.#recordCount = index.recordCount
+    this.#first = index.first
+    this.#last = index.last
+    this.#timeMsMin = index.timeMsMin
+    this.#timeMsMax = index.timeMsMax
+  }
+
+  /** Writes and syncs the footer, which names the successor; the successor must be durable under its name by then. */
+  async seal(successor: number): Promise<void> {
+    await this.file.write(encodeFooter(this.#footer(successor), this.seed, this.#contentEnd), this.#contentEnd)
+    await syncOrFail(this.file)
+    this.#isSealed = true
+  }
+
+  /** No more batches, though no footer could be read or written. */
+  markSealed(): void {
+    this.#isSealed = true
+  }
+
+  /** Ends writing; whoever reads opens the file anew. */
+  async closeWriting(): Promise<void> {
+    const file = this.#file
+    this.#file = undefined
+    await file?.close()
+  }
+
+  /** Takes what a sidecar says, in the place of reading the segment. */
+  adopt(index: SegmentIndex, summary: SegmentSummary, lastNumber: Offset): void {
+    this.#index = index
+    this.#contentEnd = summary.contentEnd
+    this.#recordCount = summary.recordCount
+    this.#batchCount = summary.batchCount
+    this.#first = summary.first
+    this.#last = summary.last
+    this.#lastCrc = summary.lastCrc
+    // A segment without records says nothing of numbers: then those before it count.
+    this.#lastNumber = Math.max(this.chainBefore.last, lastNumber, summary.last)
+    this.#timeMsMin = summary.timeMsMin
+    this.#timeMsMax = summary.timeMsMax
+  }
+
+  /** Takes the word of the footer for what the last batch is, where that one does not verify. */
+  endWith(footer: SegmentFooter): void {
+    this.#lastCrc = footer.lastCrc
+    this.#lastNumber = Math.max(this.#lastNumber, footer.last)
+  }
+
+  /** Replaces the index in memory by one that answers the same, or the other way round. */
+  replaceIndex(index: SegmentIndex): void {
+    this.#index = index
+  }
+
+  summary(): SegmentSummary {
+    return {
+      identity: this.identity,
+      generation: this.generation,
+      contentEnd: this.#contentEnd,
+      lastCrc: this.#lastCrc,
+      recordCount: this.#recordCount,
+      batchCount: this.#batchCount,
+      first: this.#first,
+      last: this.#last,
+      timeMsMin: this.#timeMsMin,
+      timeMsMax: this.#timeMsMax,
+    }
+  }
+
+  /** Bytes in the file when it is sealed. */
+  get sealedBytes(): number {
+    return this.#contentEnd + FOOTER_BYTES
+  }
+
+  #footer(successor: number): SegmentFooter {
+    return {
+      lastCrc: this.#lastCrc,
+      recordCount: this.#recordCount,
+      batchCount: this.#batchCount,
+      first: this.#first,
+      last: this.#last,
+      timeMsMin: this.#timeMsMin,
+      timeMsMax: this.#timeMsMax,
+      successor,
+    }
+  }
+}
+
+/** Makes a file durable, or throws SyncFailure. */
+export async function syncOrFail(file: DataFile): Promise<void> {
+  try {
+    await file.sync()
+  } catch (error) {
+    throw new SyncFailure(file.path, error)
+  }
+}
+
+/** The records of a batch that verifies, each with its place in it. */
+export function* recordsOf(batch: Buffer, count: number): Generator<readonly [number, RecordView]> {
+  let at = BATCH_HEADER_BYTES
+  for (let i = 0; i < count; i += 1) {
+    const record = new RecordView(batch, at)
+    yield [at, record]
+    at += aligned(record.length)
+  }
+}

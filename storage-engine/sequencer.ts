@@ -1,0 +1,93 @@
+/**
+ * Gives the numbers of all logs of one process: ascending, never twice, not even over a crash or with a clock that
+ * runs backwards. A number is given only below the ceiling that a durable batch has reserved; a start begins at the
+ * larger of the last ceiling and the clock. Without a durable log the clock alone decides.
+ */
+
+import { StorageError } from './errors.ts'
+import type { Offset } from './format.ts'
+
+/** How far ahead a durable batch reserves. */
+export const RESERVATION = 2 ** 20
+/** 2025-10-21T05:13:13Z: numbers begin with the seconds since then, times 2^20. */
+const EPOCH_MS = 1_761_023_593_000
+/** Above it nothing is given any more, so that everything fits into 53 bits with a margin. */
+const LIMIT = 2 ** 53 - 2 ** 22
+
+export class Sequencer {
+  #first: Offset = 0
+  #next: Offset = 0
+  #ceiling: Offset = 0
+  #asked = false
+  #onLow: (() => void) | undefined
+
+  /** The number that this process began with; none below it was given by it. */
+  get firstOfThisStart(): Offset {
+    return this.#first
+  }
+
+  /** The number that will be given next. */
+  get next(): Offset {
+    return this.#next
+  }
+
+  get ceiling(): Offset {
+    return this.#ceiling
+  }
+
+  /** What the next durable batch is to reserve: the present ceiling while enough is left below it. */
+  get wantedCeiling(): Offset {
+    return this.#isLow ? Math.min(this.#next + RESERVATION, LIMIT) : this.#ceiling
+  }
+
+  get #isLow(): boolean {
+    return this.#next + RESERVATION / 2 > this.#ceiling
+  }
+
+  /**
+   * Begins at the larger of the clock and `ceiling`, the highest that is known to have been reserved. Returns the first
+   * number: the start's own entry bears it. Nothing else is given before `raise`.
+   */
+  begin(ceiling: Offset, nowMs: number): Offset {
+    const byClock = Math.max(1, Math.floor((nowMs - EPOCH_MS) / 1000)) * RESERVATION
+    this.#first = Math.max(ceiling, byClock)
+    this.#next = this.#first + 1
+    this.#ceiling = this.#first + 1
+    if (this.#first >= LIMIT) throw exhausted()
+    return this.#first
+  }
+
+  /** Without a durable log: nothing is reserved, the clock alone keeps numbers from being given twice. */
+  beginUnreserved(nowMs: number): void {
+    this.begin(0, nowMs)
+    this.#ceiling = LIMIT
+  }
+
+  /** A durable batch has reserved all numbers below `ceiling`. */
+  raise(ceiling: Offset): void {
+    if (ceiling > this.#ceiling) this.#ceiling = ceiling
+    this.#asked = false
+  }
+
+  /** `listener` is to have a batch made durable that raises the ceiling; called again if that did not happen. */
+  onLow(listener: () => void): void {
+    this.#onLow = listener
+  }
+
+  /** Throws STORAGE_EXHAUSTED where nothing is reserved any more (the durable log fails, or lags far behind). */
+  take(): Offset {
+    if (this.#isLow && !this.#asked && this.#onLow !== undefined) {
+      this.#asked = true
+      this.#onLow()
+    }
+    if (this.#next >= this.#ceiling) throw exhausted()
+    return this.#next++
+  }
+}
+
+function exhausted(): StorageError {
+  return new StorageError(
+    'STORAGE_EXHAUSTED',
+    'No more numbers are reserved for new entries: the durable log cannot reserve any, or the clock is far in the future.',
+  )
+}

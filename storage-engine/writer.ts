@@ -1,0 +1,392 @@
+/**
+ * Group commit: records that arrive while a batch is being written and synced form the next batch. No timer decides;
+ * the disk's own pace does. One writer per log.
+ *
+ * An append resolves when its batch is as durable as the log promises, after the commit listener has seen it. A batch
+ * that could not be written is cut away and fails alone; a failed sync is final (docs/log-format.md, "Failing").
+ */
+
+import assert from 'node:assert'
+import { BatchBuilder } from './batch-builder.ts'
+import { StorageError, SyncFailure, systemCode } from './errors.ts'
+import {
+  BATCH_BYTES_LIMIT,
+  BATCH_HEADER_BYTES,
+  KEY_BYTES_LIMIT,
+  type NewRecord,
+  type Offset,
+  recordBytes,
+} from './format.ts'
+import { isDiskFull, type Reserve } from './reserve.ts'
+import { syncOrFail } from './segment.ts'
+import { cutBack, type SegmentSet } from './segment-set.ts'
+import type { Sequencer } from './sequencer.ts'
+
+export type SyncMode = 'commit' | 'interval' | 'never'
+
+export interface WriterOptions {
+  /** `commit`: every batch is synced before it counts. The others can lose what came after the last sync. */
+  readonly sync: SyncMode
+  readonly syncIntervalMs: number
+  /** A batch is closed when it holds this much; a single append may be larger. */
+  readonly batchBytesMax: number
+  /** Bytes that may wait for the disk; more are refused with STORAGE_BUSY. */
+  readonly pendingBytesMax: number
+  /** Whether this log's batches reserve the numbers that the sequencer gives. */
+  readonly reservesNumbers: boolean
+  readonly now: () => number
+}
+
+export type WriterStatus = 'open' | 'closing' | 'closed' | 'failed'
+
+interface Waiter {
+  readonly resolve: () => void
+  readonly reject: (error: StorageError) => void
+}
+
+interface PendingBatch {
+  readonly builder: BatchBuilder
+  readonly waiters: Waiter[]
+  /** Of its records, as they count against `pendingBytesMax`. */
+  bytes: number
+  /** May use the reserve when the disk is full. */
+  isUrgent: boolean
+}
+
+/** How often a reserve that was given away is tried to be taken again. */
+const RESTORE_INTERVAL_MS = 1000
+const BUILDERS_KEPT_MAX = 2
+
+export class Writer {
+  readonly #segments: SegmentSet
+  readonly #sequencer: Sequencer
+  readonly #reserve: Reserve
+  readonly #options: WriterOptions
+  readonly #onCommit: (batch: Buffer, count: number) => void
+  readonly #onFail: (error: StorageError) => void
+  readonly #queue: PendingBatch[] = []
+  readonly #builders: BatchBuilder[] = []
+  #status: WriterStatus = 'open'
+  #failure: StorageError | undefined
+  #current: PendingBatch | undefined
+  #pendingBytes = 0
+  #running: Promise<void> | undefined
+  #isFull = false
+  #synced: { readonly generation: number; readonly position: number }
+  #syncTimer: NodeJS.Timeout | undefined
+  #restoreTimer: NodeJS.Timeout | undefined
+
+  constructor(
+    segments: SegmentSet,
+    sequencer: Sequencer,
+    reserve: Reserve,
+    options: WriterOptions,
+    onCommit: (batch: Buffer, count: number) => void,
+    onFail: (error: StorageError) => void,
+  ) {
+    this.#segments = segments
+    this.#sequencer = sequencer
+    this.#reserve = reserve
+    this.#options = options
+    this.#onCommit = onCommit
+    this.#onFail = onFail
+    this.#synced = { generation: segments.active.generation, position: segments.active.contentEnd }
+    if (options.reservesNumbers) sequencer.onLow(() => this.#reserveNumbers())
+    if (options.sync === 'interval') this.#startSyncing()
+    if (!reserve.isWhole) this.#startRestoring()
+  }
+
+  get status(): WriterStatus {
+    return this.#status
+  }
+
+  get failure(): StorageError | undefined {
+    return this.#failure
+  }
+
+  get pendingBytes(): number {
+    return this.#pendingBytes
+  }
+
+  /** The lowest number that is given and not settled, or undefined while there is none. */
+  get firstUnsettled(): Offset | undefined {
+    return (this.#current ?? this.#queue[0])?.builder.first
+  }
+
+  /**
+   * Takes records for one batch, all or nothing. Returns their numbers at once; `settled` resolves when they are
+   * durable. Throws StorageError where they cannot be taken at all.
+   */
+  append(
+    records: readonly NewRecord[],
+    isUrgent: boolean,
+  ): { readonly offsets: readonly Offset[]; readonly settled: Promise<void> } {
+    if (records.length === 0) return { offsets: [], settled: Promise.resolve() }
+    let bytes = 0
+    for (const record of records) bytes += checkedBytes(record)
+    this.#refuseIfUnable(bytes, isUrgent)
+    const nowMs = Math.max(0, this.#options.now())
+    const queued = this.#queue.length
+    const batch = this.#batchWithRoom(bytes)
+    let offsets: readonly Offset[]
+    try {
+      // All numbers before any record: a batch never holds half of an append, nor is there one without a number.
+      offsets = records.map(() => this.#take())
+    } catch (error) {
+      if (this.#queue.length > queued) this.#recycle((this.#queue.pop() as PendingBatch).builder)
+      throw error
+    }
+    for (const [i, record] of records.entries()) batch.builder.add(record, offsets[i] as Offset, nowMs)
+    return { offsets, settled: this.#wait(batch, bytes, isUrgent) }
+  }
+
+  /** The entry of a start, which bears the number that the sequencer began with. */
+  async start(record: NewRecord, offset: Offset): Promise<void> {
+    const batch = this.#batchWithRoom(0)
+    batch.builder.add(record, offset, Math.max(0, this.#options.now()))
+    await this.#wait(batch, 0, true)
+  }
+
+  /** Writes what is queued, then takes no more. Idempotent. */
+  async close(): Promise<void> {
+    if (this.#status === 'open') this.#status = 'closing'
+    await this.#running
+    clearInterval(this.#syncTimer)
+    clearInterval(this.#restoreTimer)
+    if (this.#status !== 'closing') return
+    this.#status = 'closed'
+  }
+
+  #refuseIfUnable(bytes: number, isUrgent: boolean): void {
+    if (this.#failure !== undefined) throw this.#failure
+    if (this.#status !== 'open') throw new StorageError('STORAGE_CLOSED', 'The log is closed, or is closing.')
+    if (bytes + BATCH_HEADER_BYTES > BATCH_BYTES_LIMIT) {
+      throw new StorageError('STORAGE_TOO_LARGE', `${bytes} bytes in one append; ${BATCH_BYTES_LIMIT} are allowed.`)
+    }
+    if (this.#pendingBytes + bytes > this.#options.pendingBytesMax && this.#pendingBytes > 0) throw busy()
+    if (!isUrgent && !this.#reserve.isWhole) throw diskFull(this.#segments.context.directory, undefined)
+  }
+
+  #take(): Offset {
+    try {
+      return this.#sequencer.take()
+    } catch (error) {
+      // More is given than reserved only while batches that reserve more wait for the disk.
+      if (this.#options.reservesNumbers && this.#running !== undefined) throw busy()
+      throw error
+    }
+  }
+
+  #batchWithRoom(bytes: number): PendingBatch {
+    const last = this.#queue.at(-1)
+    if (last !== undefined && last.builder.bytes + bytes <= this.#options.batchBytesMax) return last
+    const batch = { builder: this.#builders.pop() ?? new BatchBuilder(), waiters: [], bytes: 0, isUrgent: false }
+    this.#queue.push(batch)
+    return batch
+  }
+
+  #wait(batch: PendingBatch, bytes: number, isUrgent: boolean): Promise<void> {
+    if (isUrgent) batch.isUrgent = true
+    this.#pendingBytes += bytes
+    batch.bytes += bytes
+    this.#running ??= this.#run()
+    return new Promise((resolve, reject) => batch.waiters.push({ resolve, reject }))
+  }
+
+  /** A batch without records, so that the numbers of other logs do not run out while this one is quiet. */
+  #reserveNumbers(): void {
+    if (this.#status !== 'open' || this.#queue.length > 0) return
+    const offset = this.#sequencer.take()
+    this.#batchWithRoom(0).builder.addNothing(offset)
+    this.#running ??= this.#run()
+  }
+
+  async #run(): Promise<void> {
+    // What arrives in the same turn of the event loop goes into the first batch, too.
+    await new Promise((resolve) => setImmediate(resolve))
+    for (let batch = this.#queue.shift(); batch !== undefined; batch = this.#queue.shift()) {
+      this.#current = batch
+      const error = await this.#commit(batch)
+      this.#current = undefined
+      this.#pendingBytes -= batch.bytes
+      for (const waiter of batch.waiters) {
+        if (error === undefined) waiter.resolve()
+        else waiter.reject(error)
+      }
+      this.#recycle(batch.builder)
+      if (this.#failure !== undefined) this.#rejectQueue(this.#failure)
+    }
+    this.#running = undefined
+  }
+
+  /** Resolves with why the batch failed, or undefined. */
+  async #commit(batch: PendingBatch): Promise<StorageError | undefined> {
+    if (this.#failure !== undefined) return this.#failure
+    try {
+      await this.#writeWithRoom(batch)
+      return undefined
+    } catch (error) {
+      if (error instanceof SyncFailure) return this.#failure ?? this.#fail(error)
+      if (systemCode(error) === undefined) throw error
+      // Its numbers stay holes; what was asked to be reserved must be asked for again.
+      if (this.#options.reservesNumbers) this.#sequencer.raise(0)
+      if (!isDiskFull(error)) {
+        const { name } = this.#segments.active
+        return new StorageError(
+          'STORAGE_WRITE',
+          `A batch could not be written to ${name} (${systemCode(error)}).`,
+          error,
+        )
+      }
+      this.#setFull(true)
+      return diskFull(this.#segments.context.directory, error)
+    }
+  }
+
+  async #writeWithRoom(batch: PendingBatch): Promise<void> {
+    try {
+      await this.#write(batch)
+    } catch (error) {
+      if (!isDiskFull(error) || !batch.isUrgent) throw error
+      try {
+        if (!(await this.#reserve.release())) throw error
+      } finally {
+        if (!this.#reserve.isWhole) this.#startRestoring()
+      }
+      await this.#write(batch)
+    }
+  }
+
+  async #write(batch: PendingBatch): Promise<void> {
+    if (this.#segments.needsRoll(batch.builder.bytes)) {
+      const { active } = this.#segments
+      const isSynced = this.#synced.generation === active.generation && this.#synced.position >= active.contentEnd
+      await this.#segments.roll(isSynced)
+      this.#synced = { generation: this.#segments.active.generation, position: this.#segments.active.contentEnd }
+    }
+    const { active } = this.#segments
+    const position = active.contentEnd
+    const ceiling = this.#options.reservesNumbers ? this.#sequencer.wantedCeiling : 0
+    const { bytes, header } = batch.builder.seal(active.seed, position, {
+      previousCrc: active.chain.crc,
+      ceiling,
+      syncedGeneration: this.#synced.generation,
+      syncedPosition: this.#synced.position,
+    })
+    try {
+      await active.file.write(bytes, position)
+    } catch (error) {
+      await cutBack(active)
+      throw error
+    }
+    // Numbers are given below a durable ceiling only, whatever else the log may lose.
+    const mustSync = this.#options.sync === 'commit' || ceiling > this.#sequencer.ceiling
+    let syncMs = 0
+    if (mustSync) {
+      const beganAt = performance.now()
+      await syncOrFail(active.file)
+      syncMs = performance.now() - beganAt
+    }
+    // A sync in the background that failed meanwhile is final: this batch may be what it was to cover.
+    if (this.#failure !== undefined) throw new SyncFailure(active.path, this.#failure.cause)
+    if (mustSync) this.#synced = { generation: active.generation, position: position + bytes.length }
+    active.accept(bytes, header, position)
+    if (this.#options.reservesNumbers && mustSync) this.#sequencer.raise(ceiling)
+    if (this.#isFull) this.#setFull(false)
+    this.#segments.context.observer.committed(header.count, bytes.length, syncMs)
+    this.#segments.prepareSpare()
+    this.#onCommit(bytes, header.count)
+  }
+
+  #fail(cause: SyncFailure): StorageError {
+    const failure = new StorageError(
+      'STORAGE_FAILED',
+      `${cause.message}. Nothing more is written to this log; what was acknowledged is kept. Check the disk, then start again.`,
+      cause.cause,
+    )
+    this.#failure = failure
+    this.#status = 'failed'
+    this.#segments.context.observer.failed(failure)
+    this.#onFail(failure)
+    return failure
+  }
+
+  #rejectQueue(error: StorageError): void {
+    for (const batch of this.#queue.splice(0)) {
+      this.#pendingBytes -= batch.bytes
+      for (const waiter of batch.waiters) waiter.reject(error)
+    }
+  }
+
+  #recycle(builder: BatchBuilder): void {
+    builder.reset()
+    if (this.#builders.length < BUILDERS_KEPT_MAX) this.#builders.push(builder)
+  }
+
+  #setFull(isFull: boolean): void {
+    if (this.#isFull === isFull) return
+    this.#isFull = isFull
+    this.#segments.context.observer.full(isFull)
+  }
+
+  #startRestoring(): void {
+    this.#restoreTimer ??= setInterval(() => {
+      this.#reserve.restore().then(
+        (isWhole) => {
+          if (!isWhole) return
+          clearInterval(this.#restoreTimer)
+          this.#restoreTimer = undefined
+          this.#setFull(false)
+        },
+        (error: unknown) => {
+          assert(error instanceof SyncFailure)
+          if (this.#failure === undefined) this.#fail(error)
+        },
+      )
+    }, RESTORE_INTERVAL_MS).unref()
+  }
+
+  #startSyncing(): void {
+    let isSyncing = false
+    this.#syncTimer = setInterval(() => {
+      const { active } = this.#segments
+      const position = active.contentEnd
+      const isDurable = this.#synced.generation === active.generation && this.#synced.position >= position
+      if (isSyncing || isDurable || this.#status !== 'open') return
+      isSyncing = true
+      syncOrFail(active.file)
+        .then(() => {
+          const isSame = this.#synced.generation === active.generation
+          if (isSame && this.#synced.position < position) this.#synced = { generation: active.generation, position }
+        })
+        .catch((error: unknown) => {
+          assert(error instanceof SyncFailure)
+          // A segment that was closed by a roll meanwhile was synced by it.
+          if (active === this.#segments.active && this.#failure === undefined) this.#fail(error)
+        })
+        .finally(() => {
+          isSyncing = false
+        })
+    }, this.#options.syncIntervalMs).unref()
+  }
+}
+
+function checkedBytes(record: NewRecord): number {
+  assert(record.kind >= 0 && record.kind <= 0xff)
+  if ((record.key?.length ?? 0) > KEY_BYTES_LIMIT) {
+    throw new StorageError('STORAGE_TOO_LARGE', `A key of ${record.key?.length} bytes; ${KEY_BYTES_LIMIT} are allowed.`)
+  }
+  return recordBytes(record)
+}
+
+function busy(): StorageError {
+  return new StorageError('STORAGE_BUSY', 'Too much waits for the disk already. Publish more slowly, or try again.')
+}
+
+function diskFull(directory: string, cause: unknown): StorageError {
+  return new StorageError(
+    'STORAGE_FULL',
+    `The disk that holds ${directory} is full. Make room on it, or delete topics; publishing then goes on by itself.`,
+    cause,
+  )
+}

@@ -1,0 +1,265 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { DataFile } from '../../storage-engine/files.ts'
+import type { Log } from '../../storage-engine/log.ts'
+import { MemoryFiles } from '../../storage-engine/memory-files.ts'
+import { systemError } from '../../storage-engine/system-error.ts'
+import { Random } from '../support/random.ts'
+import { type Known, openSmall, readAll, readThrough } from './small-log.ts'
+
+const STREAMS = [100, 200, 300]
+
+async function memoryLog(options: Parameters<typeof openSmall>[2] = {}): Promise<{ log: Log; files: RefusingFiles }> {
+  const files = new RefusingFiles()
+  return { log: await openSmall(files, '/d', options), files }
+}
+
+/** Files in memory whose reading can be refused. */
+class RefusingFiles extends MemoryFiles {
+  refusal: Error | undefined
+
+  override async open(path: string, mode: 'create' | 'read' | 'update'): Promise<DataFile> {
+    const file = await super.open(path, mode)
+    const read = file.read.bind(file)
+    file.read = async (target, position) => {
+      if (this.refusal !== undefined) throw this.refusal
+      return await read(target, position)
+    }
+    return file
+  }
+}
+
+async function append(log: Log, streamId: number, text: string): Promise<Known> {
+  const offset = await log.append({ streamId, kind: 1, payload: Buffer.from(text, 'latin1') })
+  return { offset, streamId, text }
+}
+
+async function appendSome(log: Log, count: number, random: Random): Promise<Known[]> {
+  const known: Known[] = []
+  while (known.length < count) {
+    const some = Array.from({ length: 1 + random.int(9) }, (_, i) => ({
+      streamId: random.pick(STREAMS),
+      text: `${known.length + i} `.padEnd(random.pick([0, 10, 300]), '.'),
+    }))
+    const records = some.map(({ streamId, text }) => ({ streamId, kind: 1, payload: Buffer.from(text, 'latin1') }))
+    const offsets = await log.appendAll(records)
+    known.push(...some.map((one, i) => ({ ...one, offset: offsets[i]! })))
+  }
+  return known
+}
+
+test('each stream, and everything, is read from any number as from a list, also after a new start', async (t) => {
+  const random = new Random()
+  t.diagnostic(`seed ${random.seed}`)
+  const { log, files } = await memoryLog()
+  const known = await appendSome(log, 400, random)
+  assert(log.statistics().segments > 5)
+  await compare(log, known, random)
+  await log.close()
+  const again = await openSmall(files, '/d')
+  await compare(again, known, random)
+  known.push(...(await appendSome(again, 50, random)))
+  await compare(again, known, random)
+  await again.close()
+})
+
+async function compare(log: Log, known: readonly Known[], random: Random): Promise<void> {
+  for (let i = 0; i < 30; i += 1) {
+    const after = random.chance(0.2) ? 0 : random.pick(known).offset + random.int(3) - 1
+    for (const streamId of [...STREAMS, 999, undefined]) {
+      const wanted = known.filter((one) => one.offset > after && (streamId === undefined || one.streamId === streamId))
+      assert.deepEqual(await readAll(log, after, streamId), { records: wanted, gaps: [] })
+    }
+  }
+}
+
+test('45: readers that follow the writer over every roll get everything once, in order', async (t) => {
+  const random = new Random()
+  t.diagnostic(`seed ${random.seed}`)
+  const { log } = await memoryLog()
+  let done = false
+  const wake: (() => void)[] = []
+  log.onCommit(() => {
+    for (const resume of wake.splice(0)) resume()
+  })
+  const follow = async (streamId: number | undefined): Promise<Known[]> => {
+    const cursor = log.cursor(0, streamId)
+    const records: Known[] = []
+    for (;;) {
+      const isLast = done
+      const through = await readThrough(cursor)
+      assert.deepEqual(through.gaps, [])
+      records.push(...through.records)
+      if (isLast) break
+      if (!done && cursor.position >= log.lastOffset) await new Promise<void>((resolve) => wake.push(resolve))
+    }
+    cursor.close()
+    return records
+  }
+  const readers = [...STREAMS, ...STREAMS, undefined, undefined].map((streamId) => ({
+    streamId,
+    read: follow(streamId),
+  }))
+  const known = await appendSome(log, 1500, random)
+  done = true
+  for (const resume of wake.splice(0)) resume()
+  assert(log.statistics().segments > 20)
+  for (const { streamId, read } of readers) {
+    assert.deepEqual(
+      await read,
+      known.filter((one) => streamId === undefined || one.streamId === streamId),
+    )
+  }
+  await log.close()
+})
+
+test('a cursor that stands at the end is at the last number, whatever stream it reads, and sees what comes', async () => {
+  const { log } = await memoryLog()
+  const cursors = [log.cursor(0, 100), log.cursor(0, 999), log.cursor(0)]
+  await append(log, 100, 'a')
+  for (const cursor of cursors) {
+    await readThrough(cursor)
+    assert.equal(cursor.position, log.lastOffset)
+  }
+  const late = await append(log, 100, 'b')
+  const [one, other, all] = cursors as [(typeof cursors)[0], (typeof cursors)[0], (typeof cursors)[0]]
+  assert.deepEqual((await readThrough(one)).records, [late])
+  assert.deepEqual((await readThrough(other)).records, [])
+  assert.deepEqual((await readThrough(all)).records, [late])
+  for (const cursor of cursors) assert.equal(cursor.position, late.offset)
+  await log.close()
+})
+
+test('records larger than a block, than eight, than a segment and than a step are whole', async () => {
+  const { log, files } = await memoryLog({ blockCacheBytesMax: 100_000, batchBytesMax: 2 ** 20 })
+  const known: Known[] = []
+  for (const length of [1, 32 * 1024 - 40, 32 * 1024, 70_000, 1, 300_000, 600_000, 3]) {
+    known.push(await append(log, 100, String.fromCharCode(97 + known.length).repeat(length)))
+    await append(log, 200, 'between')
+  }
+  assert.deepEqual((await readAll(log, 0, 100)).records, known)
+  assert.equal((await readAll(log)).records.length, 16)
+  await log.close()
+  const again = await openSmall(files, '/d', { blockCacheBytesMax: 100_000 })
+  assert.deepEqual((await readAll(again, 0, 100)).records, known)
+  await again.close()
+})
+
+test('a step hands out some 64 KiB, and at least one record', async () => {
+  const { log } = await memoryLog({ segmentBytesMax: 2 ** 22, blockCacheBytesMax: 2 ** 22 })
+  for (let i = 0; i < 500; i += 1) await append(log, 100, 'x'.repeat(1000))
+  await readAll(log, 0, 100)
+  const cursor = log.cursor(0, 100)
+  for (let step = await cursor.next(); step !== undefined; step = await cursor.next()) {
+    assert('records' in step && step.records.length >= 1 && step.records.length <= 64)
+  }
+  await log.close()
+})
+
+test('47: what a bounded log drops ahead of a cursor is told as one gap, and everything behind it follows', async () => {
+  const { log } = await memoryLog({ isDurable: false, logBytesMax: 40_000 })
+  const known: Known[] = [await append(log, 100, 'first')]
+  const cursor = log.cursor(0, 100)
+  const quiet = log.cursor(0, 999)
+  const all = log.cursor(0)
+  const first = await cursor.next()
+  assert(first !== undefined && 'records' in first)
+  const dropped = new Map<number, number>()
+  log.onEvict((gone) => {
+    for (const [streamId, through] of gone) dropped.set(streamId, through)
+  })
+  for (let i = 0; i < 400; i += 1) known.push(await append(log, 100 + 100 * (i % 2), `${i}`.padEnd(500, '.')))
+  assert(log.statistics().bytes <= 40_000)
+  const through = dropped.get(100)!
+  assert(through > known[100]!.offset)
+  const read = await readThrough(cursor)
+  assert.deepEqual(read.gaps, [{ after: known[0]!.offset, through, reason: 'evicted' }])
+  assert.deepEqual(
+    read.records,
+    known.filter((one) => one.streamId === 100 && one.offset > through),
+  )
+  const everything = await readThrough(all)
+  assert.deepEqual(everything.gaps, [{ after: 0, through: log.evictedThrough, reason: 'evicted' }])
+  assert.deepEqual(
+    everything.records,
+    known.filter((one) => one.offset > log.evictedThrough),
+  )
+  assert.deepEqual(await readThrough(quiet), { records: [], gaps: [] })
+  await log.close()
+})
+
+test('47: segments dropped in the middle of reading them: told or handed out, nothing in silence', async (t) => {
+  const random = new Random()
+  t.diagnostic(`seed ${random.seed}`)
+  const { log } = await memoryLog({ isDurable: false, logBytesMax: 30_000, blockCacheBytesMax: 32 * 1024 })
+  const known = await appendSome(log, 100, random)
+  const seen = [100, undefined].map((streamId) => ({
+    streamId,
+    cursor: log.cursor(0, streamId),
+    covered: [] as number[][],
+  }))
+  for (let round = 0; round < 200; round += 1) {
+    const appending = appendSome(log, 1 + random.int(10), random)
+    for (const { cursor, covered } of seen) {
+      const step = await cursor.next()
+      if (step === undefined) continue
+      if ('gap' in step) covered.push([step.gap.after + 1, step.gap.through])
+      else covered.push(...step.records.map(({ offset }) => [offset, offset]))
+    }
+    known.push(...(await appending))
+  }
+  for (const { streamId, cursor, covered } of seen) {
+    const rest = await readThrough(cursor)
+    covered.push(...rest.gaps.map(({ after, through }) => [after + 1, through]))
+    covered.push(...rest.records.map(({ offset }) => [offset, offset]))
+    for (const { offset } of known.filter((one) => streamId === undefined || one.streamId === streamId)) {
+      assert(
+        covered.some(([from, to]) => from! <= offset && offset <= to!),
+        `${offset} went in silence (${streamId})`,
+      )
+    }
+  }
+  await log.close()
+})
+
+test('40: a record that the disk cannot read is a gap for its reader, told once to the log, and what follows is read', async () => {
+  const { log, files } = await memoryLog({ blockCacheBytesMax: 0 })
+  const [one, two, three] = [await append(log, 100, 'a'), await append(log, 200, 'b'), await append(log, 100, 'c')]
+  const cursor = log.cursor(0, 100)
+  files.refusal = systemError('EIO', 'read')
+  const step = await cursor.next()
+  assert.deepEqual(step, { gap: { after: 0, through: one.offset, reason: 'damaged' } })
+  files.refusal = undefined
+  assert.deepEqual(await readThrough(cursor), { records: [three], gaps: [] })
+  assert.equal(log.damages.length, 1)
+  assert.equal(log.damages[0]?.reason, 'cannot be read')
+  assert.deepEqual((await readAll(log, 0, 200)).records, [two])
+  await log.close()
+})
+
+test('42: a want of descriptors is no damage: the reading fails, and can be tried again', async () => {
+  const { log, files } = await memoryLog({ blockCacheBytesMax: 0 })
+  const one = await append(log, 100, 'a')
+  for (const streamId of [100, undefined]) {
+    files.refusal = systemError('EMFILE', 'open')
+    const cursor = log.cursor(0, streamId)
+    await assert.rejects(cursor.next(), { code: 'STORAGE_READ' })
+    files.refusal = undefined
+    assert.deepEqual(await readAll(log, 0, streamId), { records: [one], gaps: [] })
+  }
+  assert.deepEqual(log.damages, [])
+  await log.close()
+})
+
+test('a cursor that is closed hands out nothing more, and closing the log under one is no damage', async () => {
+  const { log } = await memoryLog({ blockCacheBytesMax: 0 })
+  await append(log, 100, 'a')
+  const closed = log.cursor(0, 100)
+  closed.close()
+  assert.equal(await closed.next(), undefined)
+  const cursors = [log.cursor(0, 100), log.cursor(0)]
+  const steps = cursors.map((cursor) => cursor.next().catch(() => undefined))
+  await log.close()
+  await Promise.all(steps)
+  assert.deepEqual(log.damages, [])
+})

@@ -1,0 +1,183 @@
+/**
+ * What every index of a segment has to answer, run over the one in memory and the one in a file: for any set of records
+ * the same as a list of them would.
+ */
+
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { BatchBuilder } from '../../storage-engine/batch-builder.ts'
+import type { Offset } from '../../storage-engine/format.ts'
+import {
+  hashKey,
+  type IndexMark,
+  type KeyHash,
+  MemoryIndex,
+  type Posting,
+  RECORDS_PER_MARK,
+  type SegmentIndex,
+} from '../../storage-engine/memory-index.ts'
+import { recordsOf } from '../../storage-engine/segment.ts'
+import { Random } from '../support/random.ts'
+
+interface Listed extends Posting {
+  readonly streamId: number
+  readonly timeMs: number
+  readonly keyHash: number | undefined
+}
+
+/** Records in a list, and in an index in memory. */
+export interface IndexedRecords {
+  readonly list: readonly Listed[]
+  readonly index: MemoryIndex
+  readonly batchCount: number
+  readonly contentEnd: number
+}
+
+/** Any records: few or many streams, with keys that repeat, holes between the numbers, clocks that jump. */
+export function randomRecords(random: Random, count: number, keyHash: KeyHash = hashKey): IndexedRecords {
+  const index = new MemoryIndex(keyHash)
+  const list: Listed[] = []
+  const streams = Array.from({ length: random.pick([1, 3, 500]) }, () => random.int(2 ** 53))
+  const keys = Array.from({ length: random.pick([1, 50, 1000]) }, (_, i) => Buffer.from(`key ${i}`))
+  const keyShare = random.pick([0, 0.1, 1])
+  let offset = 1 + random.int(2 ** 52)
+  let timeMs = 1_700_000_000_000
+  let position = 128
+  let batchCount = 0
+  while (list.length < count) {
+    const builder = new BatchBuilder()
+    for (let rest = Math.min(1 + random.int(20), count - list.length); rest > 0; rest -= 1) {
+      offset += random.chance(0.1) ? 1 + random.int(1000) : 1
+      timeMs += random.chance(0.01) ? random.int(10_000) - 5_000 : random.int(3)
+      const streamId = random.pick(streams)
+      const key = random.chance(keyShare) ? random.pick(keys) : undefined
+      builder.add({ streamId, kind: 1, key, payload: Buffer.alloc(random.int(30)) }, offset, timeMs)
+    }
+    const fields = { previousCrc: 0, ceiling: 0, syncedGeneration: 0, syncedPosition: 0 }
+    const { bytes, header } = builder.seal(1, position, fields)
+    for (const [at, record] of recordsOf(bytes, header.count)) {
+      index.add(record, position + at, position)
+      list.push({
+        offset: record.offset,
+        position: position + at,
+        length: record.length,
+        streamId: record.streamId,
+        timeMs: record.timeMs,
+        keyHash: record.keyLength > 0 ? keyHash(record.streamId, record.key) : undefined,
+      })
+    }
+    position += bytes.length
+    batchCount += 1
+  }
+  return { list, index, batchCount, contentEnd: position }
+}
+
+export async function postingsOf(index: SegmentIndex, streamId: number, after: Offset, step = 7): Promise<Posting[]> {
+  const postings: Posting[] = []
+  const cursor = await index.seek(streamId, after)
+  for (;;) {
+    const found = await cursor.next(step)
+    if (found.length === 0) return postings
+    assert(found.length <= step)
+    postings.push(...found)
+  }
+}
+
+/** Asks everything that a list can answer, about `questions` numbers, streams and keys. */
+export async function compareWithList(index: SegmentIndex, records: IndexedRecords, random: Random, questions: number) {
+  const { list } = records
+  assert.equal(index.recordCount, list.length)
+  const numbers = [0, list.at(-1)?.offset ?? 0, Number.MAX_SAFE_INTEGER]
+  for (let i = 0; i < questions && list.length > 0; i += 1) numbers.push(random.pick(list).offset + random.int(3) - 1)
+  for (const after of numbers) {
+    const streamId = random.chance(0.1) || list.length === 0 ? random.int(2 ** 53) : random.pick(list).streamId
+    const wanted = list.filter((one) => one.streamId === streamId && one.offset > after).map(posting)
+    assert.deepEqual(await postingsOf(index, streamId, after, random.pick([1, 7, 512])), wanted)
+    assertMark(await index.markBefore(after), list, after)
+    assertOlder(index, list, await index.olderThan(timeNear(random, list)))
+  }
+  const hashes = list.flatMap((one) => (one.keyHash === undefined ? [] : [one.keyHash]))
+  for (let i = 0; i < questions; i += 1) {
+    const keyHash = hashes.length > 0 && random.chance(0.8) ? random.pick(hashes) : random.int(2 ** 52)
+    const wanted = list.find((one) => one.keyHash === keyHash)
+    assert.deepEqual(await index.findKey(keyHash), wanted === undefined ? undefined : posting(wanted))
+  }
+  for (let i = 0; i < questions; i += 1) {
+    const timeMs = timeNear(random, list)
+    const after = await index.olderThan(timeMs)
+    assert(
+      list.every((one) => one.offset > after || one.timeMs < timeMs),
+      `a record up to ${after} is not older`,
+    )
+    const firstAt = list.findIndex((one) => one.timeMs >= timeMs)
+    const begin = list.findIndex((one) => one.offset > after)
+    if (firstAt >= 0) assert(firstAt - begin <= RECORDS_PER_MARK, `${firstAt - begin} records to read`)
+  }
+}
+
+function timeNear(random: Random, list: readonly Listed[]): number {
+  return list.length === 0 ? random.int(2 ** 40) : random.pick(list).timeMs + random.int(3) - 1
+}
+
+function assertOlder(index: SegmentIndex, list: readonly Listed[], after: Offset): void {
+  assert(after >= 0 && after <= (list.at(-1)?.offset ?? 0), `${index.recordCount} records, ${after}`)
+}
+
+function assertMark(mark: IndexMark | undefined, list: readonly Listed[], after: Offset): void {
+  if (mark === undefined) {
+    assert(list.length === 0 || list[0]!.offset > after + 1)
+    return
+  }
+  const at = list.findIndex((one) => one.offset === mark.offset)
+  assert(at >= 0 && at % RECORDS_PER_MARK === 0)
+  const next = list.findIndex((one) => one.offset > after)
+  assert(mark.offset <= after + 1)
+  assert((next === -1 ? list.length : next) - at <= RECORDS_PER_MARK, 'it is the last one before')
+  assert(mark.batchPosition < list[at]!.position)
+  assert.equal(mark.timeMsBefore, Math.max(0, ...list.slice(0, at).map((one) => one.timeMs)))
+}
+
+function posting({ offset, position, length }: Posting): Posting {
+  return { offset, position, length }
+}
+
+export function segmentIndexSuite(name: string, open: (records: IndexedRecords) => Promise<SegmentIndex>): void {
+  describe(name, () => {
+    test('any set of records is found by stream, number, key and time as in a list', async (t) => {
+      const random = new Random()
+      t.diagnostic(`seed ${random.seed}`)
+      for (const count of [0, 1, 2, 255, 256, 257, 600, 3000]) {
+        const records = randomRecords(random, count)
+        await compareWithList(await open(records), records, random, 40)
+      }
+    })
+
+    test('61: keys whose hashes collide lead to the earliest record with that hash', async (t) => {
+      const random = new Random()
+      t.diagnostic(`seed ${random.seed}`)
+      const colliding: KeyHash = (streamId, key) => hashKey(streamId, key) % 5
+      const records = randomRecords(random, 1000, colliding)
+      await compareWithList(await open(records), records, random, 40)
+    })
+
+    test('59: one stream with all records, and as many streams as records', async () => {
+      const index = new MemoryIndex(hashKey)
+      const builder = new BatchBuilder()
+      for (let i = 0; i < 5000; i += 1) {
+        builder.add({ streamId: i % 2 === 0 ? 7 : 1000 + i, kind: 1, payload: Buffer.alloc(0) }, 10 + i, 1)
+      }
+      const fields = { previousCrc: 0, ceiling: 0, syncedGeneration: 0, syncedPosition: 0 }
+      const { bytes } = builder.seal(1, 128, fields)
+      for (const [at, record] of recordsOf(bytes, 5000)) index.add(record, 128 + at, 128)
+      const opened = await open({ list: [], index, batchCount: 1, contentEnd: 128 + bytes.length })
+      assert.equal((await postingsOf(opened, 7, 0, 512)).length, 2500)
+      assert.equal((await postingsOf(opened, 7, 10 + 4000, 512))[0]?.offset, 10 + 4002)
+      for (let i = 1; i < 5000; i += 98) {
+        assert.deepEqual(
+          (await postingsOf(opened, 1000 + i, 0)).map(({ offset }) => offset),
+          [10 + i],
+        )
+      }
+    })
+  })
+}
