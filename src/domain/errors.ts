@@ -1,0 +1,78 @@
+/**
+ * Every failure that the domain reports on purpose, with a code that callers switch on; the HTTP status is chosen in
+ * one table at the edge. The message is written for the client that made the call: what is wrong, and what to do. It
+ * holds no token, no message, no path of this machine; `cause` holds what the operator should see.
+ */
+
+import { StorageError, type StorageErrorCode } from '../../storage-engine/index.ts'
+
+export type DomainErrorCode =
+  | 'INVALID' // what was sent is wrong; `path` says where
+  | 'TOPIC_UNKNOWN' // no such topic, or no longer
+  | 'UNAUTHORIZED' // no token, or not one that is known
+  | 'FORBIDDEN' // the token is known, but has not this right
+  | 'STATIC_TOPIC' // a topic of the configuration cannot be deleted
+  | 'STORE_OFF' // a persistent topic was asked for, and the store is switched off
+  | 'STORE_FAILED' // the store cannot be written or read: the operator has to act
+  | 'STORE_FULL' // no room in the store; it takes events again when there is
+  | 'BUSY' // not now; the same call may succeed shortly
+  | 'TOO_LARGE' // over a bound in bytes
+  | 'LIMIT' // over a bound in number
+  | 'CLOSED' // the service is starting or stopping
+
+export interface DomainErrorOptions {
+  /** Where in the request the mistake is, such as `event.message`. */
+  readonly path?: string
+  readonly cause?: unknown
+}
+
+export class DomainError extends Error {
+  readonly code: DomainErrorCode
+  readonly path: string | undefined
+
+  constructor(code: DomainErrorCode, message: string, { path, cause }: DomainErrorOptions = {}) {
+    super(message, cause === undefined ? undefined : { cause })
+    this.name = 'DomainError'
+    this.code = code
+    this.path = path
+  }
+}
+
+/**
+ * What a failure of the storage engine means to a client. A DomainError is returned as it is. Whatever is no
+ * StorageError is taken for a failure of the store as well, with the error as its cause.
+ */
+export function fromStorageError(error: unknown): DomainError {
+  if (error instanceof DomainError) return error
+  const code = error instanceof StorageError ? codeOfStorage[error.code] : 'STORE_FAILED'
+  return new DomainError(code, sentences[code], { cause: error })
+}
+
+type StorageMeaning = 'CLOSED' | 'STORE_FAILED' | 'STORE_FULL' | 'BUSY' | 'TOO_LARGE'
+
+const codeOfStorage: Readonly<Record<StorageErrorCode, StorageMeaning>> = {
+  STORAGE_CLOSED: 'CLOSED',
+  STORAGE_FAILED: 'STORE_FAILED',
+  STORAGE_FULL: 'STORE_FULL',
+  // That batch was cut away again, and the log goes on.
+  STORAGE_WRITE: 'BUSY',
+  STORAGE_BUSY: 'BUSY',
+  STORAGE_TOO_LARGE: 'TOO_LARGE',
+  STORAGE_LOCKED: 'STORE_FAILED',
+  STORAGE_PERMISSION: 'STORE_FAILED',
+  STORAGE_FOREIGN: 'STORE_FAILED',
+  STORAGE_NEWER_FORMAT: 'STORE_FAILED',
+  STORAGE_DAMAGED: 'STORE_FAILED',
+  STORAGE_MISSING: 'STORE_FAILED',
+  STORAGE_EXHAUSTED: 'STORE_FAILED',
+  STORAGE_READ: 'STORE_FAILED',
+}
+
+const sentences: Readonly<Record<StorageMeaning, string>> = {
+  CLOSED: 'The service is starting or stopping. Try again shortly.',
+  STORE_FAILED:
+    'The store has failed and takes nothing until the operator has looked at it. What was just sent may or may not be kept.',
+  STORE_FULL: 'The store has no room left. Nothing was published; try again when the operator has made room.',
+  BUSY: 'The store could not take this now. Nothing was published; try again shortly.',
+  TOO_LARGE: 'This is more than the store takes at once. Send less.',
+}

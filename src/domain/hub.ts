@@ -1,0 +1,563 @@
+/**
+ * Topics, their events and their subscribers, over two logs: the durable one and the one in memory. It publishes by
+ * appending, folds what the logs commit into the catalogue, and hands each commit to the live subscriptions of its
+ * topics: one buffer per topic and commit, the same for all of them.
+ *
+ * It promises that nothing is delivered before it is committed, that an event is delivered in the order of its log,
+ * once, and that a publish is answered after its event was handed to the live subscribers. It reaches the logs, the
+ * sockets and the clock by the ports alone, and knows nothing of HTTP.
+ */
+
+import assert from 'node:assert/strict'
+import { heartbeatEvent, primingBlock, retryBlock, tickComment } from '../sse/encode.ts'
+import { Catalog } from './catalog.ts'
+import { Channel } from './channel.ts'
+import {
+  CATALOG_STREAM,
+  EVENT_PUBLISHED,
+  encodeEvent,
+  encodeTopicCreated,
+  encodeTopicDeleted,
+  TOPIC_CREATED,
+  TOPIC_DELETED,
+} from './entry.ts'
+import { DomainError, fromStorageError } from './errors.ts'
+import { formatEventId } from './event-id.ts'
+import { Feed } from './feed.ts'
+import { FrameBuilder, shareBytes } from './frame-builder.ts'
+import { Pace } from './pace.ts'
+import type {
+  Clock,
+  CloseReason,
+  EventLog,
+  FigureName,
+  Figures,
+  HubObserver,
+  LogRecord,
+  NumberSource,
+  Offset,
+  SharedBytes,
+  Sink,
+} from './ports.ts'
+import type { PublishInput } from './publish-input.ts'
+import { RecentFrames } from './recent-frames.ts'
+import { gapBlocks, type ResumePoint, type ResumeRequest, resolveResume } from './resume.ts'
+import { Subscription, type SubscriptionHost } from './subscription.ts'
+import { hashToken, makeToken } from './token.ts'
+import { HostedTopic, type Topic } from './topic.ts'
+import { Wheel } from './wheel.ts'
+
+export type { Figures } from './ports.ts'
+export type { GapNotice, ResumePoint, ResumeRequest } from './resume.ts'
+export { METRICS_TOPIC_ID, type Topic } from './topic.ts'
+
+/** What a publisher sends, already checked. */
+export type EventInput = PublishInput
+
+export interface HubOptions {
+  /** Bound on the frames that are kept for those who need the same ones again. */
+  readonly recentFramesBytesMax: number
+  readonly topicsMax: number
+  readonly subscribersMax: number
+  readonly heartbeatMs: number
+  /** Jittered: a stream ends after 80 to 100 % of it. */
+  readonly streamAgeMsMax: number
+  /** A sink whose peer takes nothing for so long, while there is something to take, is cut off. */
+  readonly writeTimeoutMs: number
+  /** What clients are told to wait before they come back, jittered: 100 to 200 % of it. */
+  readonly retryMs: number
+  /** While stopping, clients are told to come back spread over this much more. */
+  readonly drainRetryMs: number
+}
+
+export interface SubscribeRequest {
+  readonly from: ResumePoint
+  readonly heartbeat: 'comment' | 'event'
+}
+
+type MutableFigures = { -readonly [Name in FigureName]: number }
+
+export class Hub {
+  readonly #durable: Feed | undefined
+  readonly #memory: Feed
+  readonly #numbers: NumberSource
+  readonly #observer: HubObserver
+  readonly #clock: Clock
+  readonly #options: HubOptions
+  readonly #catalog = new Catalog()
+  /** By streamId; of both logs, whose numbers come from one sequencer. */
+  readonly #channels = new Map<number, Channel>()
+  readonly #builder = new FrameBuilder()
+  readonly #frames: RecentFrames
+  readonly #wheel: Wheel
+  readonly #host: SubscriptionHost
+  readonly #heartbeats: Readonly<Record<SubscribeRequest['heartbeat'], SharedBytes>>
+  readonly #figures: MutableFigures = {
+    topics: 0,
+    static_topics: 0,
+    active_topics: 0,
+    subscribers: 0,
+    active_subscribers: 0,
+    message_received: 0,
+    message_sent: 0,
+  }
+  #creating = 0
+  #openSinks = 0
+  #status: 'open' | 'draining' | 'closed' = 'open'
+  #drained: Promise<void> | undefined
+  #onAllEnded: (() => void) | undefined
+  /** Reused by each commit. */
+  #touched: Channel[] = []
+
+  /**
+   * Folds the durable log's catalogue and starts dispatching. `durable` undefined: the persistent store is switched
+   * off. Nobody may append to the logs but the hub, from now on. Throws EntryError where the catalogue holds an entry
+   * that this version cannot read, and StorageError where the log cannot be read.
+   */
+  static async open(
+    durable: EventLog | undefined,
+    memory: EventLog,
+    numbers: NumberSource,
+    observer: HubObserver,
+    clock: Clock,
+    options: HubOptions,
+  ): Promise<Hub> {
+    const durableFeed = durable === undefined ? undefined : new Feed(durable, true, 0)
+    const memoryFeed = new Feed(memory, false, numbers.firstOfThisStart)
+    const hub = new Hub(durableFeed, memoryFeed, numbers, observer, clock, options)
+    if (durableFeed !== undefined) {
+      try {
+        await hub.#foldCatalog(durableFeed)
+      } catch (error) {
+        hub.#wheel.close()
+        throw error
+      }
+      hub.#follow(durableFeed)
+    }
+    hub.#follow(memoryFeed)
+    return hub
+  }
+
+  private constructor(
+    durable: Feed | undefined,
+    memory: Feed,
+    numbers: NumberSource,
+    observer: HubObserver,
+    clock: Clock,
+    options: HubOptions,
+  ) {
+    this.#durable = durable
+    this.#memory = memory
+    this.#numbers = numbers
+    this.#observer = observer
+    this.#clock = clock
+    this.#options = options
+    this.#frames = new RecentFrames(options.recentFramesBytesMax)
+    this.#wheel = new Wheel(clock, options.heartbeatMs)
+    this.#heartbeats = {
+      comment: shareBytes(tickComment),
+      event: shareBytes(heartbeatEvent(JSON.stringify({ interval_ms: options.heartbeatMs }))),
+    }
+    this.#host = this.#makeHost()
+  }
+
+  /** Throws a DomainError: STORE_OFF, LIMIT, CLOSED, or what the store failed with. The token is nowhere kept. */
+  async createTopic(request: { readonly persist: boolean }): Promise<{ topic: Topic; token: string }> {
+    this.#assertNotClosed()
+    const feed = request.persist ? this.#durable : this.#memory
+    if (feed === undefined) {
+      throw new DomainError('STORE_OFF', 'The persistent store is switched off. Create the topic without persist.')
+    }
+    this.#assertRoomForTopic()
+    const token = makeToken()
+    const tokenSha256 = hashToken(token)
+    const createdAtMs = this.#clock.wallMs()
+    this.#creating += 1
+    try {
+      if (!feed.isDurable) {
+        const streamId = this.#numbers.take()
+        const id = formatEventId(streamId)
+        const topic = new HostedTopic(feed, {
+          id,
+          streamId,
+          isStatic: false,
+          name: undefined,
+          tokenSha256,
+          createdAtMs,
+        })
+        this.#catalog.add(topic)
+        this.#topicAdded(topic)
+        return { topic, token }
+      }
+      const payload = encodeTopicCreated({ tokenSha256, name: undefined, createdAtMs })
+      const streamId = await feed.log.append({ streamId: CATALOG_STREAM, kind: TOPIC_CREATED, payload })
+      // The commit has been folded by now: this is what the next start will see as well.
+      const topic = this.#catalog.byStream(streamId)
+      assert(topic !== undefined, 'a creation is folded before its append resolves')
+      return { topic, token }
+    } catch (error) {
+      throw fromStorageError(error)
+    } finally {
+      this.#creating -= 1
+    }
+  }
+
+  /**
+   * A topic of the configuration: in memory, there again after each start, without its events. `id` in the canonical
+   * form of 11 characters. Throws INVALID where the id is taken.
+   */
+  addStaticTopic(definition: { readonly id: string; readonly name: string; readonly token: string }): Topic {
+    this.#assertNotClosed()
+    const { id, name, token } = definition
+    if (this.#catalog.topic(id) !== undefined) {
+      throw new DomainError('INVALID', `There are two topics with the id ${id}. Give the static one another id.`)
+    }
+    const topic = new HostedTopic(this.#memory, {
+      id,
+      streamId: this.#takeNumber(),
+      isStatic: true,
+      name,
+      tokenSha256: hashToken(token),
+      createdAtMs: this.#clock.wallMs(),
+    })
+    this.#catalog.add(topic)
+    this.#topicAdded(topic)
+    return topic
+  }
+
+  /**
+   * Ends the topic's streams; when it resolves, `topic(id)` is undefined. False: there was none. Of several at once one
+   * is written, and all are answered alike. Throws a DomainError: STATIC_TOPIC, or what the store failed with; then the
+   * topic is still there.
+   */
+  async deleteTopic(id: string): Promise<boolean> {
+    this.#assertNotClosed()
+    const topic = this.#catalog.topic(id)
+    if (topic === undefined) return false
+    if (topic.isStatic) {
+      throw new DomainError('STATIC_TOPIC', 'This topic stands in the configuration. Take it out there to delete it.')
+    }
+    if (topic.deletion === undefined) {
+      const deletion = this.#appendDeletion(topic)
+      topic.deletion = deletion
+      const settled = () => {
+        topic.deletion = undefined
+      }
+      deletion.then(settled, settled)
+    }
+    return topic.deletion
+  }
+
+  /** `id` in the canonical form of 11 characters. */
+  topic(id: string): Topic | undefined {
+    return this.#catalog.topic(id)
+  }
+
+  /**
+   * Resolves with the event's number when it is as durable as its log promises, and was handed to the live subscribers.
+   * Throws a DomainError: TOPIC_UNKNOWN for a topic that is gone, or what the store failed with.
+   */
+  async publish(topic: Topic, event: EventInput): Promise<Offset> {
+    this.#assertNotClosed()
+    let hosted = this.#catalog.byStream(topic.streamId)
+    // Behind a deletion nothing is appended, so that in the log no event follows the end of its topic. Should the
+    // deletion fail, the topic goes on, and so does this.
+    while (hosted?.deletion !== undefined) {
+      await hosted.deletion.catch(ignoreToldElsewhere)
+      hosted = this.#catalog.byStream(topic.streamId)
+    }
+    if (hosted === undefined) throw unknownTopic()
+    try {
+      const { streamId } = hosted
+      const payload = encodeEvent(event)
+      const record = { streamId, kind: EVENT_PUBLISHED, key: event.key, payload }
+      const offset = await hosted.feed.log.append(record)
+      if (hosted.isCounted) this.#count('message_received', 1)
+      return offset
+    } catch (error) {
+      throw fromStorageError(error)
+    }
+  }
+
+  /** Where a stream of this topic would begin. Throws a DomainError: TOPIC_UNKNOWN, INVALID, STORE_FAILED. */
+  async resolve(topic: Topic, from: ResumeRequest): Promise<ResumePoint> {
+    this.#assertNotClosed()
+    const hosted = this.#catalog.byStream(topic.streamId)
+    if (hosted === undefined) throw unknownTopic()
+    return resolveResume(hosted, this.#numbers, from)
+  }
+
+  /**
+   * Registers in this very turn, and writes the first bytes. What `resolve` gave for this topic may be some turns old.
+   * A client that left meanwhile gets a subscription that is closed already. Throws a DomainError: LIMIT, CLOSED,
+   * TOPIC_UNKNOWN.
+   */
+  subscribe(topic: Topic, sink: Sink, request: SubscribeRequest): Subscription {
+    if (this.#status !== 'open') throw closing()
+    const hosted = this.#catalog.byStream(topic.streamId)
+    if (hosted === undefined) throw unknownTopic()
+    const { subscribersMax, streamAgeMsMax, retryMs } = this.#options
+    if (this.#openSinks >= subscribersMax) {
+      throw new DomainError('LIMIT', `There are ${subscribersMax} subscribers already. Try again later.`)
+    }
+    const channel = this.#channelOf(hosted)
+    const { from, heartbeat } = request
+    const { dispatched } = hosted.feed
+    const after = from.live ? dispatched : Math.min(from.after, dispatched)
+    const subscription = new Subscription(this.#host, channel, sink, {
+      after,
+      heartbeat: this.#heartbeats[heartbeat],
+      deadlineMs: this.#clock.monotonicMs() + streamAgeMsMax * between(0.8, 1),
+      slot: this.#wheel.nextSlot(),
+    })
+    this.#openSinks += 1
+    this.#wheel.add(subscription)
+    this.#count('subscribers', 1)
+    this.#count('active_subscribers', 1)
+    const retry = retryBlock(Math.round(retryMs * between(1, 2)))
+    if (from.gap === undefined) {
+      subscription.start(shareBytes(retry, primingBlock(formatEventId(after))))
+    } else {
+      this.#observer.gapTold(hosted.id, from.gap.reason)
+      subscription.start(shareBytes(retry, ...gapBlocks({ ...from.gap, resumesAfter: after })))
+    }
+    return subscription
+  }
+
+  figures(): Figures {
+    return { ...this.#figures }
+  }
+
+  /**
+   * Ends every stream, each with a time to come back of its own, and refuses new ones. Resolves when all sinks have
+   * ended. Publishing goes on. Idempotent.
+   */
+  drain(): Promise<void> {
+    this.#drained ??= this.#drain()
+    return this.#drained
+  }
+
+  /** Drains, and then takes nothing any more. The logs are not closed: they are their owner's. Idempotent. */
+  async close(): Promise<void> {
+    const drained = this.drain()
+    this.#status = 'closed'
+    await drained
+    this.#wheel.close()
+  }
+
+  async #drain(): Promise<void> {
+    this.#status = 'draining'
+    const { retryMs, drainRetryMs } = this.#options
+    for (const channel of [...this.#channels.values()]) {
+      for (const subscription of [...channel.live, ...channel.catchingUp]) {
+        const retry = retryBlock(Math.round(retryMs + drainRetryMs * Math.random()))
+        subscription.close('stopping', shareBytes(retry))
+      }
+    }
+    if (this.#openSinks === 0) return
+    await new Promise<void>((resolve) => {
+      this.#onAllEnded = resolve
+    })
+  }
+
+  async #foldCatalog(feed: Feed): Promise<void> {
+    const cursor = feed.log.cursor(0, CATALOG_STREAM)
+    try {
+      for (;;) {
+        const step = await cursor.next()
+        if (step === undefined) break
+        if ('gap' in step) {
+          this.#observer.catalogDamaged(step.gap)
+          continue
+        }
+        for (const record of step.records) this.#catalog.apply(record, feed)
+      }
+    } finally {
+      cursor.close()
+    }
+    // Those that were deleted again are not topics of this process.
+    if (this.#catalog.size > 0) {
+      this.#count('topics', this.#catalog.size)
+      this.#count('active_topics', this.#catalog.size)
+    }
+    assert(feed.dispatched >= feed.log.lastOffset, 'nobody appends while the catalogue is read')
+  }
+
+  #follow(feed: Feed): void {
+    feed.log.onCommit((records) => this.#dispatch(feed, records))
+    feed.log.onEvict((dropped) => {
+      for (const [streamId, through] of dropped) {
+        const topic = this.#catalog.byStream(streamId)
+        if (topic !== undefined && topic.feed === feed) topic.evictedThrough = Math.max(topic.evictedThrough, through)
+      }
+    })
+  }
+
+  /** The log's commit listener: no await, and nothing may be thrown out of it. */
+  #dispatch(feed: Feed, records: readonly LogRecord[]): void {
+    const through = records.at(-1)?.offset
+    if (through === undefined) return
+    let catalogRecords: LogRecord[] | undefined
+    const touched = this.#touched
+    const channels = this.#channels
+    for (const record of records) {
+      if (record.streamId === CATALOG_STREAM) {
+        catalogRecords ??= []
+        catalogRecords.push(record)
+      } else if (record.kind === EVENT_PUBLISHED) {
+        // For topics that nobody listens to, this look-up is all.
+        const channel = channels.get(record.streamId)
+        if (channel === undefined) continue
+        if (channel.batch.length === 0) touched.push(channel)
+        channel.batch.push(record)
+      }
+    }
+    feed.advance(through)
+    for (const channel of touched) this.#deliver(channel, through)
+    touched.length = 0
+    // In a log no event of a topic follows its deletion, so that its streams have had everything before they end.
+    if (catalogRecords !== undefined) for (const record of catalogRecords) this.#fold(record, feed)
+  }
+
+  #deliver(channel: Channel, through: Offset): void {
+    const { batch, live, topic, quietSince } = channel
+    channel.spokeUntil(through)
+    try {
+      if (live.size === 0 && channel.readers === 0) return
+      const bytes = this.#builder.build(batch)
+      const first = batch[0]!.offset
+      const last = batch.at(-1)!.offset
+      const events = batch.length
+      this.#frames.addLive(topic.streamId, { after: quietSince, first, last, through, bytes, events })
+      if (live.size === 0) return
+      channel.trafficTurn = this.#wheel.turn
+      if (topic.isCounted) this.#count('message_sent', live.size * events)
+      // Those who refuse or leave meanwhile take themselves out of the set, and nobody joins during a dispatch.
+      for (const subscription of live) {
+        if (!subscription.sink.write(bytes)) subscription.refused(through)
+      }
+    } catch (error) {
+      // The frames could not be made. Cut off, the subscribers resume from the log, and hear there what is wrong.
+      this.#observer.deliveryFailed(topic.id, error)
+      for (const subscription of [...live]) subscription.close('error')
+    } finally {
+      batch.length = 0
+    }
+  }
+
+  #fold(record: LogRecord, feed: Feed): void {
+    const change = this.#catalog.apply(record, feed)
+    if (change === undefined) return
+    if (change.kind === 'created') this.#topicAdded(change.topic)
+    else this.#topicRemoved(change.topic)
+  }
+
+  #topicAdded(topic: HostedTopic): void {
+    this.#count('topics', 1)
+    this.#count('active_topics', 1)
+    if (topic.isStatic) this.#count('static_topics', 1)
+  }
+
+  #topicRemoved(topic: HostedTopic): void {
+    this.#count('active_topics', -1)
+    this.#frames.drop(topic.streamId)
+    const channel = this.#channels.get(topic.streamId)
+    if (channel === undefined) return
+    channel.isGone = true
+    for (const subscription of [...channel.live, ...channel.catchingUp]) subscription.topicDeleted()
+  }
+
+  async #appendDeletion(topic: HostedTopic): Promise<boolean> {
+    try {
+      const payload = encodeTopicDeleted({ topic: topic.streamId })
+      await topic.feed.log.append({ streamId: CATALOG_STREAM, kind: TOPIC_DELETED, payload }, { urgent: true })
+      assert(this.#catalog.byStream(topic.streamId) === undefined, 'a deletion is folded before its append resolves')
+      return true
+    } catch (error) {
+      throw fromStorageError(error)
+    }
+  }
+
+  #channelOf(topic: HostedTopic): Channel {
+    let channel = this.#channels.get(topic.streamId)
+    if (channel === undefined) {
+      channel = new Channel(topic)
+      this.#channels.set(topic.streamId, channel)
+    }
+    return channel
+  }
+
+  #makeHost(): SubscriptionHost {
+    const hub = this
+    const wheel = this.#wheel
+    return {
+      frames: this.#frames,
+      builder: this.#builder,
+      pace: new Pace(),
+      writeTimeoutMs: this.#options.writeTimeoutMs,
+      get turn() {
+        return wheel.turn
+      },
+      monotonicMs: () => this.#clock.monotonicMs(),
+      eventsSent(channel, events) {
+        if (channel.topic.isCounted) hub.#count('message_sent', events)
+      },
+      gapTold: (channel, reason) => this.#observer.gapTold(channel.topic.id, reason),
+      deliveryFailed: (channel, error) => this.#observer.deliveryFailed(channel.topic.id, error),
+      closed: (subscription, reason) => this.#onClosed(subscription, reason),
+      ended: (subscription) => this.#onEnded(subscription),
+    }
+  }
+
+  #onClosed(subscription: Subscription, reason: CloseReason): void {
+    const { channel } = subscription
+    this.#count('active_subscribers', -1)
+    this.#observer.streamEnded(channel.topic.id, reason)
+    if (channel.isEmpty) this.#channels.delete(channel.topic.streamId)
+  }
+
+  #onEnded(subscription: Subscription): void {
+    this.#wheel.remove(subscription)
+    this.#openSinks -= 1
+    if (this.#openSinks === 0) this.#onAllEnded?.()
+  }
+
+  #count(name: FigureName, change: number): void {
+    this.#figures[name] += change
+    this.#observer.figureChanged(name, change)
+  }
+
+  #takeNumber(): number {
+    try {
+      return this.#numbers.take()
+    } catch (error) {
+      throw fromStorageError(error)
+    }
+  }
+
+  #assertRoomForTopic(): void {
+    const { topicsMax } = this.#options
+    if (this.#catalog.size + this.#creating >= topicsMax) {
+      throw new DomainError('LIMIT', `There are ${topicsMax} topics already. Delete one, or raise the limit.`)
+    }
+  }
+
+  #assertNotClosed(): void {
+    if (this.#status === 'closed') throw closing()
+  }
+}
+
+function closing(): DomainError {
+  return new DomainError('CLOSED', 'The service is stopping. Try again shortly.')
+}
+
+function unknownTopic(): DomainError {
+  return new DomainError('TOPIC_UNKNOWN', 'There is no such topic, or no longer.')
+}
+
+/** Who deleted the topic is told why that failed. */
+function ignoreToldElsewhere(): void {}
+
+function between(low: number, high: number): number {
+  return low + (high - low) * Math.random()
+}

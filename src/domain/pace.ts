@@ -1,0 +1,48 @@
+/**
+ * Keeps replay from starving everything else. A log that is in memory answers without ever leaving the turn, so that a
+ * long replay, or a thousand short ones, would hold the event loop until they are through. All of them draw on one
+ * budget of bytes per turn; who finds it spent waits, first come, first served. Knows nothing of what the bytes are.
+ */
+
+const TURN_BYTES_MAX = 256 * 1024
+/** A write costs a system call whatever its size, so that a small one draws as much as this. */
+const WRITE_COST_BYTES = 2 * 1024
+/** About as many steps of a replay as the budget holds. */
+const RELEASED_PER_TURN = 4
+
+export class Pace {
+  #leftBytes = TURN_BYTES_MAX
+  #isScheduled = false
+  #waiting: (() => void)[] = []
+
+  /** Ask before each step, and wait for a turn if so. */
+  get isSpent(): boolean {
+    return this.#leftBytes <= 0
+  }
+
+  spend(bytes: number): void {
+    this.#leftBytes -= bytes + WRITE_COST_BYTES
+    this.#schedule()
+  }
+
+  /** Resolves in a later turn of the event loop, when those who asked before have had theirs. */
+  turn(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve)
+      this.#schedule()
+    })
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled) return
+    this.#isScheduled = true
+    setImmediate(this.#nextTurn)
+  }
+
+  readonly #nextTurn = (): void => {
+    this.#isScheduled = false
+    this.#leftBytes = TURN_BYTES_MAX
+    for (const resolve of this.#waiting.splice(0, RELEASED_PER_TURN)) resolve()
+    if (this.#waiting.length > 0) this.#schedule()
+  }
+}

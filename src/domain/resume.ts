@@ -1,0 +1,193 @@
+/**
+ * Where a stream begins: what a client sends back as its last event id, or asks for instead, becomes the number to
+ * resume after, and a gap where something may be missing between the two.
+ *
+ * The rules, for a topic whose mark is the highest number that was ever dropped from it:
+ * - a number below the mark resumes after the mark: a gap;
+ * - a number in a range that a start of the durable log skipped resumes where the range begins: a gap, unless the topic
+ *   is younger;
+ * - a number that was never given resumes after the mark: a gap;
+ * - any other number resumes after itself, whether or not an event of this topic bears it;
+ * - a publisher's own id resumes after its earliest use; where it is not found, after the mark: a gap.
+ *
+ * It promises never to resume later than what the client can have seen, and to tell a gap only where something may be
+ * missing. It reads the index, and never the events one by one.
+ */
+
+import { gapBlock, primingBlock } from '../sse/encode.ts'
+import { DomainError, fromStorageError } from './errors.ts'
+import { formatEventId, parseEventId } from './event-id.ts'
+import type { LogGap, NumberSource, Offset } from './ports.ts'
+import type { HostedTopic } from './topic.ts'
+
+export type ResumeRequest =
+  | { readonly kind: 'live' }
+  /** Decoded as UTF-8. Empty, or nothing but white space: the same as live. */
+  | { readonly kind: 'last-event-id'; readonly text: string }
+  | { readonly kind: 'earliest' }
+  /** Milliseconds since the epoch. */
+  | { readonly kind: 'time'; readonly timeMs: number }
+
+export interface GapNotice {
+  /** What the client asked for; undefined for a gap that was met on the way. */
+  readonly requested: string | undefined
+  readonly resumesAfter: Offset
+  /** For people. */
+  readonly reason: string
+}
+
+export interface ResumePoint {
+  readonly after: Offset
+  readonly gap: GapNotice | undefined
+  /** No cursor: the stream begins with what is committed next; `after` is taken anew when it is registered. */
+  readonly live: boolean
+}
+
+/** As for a publisher's own id. */
+const ID_BYTES_MAX = 256
+const CANONICAL_CHARACTERS = 11
+
+const NEVER_GIVEN = 'this server never gave that id'
+const NOT_FOUND = 'no event that is kept bears that id'
+const SKIPPED = 'a restart passed over that id; events near it may never have become durable'
+const FROM_BEFORE_THE_START = 'events of this topic are kept in memory, and the server has started anew'
+const DROPPED = 'older events were dropped from memory'
+
+export const reasonOfGap: Readonly<Record<LogGap['reason'], string>> = {
+  damaged: 'a damaged range of the log was passed over',
+  evicted: DROPPED,
+}
+
+/** Throws a DomainError: INVALID for an id that is too long, STORE_FAILED where the index cannot be read. */
+export async function resolveResume(
+  topic: HostedTopic,
+  numbers: NumberSource,
+  request: ResumeRequest,
+): Promise<ResumePoint> {
+  try {
+    switch (request.kind) {
+      case 'live':
+        return livePoint(topic)
+      case 'earliest':
+        // Nothing is asked for that is not there: the earliest event is the earliest that is kept.
+        return point(topic, { after: topic.mark, gapReason: undefined }, '')
+      case 'time':
+        return await resolveTime(topic, request.timeMs)
+      case 'last-event-id':
+        return await resolveId(topic, numbers, trimmed(request.text))
+    }
+  } catch (error) {
+    throw fromStorageError(error)
+  }
+}
+
+/** The blocks that tell a gap. The number right behind the event keeps the same gap from being told at every return. */
+export function gapBlocks(notice: GapNotice): readonly [Uint8Array, Uint8Array] {
+  const id = formatEventId(notice.resumesAfter)
+  const json = JSON.stringify({ requested: notice.requested, resumes_after: id, reason: notice.reason })
+  return [gapBlock(json), primingBlock(id)]
+}
+
+interface Reading {
+  readonly after: Offset
+  readonly gapReason: string | undefined
+}
+
+function livePoint(topic: HostedTopic): ResumePoint {
+  return { after: topic.feed.dispatched, gap: undefined, live: true }
+}
+
+function point(topic: HostedTopic, reading: Reading, requested: string): ResumePoint {
+  // A number of the other log, or one that was cut away, can lie above all that this log has committed, while one below
+  // it is still to be committed. What is not committed has been shown to nobody, so the stream begins there.
+  const after = Math.min(Math.max(reading.after, 0), topic.feed.dispatched)
+  const { gapReason } = reading
+  const gap = gapReason === undefined ? undefined : { requested, resumesAfter: after, reason: gapReason }
+  return { after, gap, live: false }
+}
+
+async function resolveId(topic: HostedTopic, numbers: NumberSource, text: string): Promise<ResumePoint> {
+  if (text === '') return livePoint(topic)
+  const key = Buffer.from(text, 'utf8')
+  if (key.length > ID_BYTES_MAX) {
+    throw new DomainError('INVALID', `The last event id must have at most ${ID_BYTES_MAX} bytes of UTF-8.`, {
+      path: 'last-event-id',
+    })
+  }
+  const number = parseEventId(text)
+  const found = await topic.feed.log.findKey(topic.streamId, key)
+  if (found === undefined) {
+    const reading = number === undefined ? lost(topic, NOT_FOUND) : readNumber(topic, numbers, number)
+    return point(topic, reading, text)
+  }
+  const asKey: Reading = { after: found, gapReason: undefined }
+  if (number === undefined || !mayBeOurs(topic, numbers, text, number)) return point(topic, asKey, text)
+  // Both may be meant, and the earlier one is right or sends something twice, which is better than losing it.
+  const asNumber = readNumber(topic, numbers, number)
+  return point(topic, asNumber.after < asKey.after ? asNumber : asKey, text)
+}
+
+/**
+ * Whether a text that is a publisher's id may be a number that this server gave to a subscriber of this topic as well.
+ * Those always have 11 characters, and are the topic's mark or above the number of the topic itself. Without this look
+ * a counter that a publisher uses as id (`42`, `00000000042`) would read as a number before everything, and each
+ * return of a client that is up to date would bring the whole topic again.
+ */
+function mayBeOurs(topic: HostedTopic, numbers: NumberSource, text: string, number: Offset): boolean {
+  if (text.length !== CANONICAL_CHARACTERS || number >= numbers.next) return false
+  return number === topic.mark || number >= topic.streamId
+}
+
+function readNumber(topic: HostedTopic, numbers: NumberSource, number: Offset): Reading {
+  if (number >= numbers.next) return lost(topic, NEVER_GIVEN)
+  if (number < topic.mark) return lost(topic, number < topic.evictedThrough ? DROPPED : FROM_BEFORE_THE_START)
+  // Before there was this topic it could lose nothing; `0` and the like mean all of it.
+  if (!topic.isStatic && number < topic.streamId) return { after: number, gapReason: undefined }
+  for (const { from, to } of topic.feed.log.skippedRanges) {
+    if (number >= from && number < to) return { after: Math.max(from - 1, topic.mark), gapReason: SKIPPED }
+  }
+  return { after: number, gapReason: undefined }
+}
+
+function lost(topic: HostedTopic, gapReason: string): Reading {
+  return { after: topic.mark, gapReason }
+}
+
+/**
+ * A gap is told where events of that time or later may have been dropped: if any were dropped at all, and the first one
+ * that is kept is already late enough.
+ */
+async function resolveTime(topic: HostedTopic, timeMs: number): Promise<ResumePoint> {
+  const { log } = topic.feed
+  const after = Math.max(await log.findTime(topic.streamId, timeMs), topic.mark)
+  if (topic.evictedThrough === 0 || (await hasEventUpTo(topic, after))) {
+    return point(topic, { after, gapReason: undefined }, '')
+  }
+  return point(topic, { after, gapReason: DROPPED }, timeText(timeMs))
+}
+
+function timeText(timeMs: number): string {
+  const date = new Date(timeMs)
+  return Number.isNaN(date.getTime()) ? String(timeMs) : date.toISOString()
+}
+
+/** Whether an event that is kept lies at or below that number. */
+async function hasEventUpTo(topic: HostedTopic, number: Offset): Promise<boolean> {
+  const cursor = topic.feed.log.cursor(topic.mark, topic.streamId)
+  try {
+    for (;;) {
+      const step = await cursor.next()
+      if (step === undefined) return false
+      if ('gap' in step) continue
+      const first = step.records[0]
+      if (first !== undefined) return first.offset <= number
+    }
+  } finally {
+    cursor.close()
+  }
+}
+
+/** HTTP takes outer spaces and tabs off a header's value, so they cannot tell two ids apart. */
+function trimmed(text: string): string {
+  return text.replace(/^[ \t]+|[ \t]+$/g, '')
+}

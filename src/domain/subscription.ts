@@ -1,0 +1,359 @@
+/**
+ * One reader of one topic: a position, a sink, and one of three states. It owns no buffer: the log is the queue.
+ *
+ * - *catching-up*: reads its topic from its position on, a bounded piece at a time, out of the recent frames or the
+ *   log, writes, and waits for the sink when that is full.
+ * - *live*: gets the dispatcher's bytes. When its sink is full it goes back to catching up, from the end of the batch
+ *   that it took last.
+ * - *closed*: for good.
+ *
+ * It goes live in the turn in which it finds that its topic has no event above its position; dispatching is done in one
+ * turn as well, so no commit can fall between the check and the switch. It promises: every event of the topic above the
+ * number that it resumed after, once, in order, or a gap that is told. It knows nothing of HTTP.
+ */
+
+import assert from 'node:assert/strict'
+import { StorageError } from '../../storage-engine/index.ts'
+import { closedBlock } from '../sse/encode.ts'
+import type { Channel } from './channel.ts'
+import { EVENT_PUBLISHED } from './entry.ts'
+import { type FrameBuilder, shareBytes } from './frame-builder.ts'
+import type { Pace } from './pace.ts'
+import type { CloseReason, Cursor, LogGap, Offset, SharedBytes, Sink } from './ports.ts'
+import type { RecentFrames, ReplayStep } from './recent-frames.ts'
+import { gapBlocks, reasonOfGap } from './resume.ts'
+import { NO_TURN, WHEEL_SLOTS, type WheelMember } from './wheel.ts'
+
+export type SubscriptionState = 'catching-up' | 'live' | 'closed'
+
+/** What all subscriptions of a hub share. */
+export interface SubscriptionHost {
+  readonly frames: RecentFrames
+  readonly builder: FrameBuilder
+  readonly pace: Pace
+  readonly writeTimeoutMs: number
+  /** Visits so far of the wheel that the subscriptions are in. */
+  readonly turn: number
+  monotonicMs(): number
+  /** So many events were handed to one subscriber. */
+  eventsSent(channel: Channel, events: number): void
+  gapTold(channel: Channel, reason: string): void
+  deliveryFailed(channel: Channel, error: unknown): void
+  /** Called once, when the state becomes closed. */
+  closed(subscription: Subscription, reason: CloseReason): void
+  /** Called once, when the sink has ended. */
+  ended(subscription: Subscription): void
+}
+
+export interface SubscriptionOptions {
+  /** Every event above this number. At most the feed's `dispatched`. */
+  readonly after: Offset
+  readonly heartbeat: SharedBytes
+  /** By the monotonic clock. */
+  readonly deadlineMs: number
+  readonly slot: number
+}
+
+export const closedBytes: SharedBytes = shareBytes(closedBlock)
+
+export class Subscription implements WheelMember {
+  readonly channel: Channel
+  /** Public for the dispatcher, which writes to it without a detour while the subscription is live. */
+  readonly sink: Sink
+  /** The number that the stream resumed after. */
+  readonly resumedAfter: Offset
+  readonly slot: number
+  readonly #host: SubscriptionHost
+  readonly #heartbeat: SharedBytes
+  readonly #deadlineMs: number
+  #state: SubscriptionState = 'catching-up'
+  /** Of a live subscription the feed's `dispatched` counts instead. */
+  #position: Offset
+  /** The sink refused more; only while catching up. */
+  #isFull = false
+  #hasEnded = false
+  // For the heartbeat and the write timeout, at the visits of the wheel:
+  #trafficTurn = NO_TURN
+  #gotHeartbeat = false
+  #bytesAccepted = 0
+  #progressMs: number
+
+  constructor(host: SubscriptionHost, channel: Channel, sink: Sink, options: SubscriptionOptions) {
+    assert(options.after <= channel.feed.dispatched, 'nothing above what was dispatched has been shown to anybody')
+    this.#host = host
+    this.channel = channel
+    this.sink = sink
+    this.resumedAfter = options.after
+    this.slot = options.slot
+    this.#heartbeat = options.heartbeat
+    this.#deadlineMs = options.deadlineMs
+    this.#position = options.after
+    this.#progressMs = host.monotonicMs()
+    channel.catchingUp.add(this)
+    channel.readers += 1
+  }
+
+  get state(): SubscriptionState {
+    return this.#state
+  }
+
+  /** Every event up to this number has been handed to the sink. Only grows. */
+  get position(): Offset {
+    return this.#state === 'live' ? this.channel.feed.dispatched : this.#position
+  }
+
+  /** To be called once, in the turn of construction: writes the first bytes, and is live when it returns, or reads. */
+  start(firstBytes: SharedBytes): void {
+    this.sink.onClose(() => this.#onSinkClosed())
+    // The client may have left before anybody listened for it.
+    if (this.sink.isClosed) {
+      this.#onSinkClosed()
+      return
+    }
+    this.#write(firstBytes)
+    // They are no traffic: a client that begins to listen shall not wait twice as long for its first heartbeat.
+    this.#trafficTurn = NO_TURN
+    void this.#catchUp()
+  }
+
+  /** Ends the stream between two events. Idempotent. */
+  close(reason: CloseReason, last?: SharedBytes): void {
+    if (this.#state === 'closed') return
+    this.#leave(reason)
+    this.sink.close(reason, last)
+  }
+
+  /** The dispatcher's: the live sink took a batch up to `through` and wants no more. */
+  refused(through: Offset): void {
+    // The sink may have closed itself in the very call.
+    if (this.#state !== 'live') return
+    this.#moveTo(through)
+    this.#state = 'catching-up'
+    this.channel.live.delete(this)
+    this.channel.catchingUp.add(this)
+    this.#isFull = true
+    void this.#catchUp()
+  }
+
+  /**
+   * The topic was deleted, and everything that it ever had is dispatched. Who is live has all of it. Who is reading may
+   * be one turn behind only, and gets what is left as long as the sink takes it; who waits for the sink is not waited for.
+   */
+  topicDeleted(): void {
+    if (this.#state === 'live' || this.#isFull) this.close('topic-deleted', closedBytes)
+  }
+
+  /** The wheel's, once in a heartbeat's period. */
+  visit(): void {
+    const nowMs = this.#host.monotonicMs()
+    const isStalled = this.#isStalled(nowMs)
+    if (this.#state === 'closed') {
+      // It was told to end and its peer takes nothing: the second reason cuts it off.
+      if (isStalled) this.sink.close('write-timeout')
+      return
+    }
+    if (isStalled) this.close('write-timeout')
+    else if (nowMs >= this.#deadlineMs) this.close('stream-age')
+    else if (this.#hadTraffic || this.#isFull) this.#gotHeartbeat = false
+    else {
+      this.#gotHeartbeat = true
+      this.#beat()
+    }
+  }
+
+  #beat(): void {
+    if (this.sink.write(this.#heartbeat)) return
+    if (this.#state === 'live') this.refused(this.channel.feed.dispatched)
+    else this.#markFull()
+  }
+
+  /** Since the last visit. Marks of the turn of that visit count: the turn began with it. */
+  get #hadTraffic(): boolean {
+    const sinceTurn = this.#host.turn - WHEEL_SLOTS
+    return this.#trafficTurn >= sinceTurn || (this.#state === 'live' && this.channel.trafficTurn >= sinceTurn)
+  }
+
+  /**
+   * Whether the peer has taken nothing for the write timeout, although there was something to take. A stretch in which
+   * nothing was sent does not count; since a heartbeat follows such a stretch, it cannot hide a dead peer for long.
+   */
+  #isStalled(nowMs: number): boolean {
+    const accepted = this.sink.bytesAccepted
+    const wasGiven = this.#isFull || this.#gotHeartbeat || this.#hadTraffic || this.#state === 'closed'
+    if (accepted !== this.#bytesAccepted || !wasGiven) {
+      this.#bytesAccepted = accepted
+      this.#progressMs = nowMs
+      return false
+    }
+    return nowMs - this.#progressMs >= this.#host.writeTimeoutMs
+  }
+
+  async #catchUp(): Promise<void> {
+    const { channel, sink } = this
+    const { frames, pace } = this.#host
+    const { streamId } = channel.topic
+    const reader = new TopicReader(this.#host, channel)
+    try {
+      for (;;) {
+        if (this.#isFull) {
+          await sink.drained()
+          if (this.#state !== 'catching-up') return
+          if (sink.isClosed) return this.#onSinkClosed()
+          this.#isFull = false
+          channel.readers += 1
+        }
+        if (this.#state !== 'catching-up') return
+        if (channel.quietSince <= this.#position) return this.#arrive()
+        if (pace.isSpent) {
+          await pace.turn()
+          continue
+        }
+        const position = this.#position
+        const piece = frames.find(streamId, position)
+        if (piece !== undefined) {
+          this.#take({ kind: 'piece', piece, through: piece.through })
+          continue
+        }
+        const step = await frames.load(streamId, position, () => reader.read(position))
+        // A thousand may have waited for the same step.
+        while (pace.isSpent && this.#state === 'catching-up') await pace.turn()
+        if (this.#state !== 'catching-up') return
+        // A heartbeat may have filled the sink meanwhile; the step is read again, or found among the recent frames.
+        if (this.#isFull) continue
+        assert(this.#position === position, 'only its own reading moves a subscription that catches up')
+        this.#take(step)
+      }
+    } catch (error) {
+      this.#host.deliveryFailed(channel, error)
+      this.close(error instanceof StorageError ? 'storage-failed' : 'error')
+    } finally {
+      reader.close()
+    }
+  }
+
+  /** It has all that its topic has: no turn passes between this having been seen and its being live. */
+  #arrive(): void {
+    const { channel } = this
+    if (channel.isGone) {
+      this.close('topic-deleted', closedBytes)
+      return
+    }
+    assert(this.#position <= channel.feed.dispatched, 'nobody is ahead of the log')
+    this.#state = 'live'
+    channel.readers -= 1
+    channel.catchingUp.delete(this)
+    channel.live.add(this)
+  }
+
+  #take(step: ReplayStep): void {
+    const before = this.#position
+    this.#moveTo(step.through)
+    if (step.kind === 'piece') {
+      this.#host.eventsSent(this.channel, step.piece.events)
+      this.#write(step.piece.bytes)
+    } else if (step.kind === 'gap') {
+      this.#tell(step.gap, before)
+    }
+  }
+
+  #tell(gap: LogGap, before: Offset): void {
+    // The bound on the log in memory drops events of all topics; only those who lost one of theirs are told.
+    if (gap.reason === 'evicted' && this.channel.topic.evictedThrough <= before) return
+    const reason = reasonOfGap[gap.reason]
+    this.#host.gapTold(this.channel, reason)
+    this.#write(shareBytes(...gapBlocks({ requested: undefined, resumesAfter: this.#position, reason })))
+  }
+
+  #write(bytes: SharedBytes): void {
+    const wants = this.sink.write(bytes)
+    this.#host.pace.spend(bytes.plain.length)
+    this.#trafficTurn = this.#host.turn
+    if (wants || this.#state === 'closed') return
+    if (this.channel.isGone) this.close('topic-deleted', closedBytes)
+    else this.#markFull()
+  }
+
+  #markFull(): void {
+    if (this.#state !== 'catching-up' || this.#isFull) return
+    this.#isFull = true
+    this.channel.readers -= 1
+  }
+
+  #moveTo(position: Offset): void {
+    assert(position >= this.#position, 'positions only grow')
+    this.#position = position
+  }
+
+  #onSinkClosed(): void {
+    if (this.#state !== 'closed') this.#leave('client')
+    if (this.#hasEnded) return
+    this.#hasEnded = true
+    this.#host.ended(this)
+  }
+
+  #leave(reason: CloseReason): void {
+    const { channel } = this
+    if (this.#state === 'live') {
+      this.#position = channel.feed.dispatched
+      channel.live.delete(this)
+    } else {
+      if (!this.#isFull) channel.readers -= 1
+      channel.catchingUp.delete(this)
+    }
+    this.#state = 'closed'
+    this.#host.closed(this, reason)
+  }
+}
+
+/** Reads one topic's log, step by step, with one cursor as long as the steps follow each other. */
+class TopicReader {
+  readonly #host: SubscriptionHost
+  readonly #channel: Channel
+  #cursor: Cursor | undefined = undefined
+
+  constructor(host: SubscriptionHost, channel: Channel) {
+    this.#host = host
+    this.#channel = channel
+  }
+
+  async read(after: Offset): Promise<ReplayStep> {
+    const channel = this.#channel
+    const { feed, topic } = channel
+    // A cursor that is opened behind the eviction knows nothing of it.
+    if (topic.evictedThrough > after) {
+      const gap: LogGap = { after, through: topic.evictedThrough, reason: 'evicted' }
+      return { kind: 'gap', gap, through: gap.through }
+    }
+    if (this.#cursor === undefined || this.#cursor.position !== after) {
+      this.#cursor?.close()
+      this.#cursor = feed.log.cursor(after, topic.streamId)
+    }
+    const cursor = this.#cursor
+    const dispatchedBefore = feed.dispatched
+    const step = await cursor.next()
+    // The records are views that are valid in this turn only: the frames are made at once.
+    const through = Math.max(cursor.position, after)
+    if (step === undefined) {
+      assert(Math.max(through, feed.floor) >= dispatchedBefore, 'what is dispatched can be read')
+      channel.learnQuiet(after, Math.max(through, dispatchedBefore))
+      return { kind: 'nothing', through: Math.max(through, dispatchedBefore) }
+    }
+    if ('gap' in step) return { kind: 'gap', gap: step.gap, through: Math.max(through, step.gap.through) }
+    const events = step.records.filter((record) => record.kind === EVENT_PUBLISHED)
+    if (events.length === 0) {
+      channel.learnQuiet(after, through)
+      return { kind: 'nothing', through }
+    }
+    const first = events[0]!.offset
+    const last = events.at(-1)!.offset
+    assert(first > after && last <= through, 'a cursor reads forward')
+    const bytes = this.#host.builder.build(events)
+    channel.learnQuiet(last, through)
+    return { kind: 'piece', piece: { after, first, last, through, bytes, events: events.length }, through }
+  }
+
+  close(): void {
+    this.#cursor?.close()
+    this.#cursor = undefined
+  }
+}

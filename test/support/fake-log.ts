@@ -1,0 +1,244 @@
+/**
+ * A log in a few arrays that behaves like the engine's where the hub can tell: numbers from the shared sequencer, group
+ * commit, listeners before promises, cursors by steps, gaps, eviction. The test decides when it commits and how long a
+ * read takes. What it hands out it overwrites as soon as the contract allows, so that a view that was kept is noticed.
+ */
+
+import assert from 'node:assert/strict'
+import type { Cursor, CursorStep, EventLog, LogGap, LogRecord, NewRecord, Offset } from '../../src/domain/ports.ts'
+import { StorageError } from '../../storage-engine/index.ts'
+
+export interface FakeLogOptions {
+  /** Bytes of payload in one step of a cursor; at least one record all the same. */
+  readonly stepBytes?: number
+  /** `manual`: only `commit()` does. Otherwise in the turn after the first append of a batch. */
+  readonly commits?: 'manual' | 'automatic'
+  /** Awaited by every step of a cursor, before it looks. */
+  readonly latency?: () => Promise<void>
+  /** Awaited by every step of a cursor after it has looked: what is committed meanwhile is not in its answer. */
+  readonly answerLatency?: () => Promise<void>
+  /** What an earlier process has left. */
+  readonly records?: readonly LogRecord[]
+  readonly skippedRanges?: readonly { readonly from: Offset; readonly to: Offset }[]
+  readonly now?: () => number
+}
+
+interface Pending {
+  readonly record: LogRecord
+  readonly resolve: (offset: Offset) => void
+  readonly reject: (error: StorageError) => void
+}
+
+const NOTHING = new Uint8Array(0)
+const STALE = 0x21 // '!'
+
+export class FakeLog implements EventLog {
+  status: 'open' | 'closing' | 'closed' | 'failed' = 'open'
+  readonly skippedRanges: readonly { readonly from: Offset; readonly to: Offset }[]
+  /** Steps that cursors have taken, for counting reads. */
+  reads = 0
+  /** The next append is refused with this. */
+  refusal: StorageError | undefined
+  /** The next step of a cursor fails with this. */
+  readFailure: StorageError | undefined
+  readonly #take: () => Offset
+  readonly #stepBytes: number
+  readonly #isManual: boolean
+  readonly #latency: (() => Promise<void>) | undefined
+  readonly #answerLatency: (() => Promise<void>) | undefined
+  readonly #now: () => number
+  readonly #records: LogRecord[]
+  readonly #damages: LogGap[] = []
+  readonly #commitListeners: ((records: readonly LogRecord[]) => void)[] = []
+  readonly #evictListeners: ((dropped: ReadonlyMap<number, Offset>) => void)[] = []
+  #pending: Pending[] = []
+  #lastOffset: Offset
+  readonly #cursorNotes = new Set<(through: Offset) => void>()
+
+  constructor(numbers: { take(): Offset }, options: FakeLogOptions = {}) {
+    this.#take = () => numbers.take()
+    this.#stepBytes = options.stepBytes ?? 64 * 1024
+    this.#isManual = options.commits === 'manual'
+    this.#latency = options.latency
+    this.#answerLatency = options.answerLatency
+    this.#now = options.now ?? Date.now
+    this.#records = [...(options.records ?? [])]
+    this.#lastOffset = this.#records.at(-1)?.offset ?? 0
+    this.skippedRanges = options.skippedRanges ?? []
+  }
+
+  get lastOffset(): Offset {
+    return this.#lastOffset
+  }
+
+  /** Everything that is committed, for the next process. */
+  get records(): readonly LogRecord[] {
+    return this.#records
+  }
+
+  get pendingCount(): number {
+    return this.#pending.length
+  }
+
+  append(record: NewRecord, _options?: { urgent?: boolean }): Promise<Offset> {
+    if (this.status !== 'open') {
+      return Promise.reject(new StorageError(this.status === 'failed' ? 'STORAGE_FAILED' : 'STORAGE_CLOSED', 'no more'))
+    }
+    const { refusal } = this
+    if (refusal !== undefined) {
+      this.refusal = undefined
+      return Promise.reject(refusal)
+    }
+    return new Promise((resolve, reject) => {
+      const key = record.key === undefined ? NOTHING : copy(record.key)
+      const { streamId, kind } = record
+      const stored = { offset: this.#take(), streamId, kind, timeMs: this.#now(), key, payload: copy(record.payload) }
+      this.#pending.push({ record: stored, resolve, reject })
+      if (!this.#isManual && this.#pending.length === 1) setImmediate(() => this.commit())
+    })
+  }
+
+  /** One batch of everything that waits. Nothing happens where nothing does, or after a failure. */
+  commit(): void {
+    if (this.status === 'failed' || this.#pending.length === 0) return
+    const batch = this.#pending
+    this.#pending = []
+    this.#records.push(...batch.map(({ record }) => record))
+    this.#lastOffset = batch.at(-1)!.record.offset
+    const views = batch.map(({ record }) => view(record))
+    for (const listener of this.#commitListeners) listener(views)
+    for (const { key, payload } of views) spoil(key, payload)
+    for (const { record, resolve } of batch) resolve(record.offset)
+  }
+
+  /** As after a failed sync: what waits is refused, and all that comes. */
+  fail(): void {
+    this.status = 'failed'
+    for (const { reject } of this.#pending.splice(0)) reject(new StorageError('STORAGE_FAILED', 'a sync failed'))
+  }
+
+  /** What lies in it cannot be read any more. */
+  damage(after: Offset, through: Offset): void {
+    this.#damages.push({ after, through, reason: 'damaged' })
+  }
+
+  /**
+   * Drops the oldest records, up to this number. Cursors that are open tell a gap, whether or not their stream lost
+   * anything; those that are opened later know nothing of it.
+   */
+  evict(through: Offset): void {
+    const dropped = new Map<number, Offset>()
+    while (this.#records.length > 0 && this.#records[0]!.offset <= through) {
+      const { streamId, offset } = this.#records.shift()!
+      dropped.set(streamId, offset)
+    }
+    for (const note of this.#cursorNotes) note(through)
+    for (const listener of this.#evictListeners) listener(dropped)
+  }
+
+  onCommit(listener: (records: readonly LogRecord[]) => void): void {
+    this.#commitListeners.push(listener)
+  }
+
+  onEvict(listener: (dropped: ReadonlyMap<number, Offset>) => void): void {
+    this.#evictListeners.push(listener)
+  }
+
+  cursor(after: Offset, streamId?: number): Cursor {
+    let position = after
+    let isClosed = false
+    let evictedThrough = 0
+    const note = (through: Offset) => {
+      evictedThrough = through
+    }
+    this.#cursorNotes.add(note)
+    const told = new Set<LogGap>()
+    const next = async (): Promise<CursorStep | undefined> => {
+      assert(!isClosed, 'a closed cursor is not asked')
+      this.reads += 1
+      await this.#latency?.()
+      if (this.readFailure !== undefined) {
+        const failure = this.readFailure
+        this.readFailure = undefined
+        throw failure
+      }
+      if (evictedThrough > position) {
+        const gap: LogGap = { after: position, through: evictedThrough, reason: 'evicted' }
+        position = evictedThrough
+        return { gap }
+      }
+      const records: LogRecord[] = []
+      let bytes = 0
+      for (let index = this.#indexAbove(position); index < this.#records.length; index++) {
+        const record = this.#records[index]!
+        if (streamId !== undefined && record.streamId !== streamId) continue
+        const damage = this.#damages.find((gap) => record.offset > gap.after && record.offset <= gap.through)
+        if (damage !== undefined) {
+          if (records.length > 0) break
+          if (told.has(damage)) continue
+          told.add(damage)
+          const gap: LogGap = { after: position, through: damage.through, reason: 'damaged' }
+          position = Math.max(position, damage.through)
+          return { gap }
+        }
+        records.push(view(record))
+        bytes += record.payload.length
+        position = record.offset
+        if (bytes >= this.#stepBytes) break
+      }
+      if (records.length === 0) {
+        position = Math.max(position, this.#lastOffset)
+        await this.#answerLatency?.()
+        return undefined
+      }
+      await this.#answerLatency?.()
+      setImmediate(() => {
+        for (const { key, payload } of records) spoil(key, payload)
+      })
+      return { records }
+    }
+    return {
+      get position() {
+        return position
+      },
+      next,
+      close: () => {
+        isClosed = true
+        this.#cursorNotes.delete(note)
+      },
+    }
+  }
+
+  async findKey(streamId: number, key: Uint8Array): Promise<Offset | undefined> {
+    const wanted = Buffer.from(key)
+    return this.#records.find((record) => record.streamId === streamId && wanted.equals(record.key))?.offset
+  }
+
+  async findTime(streamId: number, timeMs: number): Promise<Offset> {
+    const first = this.#records.find((record) => record.streamId === streamId && record.timeMs >= timeMs)
+    return first === undefined ? this.#lastOffset : first.offset - 1
+  }
+
+  #indexAbove(position: Offset): number {
+    let low = 0
+    let high = this.#records.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (this.#records[middle]!.offset > position) high = middle
+      else low = middle + 1
+    }
+    return low
+  }
+}
+
+function copy(bytes: Uint8Array): Uint8Array {
+  return Uint8Array.from(bytes)
+}
+
+function view(record: LogRecord): LogRecord {
+  return { ...record, key: copy(record.key), payload: copy(record.payload) }
+}
+
+function spoil(...views: readonly Uint8Array[]): void {
+  for (const bytes of views) bytes.fill(STALE)
+}
