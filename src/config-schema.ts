@@ -1,0 +1,480 @@
+/**
+ * Every setting of the server, once: its default, bounds, unit, environment variable and what it does, as one Joi
+ * schema. config-check.ts checks values by it and describes it; docs/configuration.md is generated from it. All values arrive
+ * here as text, or as lists and sections of text, because YAML files and the environment give nothing else; the schema
+ * turns them into numbers, booleans and addresses.
+ *
+ * It may not know where a value came from, nor what any part of the server does with it.
+ */
+import Joi from 'joi'
+import {
+  GIB_BYTES,
+  HOUR_MS,
+  isOrigin,
+  KIB_BYTES,
+  type ListenAddress,
+  MIB_BYTES,
+  MINUTE_MS,
+  parseAddress,
+  parseBytes,
+  parseDuration,
+  parseTopicId,
+  SECOND_MS,
+} from './config-values.ts'
+
+/** What a record of the log needs beside the message: the publisher's id, the type and the record's own header. */
+const RECORD_OVERHEAD_BYTES = 64 * KIB_BYTES
+const LOG_BATCH_BYTES_DEFAULT = 8 * MIB_BYTES
+
+export type AppEnv = 'development' | 'staging' | 'production'
+export const APP_ENVS: readonly AppEnv[] = ['development', 'staging', 'production']
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
+export type LogSync = 'commit' | 'interval' | 'never'
+
+/** A topic that the configuration names. Its id has all 11 characters here, however it was written. */
+export interface StaticPubSub {
+  readonly id: string
+  readonly name: string
+  readonly token: string
+}
+
+/** The settings after validation. Durations end in `Ms`; sizes are bytes; all of it is frozen. */
+export interface Settings {
+  readonly server: {
+    readonly addr: ListenAddress
+    readonly sslAddr: ListenAddress
+    readonly idleTimeoutMs: number
+    readonly readTimeoutMs: number
+    readonly writeTimeoutMs: number
+    readonly maxRequestBodySize: number
+    readonly maxStreamAgeMs: number
+    readonly shutdownGraceMs: number
+    readonly retryMs: number
+    readonly sendBufferBytes: number
+    readonly maxConnections: number
+    readonly corsCredentialOrigins: readonly string[]
+    readonly ssl: {
+      readonly enabled: boolean
+      readonly domainName?: string
+      readonly letsencryptEmail?: string
+      readonly cacheDir?: string
+    }
+  }
+  readonly pubsub: {
+    readonly apiAccessToken?: string
+    readonly metricsAccessToken?: string
+    readonly tickFrequencyMs: number
+    readonly staticPubSubs: readonly StaticPubSub[]
+  }
+  readonly kv: { readonly enabled: boolean }
+  readonly storage: { readonly directory: string }
+  readonly log: {
+    readonly sync: LogSync
+    readonly syncIntervalMs: number
+    readonly segmentBytes: number
+    readonly batchBytesMax: number
+    readonly pendingBytesMax: number
+    readonly readCacheBytes: number
+    readonly indexCacheBytes: number
+    readonly reserve: boolean
+  }
+  readonly memory: { readonly maxBytes: number }
+  readonly hub: { readonly recentFramesBytes: number }
+  readonly limits: {
+    readonly topicsMax: number
+    readonly subscribersMax: number
+    readonly eventIdBytesMax: number
+    readonly eventTypeBytesMax: number
+  }
+  readonly logging: { readonly level: LogLevel }
+}
+
+/** The largest record that a publish can make of a request body of this size. */
+export function recordBytesMaxOf(maxRequestBodySize: number): number {
+  return maxRequestBodySize + RECORD_OVERHEAD_BYTES
+}
+
+const durationType: Joi.Extension = {
+  type: 'duration',
+  base: Joi.number(),
+  messages: { 'duration.base': 'not a duration' },
+  coerce(value: unknown, helpers: Joi.CustomHelpers) {
+    const durationMs = typeof value === 'string' ? parseDuration(value) : undefined
+    return durationMs === undefined ? { value, errors: [helpers.error('duration.base')] } : { value: durationMs }
+  },
+}
+
+const bytesType: Joi.Extension = {
+  type: 'bytes',
+  base: Joi.number().integer(),
+  messages: { 'bytes.base': 'not a size' },
+  coerce(value: unknown, helpers: Joi.CustomHelpers) {
+    // Bare digits arrive as a number: Joi's own coercion comes first.
+    const bytes = typeof value === 'string' ? parseBytes(value) : typeof value === 'number' ? value : undefined
+    return bytes === undefined ? { value, errors: [helpers.error('bytes.base')] } : { value: bytes }
+  },
+}
+
+interface SettingJoi extends Joi.Root {
+  duration(): Joi.NumberSchema
+  bytes(): Joi.NumberSchema
+}
+const joi: SettingJoi = Joi.extend(durationType, bytesType)
+
+/** What the schema says about a setting beside its bounds. */
+export interface SettingMeta {
+  readonly environment?: string
+  readonly secret?: boolean
+  readonly unneeded?: string
+  readonly allowed?: string
+  readonly defaultText?: string
+}
+/** The typed way to `.meta()`, which itself takes anything. */
+const meta = (value: SettingMeta): SettingMeta => value
+
+const flag = () => joi.boolean().truthy('yes', 'on', '1', 't').falsy('no', 'off', '0', 'f')
+const duration = (leastMs: number, mostMs: number) => joi.duration().min(leastMs).max(mostMs)
+const bytes = (least: number, most: number) => joi.bytes().min(least).max(most)
+const count = (least: number, most: number) => joi.number().integer().min(least).max(most)
+const address = (defaultText: string) =>
+  joi
+    .string()
+    .custom((text: string, helpers) => parseAddress(text) ?? helpers.error('any.invalid'))
+    .default(parseAddress(defaultText))
+    .meta(meta({ allowed: '`:port`, `port`, `host:port` or `[IPv6]:port`, with a port from 0 to 65535', defaultText }))
+const token = () =>
+  joi
+    .string()
+    .pattern(/^[\x21-\x7e]{16,512}$/)
+    .meta(meta({ secret: true, allowed: '16 to 512 visible ASCII characters without a space' }))
+
+const serverSchema = joi
+  .object({
+    addr: address(':8889')
+      .meta(meta({ environment: 'PORT' }))
+      .description('Where the server listens for HTTP.'),
+    sslAddr: address(':8888')
+      .meta(meta({ environment: 'SSLPORT' }))
+      .description(
+        'Where HTTPS will listen. Read and checked, but not used by this version; see `server.ssl.enabled`.',
+      ),
+    idleTimeout: duration(SECOND_MS, 24 * HOUR_MS)
+      .default(1800 * SECOND_MS)
+      .description('A connection that was kept alive and brings no further request is closed after this time.'),
+    readTimeout: duration(SECOND_MS, 10 * MINUTE_MS)
+      .default(15 * SECOND_MS)
+      .description(
+        'A request whose headers have not arrived within this time, or whose body falls silent for it, gets a 408.',
+      ),
+    writeTimeout: duration(100, HOUR_MS)
+      .default(60 * SECOND_MS)
+      .description(
+        'A subscriber whose connection accepts nothing at all for this time is disconnected. One that is merely slow is not: it catches up from the log.',
+      ),
+    maxRequestBodySize: bytes(KIB_BYTES, 16 * MIB_BYTES)
+      .default(MIB_BYTES)
+      .description('A request body above this size gets a 413 before it has been read whole.'),
+    maxStreamAge: duration(100, 24 * HOUR_MS)
+      .default(HOUR_MS)
+      .description(
+        'A stream is ended between two events at this age, shortened by chance by up to a fifth so that not all end at once. Clients resume by themselves, without loss.',
+      ),
+    shutdownGrace: duration(100, 10 * MINUTE_MS)
+      .default(10 * SECOND_MS)
+      .description('How long a stop may take to answer what is in flight and to end the streams.'),
+    retry: duration(100, 5 * MINUTE_MS)
+      .default(2 * SECOND_MS)
+      .description(
+        'How long clients are told to wait before they reconnect (`retry:` of the stream); each gets a time of its own around this one.',
+      ),
+    sendBufferBytes: bytes(16 * KIB_BYTES, 64 * MIB_BYTES)
+      .default(256 * KIB_BYTES)
+      .description(
+        'When more bytes than this wait in a subscriber’s connection, it stops getting live frames and catches up from the log as fast as it reads.',
+      ),
+    maxConnections: count(1, 1_000_000)
+      .default(60_000)
+      .description('Connections beyond this number are closed at once. Each takes a file descriptor: see `ulimit -n`.'),
+    corsCredentialOrigins: joi
+      .array()
+      .items(
+        joi
+          .string()
+          .custom((text: string, helpers) => (isOrigin(text) ? text : helpers.error('any.invalid')))
+          .meta(meta({ allowed: 'an origin such as `https://app.example.org`, without a path or a trailing slash' })),
+      )
+      .default([])
+      .meta(meta({ allowed: 'a list of origins such as `https://app.example.org`', defaultText: '[]' }))
+      .description('The web origins whose pages may send credentials (cookies) along with a subscription.'),
+    ssl: joi
+      .object({
+        enabled: flag()
+          .default(false)
+          .meta(meta({ environment: 'SSER_SSL_ENABLED' }))
+          .description(
+            'HTTPS by the server itself. Not part of this version yet: `true` stops the start. Put a proxy that speaks HTTPS in front.',
+          ),
+        domainName: joi
+          .string()
+          .hostname()
+          .meta(meta({ environment: 'SSER_DOMAIN_NAME', allowed: 'a host name; `example.com` counts as missing' }))
+          .description('The name for which a certificate will be ordered.'),
+        letsencryptEmail: joi
+          .string()
+          .pattern(/^[^\s@]+@[^\s@]+$/)
+          .meta(
+            meta({
+              environment: 'SSER_LETSENCYRPT_EMAIL',
+              allowed: 'an e-mail address; one at an example domain counts as missing',
+            }),
+          )
+          .description(
+            'The address that Let’s Encrypt will write to. The variable is spelled as the original spells it.',
+          ),
+        cacheDir: joi
+          .string()
+          .meta(meta({ allowed: 'a folder', defaultText: 'the folder `certificates` in `storage.directory`' }))
+          .description('Where certificates will be kept.'),
+      })
+      .default()
+      .description(
+        'HTTPS. These settings are read and checked so that a configuration made for the original is understood; this version does not use them.',
+      ),
+  })
+  .default()
+  .description('Where the server listens, and what it grants one connection.')
+
+const pubsubSchema = joi
+  .object({
+    apiAccessToken: token()
+      .meta(meta({ environment: 'SSER_API_ACCESS_TOKEN' }))
+      .description(
+        'Creates and deletes topics and publishes. In production it must be given (`openssl rand -hex 32` makes one); elsewhere one is made at the first start and kept in the data folder.',
+      ),
+    metricsAccessToken: token()
+      .meta(meta({ environment: 'SSER_METRICS_ACCESS_TOKEN' }))
+      .description('Reads the metrics and subscribes to topic 0. Given, or made, like `pubsub.apiAccessToken`.'),
+    tickFrequency: duration(100, 5 * MINUTE_MS)
+      .default(4 * SECOND_MS)
+      .description('A stream that was silent for this time gets a comment, so that proxies keep it open.'),
+    maxDurationForSubscriberToReceive: joi
+      .string()
+      .meta(
+        meta({
+          allowed: 'anything',
+          unneeded: 'a slow subscriber loses nothing here, it catches up from the log; see server.writeTimeout',
+        }),
+      )
+      .description('Known from the original, accepted and not needed.'),
+    staticPubSubs: joi
+      .array()
+      .items(
+        joi.object({
+          id: joi
+            .string()
+            .required()
+            .custom((text: string, helpers) => parseTopicId(text) ?? helpers.error('any.invalid'))
+            .meta(meta({ allowed: '1 to 11 base62 characters (0-9, A-Z, a-z) of a number from 1 to 2^63 - 1' }))
+            .description('The topic’s id. A shorter form means the same number as one with zeros in front.'),
+          name: joi
+            .string()
+            .required()
+            .max(256)
+            .meta(meta({ allowed: '1 to 256 characters' }))
+            .description('A name for people; it stands in no answer.'),
+          token: token().required().description('Subscribes to this topic.'),
+        }),
+      )
+      .unique('id')
+      .max(10_000)
+      .default([])
+      .meta(meta({ allowed: 'a list of at most 10000 sections with `id`, `name` and `token`', defaultText: '[]' }))
+      .description('Topics that are always there, held in memory. Clients can neither create nor delete them.'),
+  })
+  .default()
+  .description('Tokens, the heartbeat, and the topics that the configuration itself names.')
+
+const kvSchema = joi
+  .object({
+    enabled: flag()
+      .default(true)
+      .meta(meta({ environment: 'SSER_PERSISTENT_STORE_ENABLED' }))
+      .description(
+        'Whether there is a persistent store. Where it is off no topic and no event is written to the disk, and creating a topic with `persist: true` gets a 400.',
+      ),
+    dsn: joi
+      .string()
+      .meta(
+        meta({
+          secret: true,
+          allowed: 'anything',
+          unneeded: 'the store is a log in the folder that storage.directory names',
+        }),
+      )
+      .description('Known from the original, accepted and not needed.'),
+  })
+  .default()
+  .description('The persistent store, under the name that the original gave it.')
+
+const storageSchema = joi
+  .object({
+    directory: joi
+      .string()
+      .default('./_storage')
+      .meta(
+        meta({
+          environment: 'SSER_STORAGE_DIR',
+          allowed: 'a folder; a relative one is sought from where the server was started',
+        }),
+      )
+      .description(
+        'Where the log and the tokens that the server made lie. Made where it is missing, for its owner only.',
+      ),
+  })
+  .default()
+  .description('Where the data lies.')
+
+const logSchema = joi
+  .object({
+    sync: joi
+      .string()
+      .valid('commit', 'interval', 'never')
+      .default('commit')
+      .description(
+        '`commit`: a publisher gets its answer when its event is on the disk; nothing that was acknowledged is lost, even when the power fails. `interval`: the log is synced every `log.syncInterval`; a crash of the process loses nothing, but when the power or the kernel fails, the acknowledged events of up to that long are lost. `never`: the operating system writes when it likes; when the power or the kernel fails, the acknowledged events of some 30 seconds, or more, are lost.',
+      ),
+    syncInterval: duration(10, MINUTE_MS)
+      .default(SECOND_MS)
+      .description('How often the log is synced where `log.sync` is `interval`.'),
+    segmentBytes: bytes(64 * KIB_BYTES, GIB_BYTES)
+      .default(32 * MIB_BYTES)
+      .description('The log goes on in a new file when the current one has reached this size.'),
+    batchBytesMax: bytes(64 * KIB_BYTES, 64 * MIB_BYTES)
+      .default((_parent: unknown, helpers: Joi.CustomHelpers) => defaultBatchBytes(helpers))
+      .meta(meta({ defaultText: '8MiB, or as much as `server.maxRequestBodySize` needs' }))
+      .description('At most so many bytes are written and synced in one go.'),
+    pendingBytesMax: bytes(MIB_BYTES, 4 * GIB_BYTES)
+      .default(64 * MIB_BYTES)
+      .description(
+        'When so many bytes of events wait for the disk, further publishers get a 503 until it has caught up.',
+      ),
+    readCacheBytes: bytes(MIB_BYTES, 64 * GIB_BYTES)
+      .default(16 * MIB_BYTES)
+      .description('Memory for parts of the log that were read lately and are shared by those who catch up.'),
+    indexCacheBytes: bytes(256 * KIB_BYTES, 64 * GIB_BYTES)
+      .default(4 * MIB_BYTES)
+      .description('Memory for parts of the indexes that were read lately.'),
+    reserve: flag()
+      .default(true)
+      .description(
+        'Keeps a file about as large as a segment aside, and gives its room back when the disk is full, so that topics can still be deleted.',
+      ),
+  })
+  .default()
+  .description('The durable log of persistent topics.')
+
+const memorySchema = joi
+  .object({
+    maxBytes: bytes(MIB_BYTES, 64 * GIB_BYTES)
+      .default(64 * MIB_BYTES)
+      .description(
+        'The events of all topics that are not persistent share so much memory; beyond it the oldest go, and a subscriber that had not read them yet is told of the gap.',
+      ),
+  })
+  .default()
+  .description('The log in memory, of topics that are not persistent.')
+
+const hubSchema = joi
+  .object({
+    recentFramesBytes: bytes(0, 4 * GIB_BYTES)
+      .default(8 * MIB_BYTES)
+      .description(
+        'The latest events, ready to send, are kept in so much memory, so that many clients that reconnect at once do not each read the disk.',
+      ),
+  })
+  .default()
+  .description('Delivery to subscribers.')
+
+const limitsSchema = joi
+  .object({
+    topicsMax: count(1, 10_000_000)
+      .default(100_000)
+      .description('At most so many topics; creating one more gets an error.'),
+    subscribersMax: count(1, 1_000_000)
+      .default(50_000)
+      .description('At most so many streams at once; one more is asked to come back later.'),
+    eventIdBytesMax: count(1, 256)
+      .default(256)
+      .description('The longest id that a publisher may give an event, in bytes of UTF-8.'),
+    eventTypeBytesMax: count(1, 1024).default(256).description('The longest type of an event, in bytes of UTF-8.'),
+  })
+  .default()
+  .description('How many, and how long.')
+
+const loggingSchema = joi
+  .object({
+    level: joi
+      .string()
+      .valid('debug', 'info', 'warn', 'error', 'silent')
+      .default('info')
+      .meta(meta({ environment: 'SSER_LOG_LEVEL' }))
+      .description('What is logged: this level and the ones after it.'),
+  })
+  .default()
+  .description('What the server says about itself: a line an event, as JSON, or for people on a terminal.')
+
+// The order matters: the default of log.batchBytesMax looks at server.maxRequestBodySize, which is settled before it.
+export const rootSchema = joi.object({
+  server: serverSchema,
+  pubsub: pubsubSchema,
+  kv: kvSchema,
+  storage: storageSchema,
+  log: logSchema,
+  memory: memorySchema,
+  hub: hubSchema,
+  limits: limitsSchema,
+  logging: loggingSchema,
+})
+
+/** What must hold between settings: the key to blame, the other keys that take part, the words, and the check. */
+export interface SettingRelation {
+  readonly key: string
+  readonly others: readonly string[]
+  readonly words: string
+  readonly holds: (settings: Settings) => boolean
+}
+
+export const settingRelations: readonly SettingRelation[] = [
+  {
+    key: 'server.ssl.enabled',
+    others: [],
+    words:
+      '`false`: HTTPS by the server itself is not part of this version yet; switch it off and put a proxy that speaks HTTPS in front',
+    holds: ({ server }) => !server.ssl.enabled,
+  },
+  {
+    key: 'log.batchBytesMax',
+    others: ['server.maxRequestBodySize'],
+    words: 'at least `server.maxRequestBodySize` and 64KiB more, so that any event fits into a batch',
+    holds: ({ log, server }) => log.batchBytesMax >= recordBytesMaxOf(server.maxRequestBodySize),
+  },
+  {
+    key: 'log.pendingBytesMax',
+    others: ['log.batchBytesMax'],
+    words: 'at least `log.batchBytesMax`',
+    holds: ({ log }) => log.pendingBytesMax >= log.batchBytesMax,
+  },
+  {
+    key: 'memory.maxBytes',
+    others: ['server.maxRequestBodySize'],
+    words: 'at least twice `server.maxRequestBodySize` and 128KiB more, so that any event fits into it',
+    holds: ({ memory, server }) => memory.maxBytes >= 2 * recordBytesMaxOf(server.maxRequestBodySize),
+  },
+]
+
+function defaultBatchBytes(helpers: Joi.CustomHelpers): number {
+  const root: { readonly server?: { readonly maxRequestBodySize?: unknown } } = helpers.state.ancestors.at(-1)
+  const size = root.server?.maxRequestBodySize
+  return typeof size === 'number' ? Math.max(LOG_BATCH_BYTES_DEFAULT, recordBytesMaxOf(size)) : LOG_BATCH_BYTES_DEFAULT
+}

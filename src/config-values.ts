@@ -1,0 +1,86 @@
+/**
+ * The written forms of the configuration's values: durations, sizes, addresses, origins, ids; how each is read and how
+ * it is written. Pure functions that give undefined for what they cannot read; they know no key and no default.
+ */
+
+export const KIB_BYTES = 1024
+export const MIB_BYTES = 1024 * KIB_BYTES
+export const GIB_BYTES = 1024 * MIB_BYTES
+export const SECOND_MS = 1000
+export const MINUTE_MS = 60 * SECOND_MS
+export const HOUR_MS = 60 * MINUTE_MS
+
+/** Topic ids are 63-bit numbers, written with these digits. */
+const TOPIC_ID_END = 1n << 63n
+const TOPIC_ID_CHARACTERS = 11
+const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+
+const DURATION_UNITS: readonly (readonly [unit: string, ms: number])[] = [
+  ['h', HOUR_MS],
+  ['m', MINUTE_MS],
+  ['s', SECOND_MS],
+  ['ms', 1],
+]
+const SIZE_UNITS: readonly (readonly [unit: string, bytes: number])[] = [
+  ['GiB', GIB_BYTES],
+  ['MiB', MIB_BYTES],
+  ['KiB', KIB_BYTES],
+]
+
+/** Where to listen. Without a host: on all addresses of the machine. Port 0: any free port. */
+export interface ListenAddress {
+  readonly host: string | undefined
+  readonly port: number
+}
+
+/** Milliseconds of `4s`, `500ms`, `1h30m`, `1.5s`. A number without a unit is no duration. */
+export function parseDuration(text: string): number | undefined {
+  if (!/^(\d+(\.\d+)?(ms|s|m|h))+$/.test(text)) return undefined
+  let totalMs = 0
+  for (const [, amount, unit] of text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)) {
+    const unitMs = DURATION_UNITS.find(([name]) => name === unit)?.[1]
+    if (unitMs !== undefined) totalMs += Number(amount) * unitMs
+  }
+  return Math.round(totalMs)
+}
+
+/** The shortest form with one unit: `30m`, not `1800s`. */
+export function formatDuration(durationMs: number): string {
+  const [unit, unitMs] = DURATION_UNITS.find(([, ms]) => durationMs >= ms && durationMs % ms === 0) ?? ['ms', 1]
+  return `${durationMs / unitMs}${unit}`
+}
+
+/** Bytes of `4096`, `64KiB`, `1MiB`, `2GiB`. */
+export function parseBytes(text: string): number | undefined {
+  const [, amount, unit] = /^(\d{1,15}) ?(B|KiB|MiB|GiB)?$/.exec(text) ?? []
+  if (amount === undefined) return undefined
+  return Number(amount) * (SIZE_UNITS.find(([name]) => name === unit)?.[1] ?? 1)
+}
+
+/** With the largest unit that needs no fraction. */
+export function formatBytes(bytes: number): string {
+  const [unit, unitBytes] = SIZE_UNITS.find(([, size]) => bytes >= size && bytes % size === 0) ?? ['', 1]
+  return `${bytes / unitBytes}${unit}`
+}
+
+/** `:80`, `80`, `localhost:80`, `127.0.0.1:80`, `[::1]:80`. */
+export function parseAddress(text: string): ListenAddress | undefined {
+  const [, bracketed, plain, digits] = /^(?:\[([0-9A-Fa-f:.%]+)\]:|([0-9A-Za-z._-]*):)?(\d{1,5})$/.exec(text) ?? []
+  const port = Number(digits)
+  // Also false where there are no digits: NaN is no port.
+  if (!(port <= 65_535)) return undefined
+  return { host: bracketed ?? (plain || undefined), port }
+}
+
+/** Whether the text is an origin as a browser sends it: scheme, host and perhaps a port, nothing else. */
+export function isOrigin(text: string): boolean {
+  return /^https?:\/\//.test(text) && URL.canParse(text) && new URL(text).origin === text
+}
+
+/** A topic's id with all its 11 characters; undefined for 0, which is the metrics topic's, and for what is no id. */
+export function parseTopicId(text: string): string | undefined {
+  if (text.length > TOPIC_ID_CHARACTERS || !/^[0-9A-Za-z]+$/.test(text)) return undefined
+  let id = 0n
+  for (const character of text) id = id * 62n + BigInt(BASE62.indexOf(character))
+  return id > 0n && id < TOPIC_ID_END ? text.padStart(TOPIC_ID_CHARACTERS, '0') : undefined
+}

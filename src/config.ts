@@ -1,0 +1,393 @@
+/**
+ * Reads the configuration: `base.yaml`, over it the file of `APP_ENV`, with `${NAME:default}` replaced from the
+ * environment, and a `.env` file below the real environment. Promises a complete, frozen configuration, or a ConfigError
+ * that tells every mistake at once. What may stand in it, and every default, is the schema's affair
+ * (config-schema.ts). Knows no other part of the server, and writes nothing.
+ */
+import { readFileSync, statSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseEnv } from 'node:util'
+import { LineCounter, parseDocument } from 'yaml'
+import {
+  type ConfigMistake,
+  nearest,
+  type RawSection,
+  type RawValue,
+  settingDescriptions,
+  validateSettings,
+} from './config-check.ts'
+import { APP_ENVS, type AppEnv, recordBytesMaxOf, type Settings } from './config-schema.ts'
+
+export type { ConfigMistake } from './config-check.ts'
+export type { AppEnv, LogLevel, LogSync, StaticPubSub } from './config-schema.ts'
+export type { ListenAddress } from './config-values.ts'
+
+/** All of the configuration, frozen. Folders are absolute; tokens are absent where the server has to make them. */
+export interface Config extends Omit<Settings, 'log' | 'server'> {
+  readonly appEnv: AppEnv
+  readonly production: boolean
+  readonly server: Settings['server'] & { readonly ssl: { readonly cacheDir: string } }
+  /** `recordBytesMax`, the largest record that a publish can make, follows from server.maxRequestBodySize. */
+  readonly log: Settings['log'] & { readonly recordBytesMax: number }
+}
+
+export interface LoadedConfig {
+  readonly config: Config
+  /** What an operator should be told once at the start; sentences without secrets. */
+  readonly notices: readonly string[]
+  /** The files that were read, in the order in which they apply. */
+  readonly files: readonly string[]
+}
+
+export interface ConfigSource {
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly cwd: string
+}
+
+/** The configuration cannot be used. `mistakes` are all that were found; none of them shows a secret. */
+export class ConfigError extends Error {
+  readonly code = 'CONFIG_INVALID'
+  readonly mistakes: readonly ConfigMistake[]
+
+  constructor(mistakes: readonly ConfigMistake[]) {
+    const count = mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`
+    const lines = mistakes.map(({ key, found, allowed }) => {
+      const variable = settingDescriptions.find((setting) => setting.key === key)?.environment
+      const place = variable === undefined ? key : `${key} (environment variable ${variable})`
+      return `  ${place}: found ${found}; allowed: ${allowed}.`
+    })
+    super(`The configuration has ${count}:\n${lines.join('\n')}`)
+    this.name = 'ConfigError'
+    this.mistakes = mistakes
+  }
+}
+
+/** Environment variables that no single setting reads. */
+const OWN_VARIABLES = ['APP_ENV', 'SSER_CONFIG_DIR']
+const REFERENCE_FORMS = ['NAME', 'NAME:default'].map((inner) => `\`\${${inner}}\``).join(' or ')
+const TOKEN_CHARACTERS_MIN = 16
+const PLACEHOLDER_TOKEN =
+  /change[-_ ]?me|placeholder|password|default|example|secret|your(?![0-9A-Za-z])|your(own|api|access|metrics|token|key)/i
+const PLACEHOLDER_DOMAIN = /(^|[.@])example(\.(com|org|net|edu))?$|^your|\.(example|invalid)$/i
+const PLACEHOLDER_MAILBOX = /^(your|you@|user@|name@|email@|mail@|me@|admin@your)/i
+
+/** Throws a ConfigError with all mistakes; other errors do not come from here. */
+export function loadConfig(source: ConfigSource): LoadedConfig {
+  const load = new ConfigLoad(source)
+  const appEnv = load.appEnv()
+  const raw = load.readFiles(appEnv)
+  load.fillFromEnvironment(raw)
+  load.dropPlaceholders(raw)
+  load.requireTokens(raw, appEnv)
+  const settings = load.validate(raw)
+  if (settings === undefined) throw new ConfigError(load.mistakes)
+  load.noticeUnneeded(raw)
+  load.noticeUnreadVariables()
+  return { config: complete(settings, appEnv, source.cwd), notices: load.notices, files: load.files }
+}
+
+/** One run of loadConfig: what it has gathered so far. */
+class ConfigLoad {
+  readonly mistakes: ConfigMistake[] = []
+  readonly notices: string[] = []
+  readonly files: string[] = []
+  readonly #cwd: string
+  readonly #env: Readonly<Record<string, string | undefined>>
+  readonly #namedVariables = new Set<string>()
+  readonly #secretValues: readonly string[]
+
+  constructor({ env, cwd }: ConfigSource) {
+    this.#cwd = cwd
+    this.#env = { ...this.#readDotEnv(), ...definedOf(env) }
+    this.#secretValues = Object.entries(this.#env).flatMap(([name, value]) =>
+      /TOKEN|SECRET|PASSWORD/i.test(name) && value !== undefined && value.length >= 4 ? [value] : [],
+    )
+  }
+
+  appEnv(): AppEnv {
+    const text = this.#env['APP_ENV'] || 'development'
+    const known = APP_ENVS.find((name) => name === text)
+    // An unknown word must not quietly mean "not production": it stops the start. The rest is only looked through.
+    if (known === undefined) {
+      this.mistakes.push({ key: 'APP_ENV', found: JSON.stringify(text), allowed: `one of ${APP_ENVS.join(', ')}` })
+    }
+    return known ?? 'development'
+  }
+
+  readFiles(appEnv: AppEnv): RawSection {
+    const folder = this.#configFolder()
+    if (folder === undefined) return {}
+    const texts = [join(folder, 'base.yaml'), join(folder, `${appEnv}.yaml`)].map((path) => ({
+      path,
+      text: this.#readText(path),
+    }))
+    if (texts.every(({ text }) => text === undefined)) {
+      this.notices.push(`There is neither a base.yaml nor a ${appEnv}.yaml in ${folder}; the defaults apply.`)
+    }
+    let raw = emptySection()
+    for (const { path, text } of texts) if (text !== undefined) raw = merged(raw, this.#parse(path, text))
+    return raw
+  }
+
+  /** A setting that no file states is read from its variable, so that a folder made for the original obeys ours too. */
+  fillFromEnvironment(raw: RawSection): void {
+    for (const { key, environment } of settingDescriptions) {
+      const text = environment === undefined ? undefined : this.#env[environment]
+      if (text) putWhereMissing(raw, key.split('.'), text)
+    }
+  }
+
+  /** Well-known values, which stood in public files, count as missing. */
+  dropPlaceholders(raw: RawSection): void {
+    for (const name of ['apiAccessToken', 'metricsAccessToken']) {
+      const token = textAt(raw, ['pubsub', name])
+      if (token === undefined || !isPlaceholderToken(token)) continue
+      take(raw, ['pubsub', name])
+      this.notices.push(
+        `pubsub.${name} is too short or a well-known placeholder, so it counts as missing. \`openssl rand -hex 32\` makes a good one.`,
+      )
+    }
+    const domainName = textAt(raw, ['server', 'ssl', 'domainName'])
+    if (domainName !== undefined && PLACEHOLDER_DOMAIN.test(domainName)) take(raw, ['server', 'ssl', 'domainName'])
+    const email = textAt(raw, ['server', 'ssl', 'letsencryptEmail'])
+    if (email !== undefined && (PLACEHOLDER_DOMAIN.test(email) || PLACEHOLDER_MAILBOX.test(email))) {
+      take(raw, ['server', 'ssl', 'letsencryptEmail'])
+    }
+    const staticPubSubs = sectionAt(raw, ['pubsub'])?.['staticPubSubs']
+    for (const [index, item] of (Array.isArray(staticPubSubs) ? staticPubSubs : []).entries()) {
+      if (!isSection(item) || typeof item['token'] !== 'string' || !isPlaceholderToken(item['token'])) continue
+      // Nobody could be told a token that the server made for it, so this one has to be given.
+      this.mistakes.push({
+        key: `pubsub.staticPubSubs[${index}].token`,
+        found: 'a token that is too short or a well-known placeholder',
+        allowed: 'a token of its own; `openssl rand -hex 32` makes one',
+      })
+    }
+  }
+
+  requireTokens(raw: RawSection, appEnv: AppEnv): void {
+    if (appEnv !== 'production') return
+    for (const name of ['apiAccessToken', 'metricsAccessToken']) {
+      const key = `pubsub.${name}`
+      const environment = settingDescriptions.find((setting) => setting.key === key)?.environment
+      if (sectionAt(raw, ['pubsub'])?.[name] !== undefined) continue
+      this.mistakes.push({
+        key,
+        found: 'nothing, or a value that is too short or a well-known placeholder',
+        allowed: `a token of your own, which production needs: set the environment variable ${environment}; \`openssl rand -hex 32\` makes one`,
+      })
+    }
+  }
+
+  validate(raw: RawSection): Settings | undefined {
+    const { settings, mistakes } = validateSettings(raw, (text) => this.#isShowable(text))
+    const told = new Set(this.mistakes.map(({ key }) => key))
+    this.mistakes.push(...mistakes.filter(({ key }) => !told.has(key)))
+    return this.mistakes.length === 0 ? settings : undefined
+  }
+
+  noticeUnneeded(raw: RawSection): void {
+    for (const { key, unneeded } of settingDescriptions) {
+      if (unneeded === undefined || textAt(raw, key.split('.')) === undefined) continue
+      this.notices.push(`${key} is accepted but not needed: ${unneeded}.`)
+    }
+  }
+
+  /** A misspelt variable would otherwise do nothing in silence. Names that are far from ours are others' (Kubernetes). */
+  noticeUnreadVariables(): void {
+    const read = [...OWN_VARIABLES, ...settingDescriptions.flatMap(({ environment }) => environment ?? [])]
+    for (const name of Object.keys(this.#env)) {
+      if (!name.startsWith('SSER_') || read.includes(name) || this.#namedVariables.has(name)) continue
+      const meant = nearest(name, read)
+      if (meant !== undefined) this.notices.push(`The environment variable ${name} is not read; ${meant} is.`)
+    }
+  }
+
+  #configFolder(): string | undefined {
+    const given = this.#env['SSER_CONFIG_DIR']
+    if (given) {
+      const folder = resolve(this.#cwd, given)
+      if (isFolder(folder)) return folder
+      this.mistakes.push({ key: 'SSER_CONFIG_DIR', found: JSON.stringify(given), allowed: 'a folder that is there' })
+      return undefined
+    }
+    const beside = join(this.#cwd, '_config')
+    return isFolder(beside) ? beside : packageConfigFolder()
+  }
+
+  #readDotEnv(): Record<string, string | undefined> {
+    const text = this.#readText(join(this.#cwd, '.env'))
+    return text === undefined ? {} : { ...parseEnv(text) }
+  }
+
+  /** Undefined where there is no such file, which is no mistake, or where it cannot be read, which is one. */
+  #readText(path: string): string | undefined {
+    try {
+      const text = readFileSync(path, 'utf8')
+      this.files.push(path)
+      return text
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? error.code : undefined
+      if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
+      this.mistakes.push({ key: path, found: `a file that cannot be read (${code})`, allowed: 'a readable text file' })
+      return undefined
+    }
+  }
+
+  #parse(path: string, text: string): RawSection {
+    const lineCounter = new LineCounter()
+    // Failsafe: every value stays the text that stands in the file, so that an id like 1e5 is not taken for a number.
+    const document = parseDocument(text, { schema: 'failsafe', prettyErrors: false, lineCounter, logLevel: 'silent' })
+    for (const error of document.errors) {
+      // The parser's own message may quote the file, and with it a secret.
+      const { line, col } = lineCounter.linePos(error.pos[0])
+      const words = error.code.toLowerCase().replaceAll('_', ' ')
+      this.mistakes.push({
+        key: path,
+        found: `wrong YAML at line ${line}, column ${col} (${words})`,
+        allowed: 'YAML 1.2',
+      })
+    }
+    if (document.errors.length > 0) return emptySection()
+    const content: unknown = this.#contentOf(document, path)
+    if (content === undefined || content === null || content === '') return emptySection()
+    if (typeof content === 'object' && !Array.isArray(content)) return this.#replacedSection(content, '')
+    this.mistakes.push({ key: path, found: 'a list or a text', allowed: 'sections with keys' })
+    return emptySection()
+  }
+
+  #contentOf(document: { toJS(): unknown }, path: string): unknown {
+    try {
+      return document.toJS()
+    } catch (error) {
+      // Aliases that nowhere begin, or that multiply without bound; the message names at most the alias.
+      const words = error instanceof ReferenceError ? 'an alias that cannot be followed' : 'content that cannot be used'
+      this.mistakes.push({ key: path, found: words, allowed: 'YAML 1.2 with few aliases' })
+      return undefined
+    }
+  }
+
+  #replacedSection(content: object, path: string): RawSection {
+    const section = emptySection()
+    for (const [name, value] of Object.entries(content)) {
+      const replaced = this.#replaced(value, path === '' ? name : `${path}.${name}`)
+      if (replaced !== undefined) section[name] = replaced
+    }
+    return section
+  }
+
+  /** Undefined for what says nothing: an empty text, in the file or after replacing. */
+  #replaced(value: unknown, path: string): RawValue | undefined {
+    if (Array.isArray(value)) {
+      return value.map((item: unknown, index) => this.#replaced(item, `${path}[${index}]`) ?? '')
+    }
+    if (typeof value === 'object' && value !== null) return this.#replacedSection(value, path)
+    const text = this.#replacedText(String(value ?? ''), path)
+    return text === '' ? undefined : text
+  }
+
+  /** `${NAME:default}`: the variable's value, or where it is not set, or empty, what stands behind the first colon. */
+  #replacedText(text: string, path: string): string {
+    return text.replaceAll(/\$\{([^}]*)(\}?)/g, (_whole, inner: string, end: string) => {
+      const [, name, fallback] = /^([A-Za-z_][A-Za-z0-9_]*)(?::(.*))?$/s.exec(inner) ?? []
+      if (name === undefined || end === '') {
+        this.mistakes.push({
+          key: path,
+          found: 'a reference that cannot be read',
+          allowed: REFERENCE_FORMS,
+        })
+        return ''
+      }
+      this.#namedVariables.add(name)
+      return this.#env[name] || (fallback ?? '')
+    })
+  }
+
+  #isShowable(text: string): boolean {
+    return !this.#secretValues.some((secret) => text.includes(secret))
+  }
+}
+
+function complete(settings: Settings, appEnv: AppEnv, cwd: string): Config {
+  const directory = resolve(cwd, settings.storage.directory)
+  const cacheDir = resolve(cwd, settings.server.ssl.cacheDir ?? join(directory, 'certificates'))
+  const recordBytesMax = recordBytesMaxOf(settings.server.maxRequestBodySize)
+  return Object.freeze({
+    ...settings,
+    appEnv,
+    production: appEnv === 'production',
+    server: Object.freeze({ ...settings.server, ssl: Object.freeze({ ...settings.server.ssl, cacheDir }) }),
+    storage: Object.freeze({ directory }),
+    log: Object.freeze({ ...settings.log, recordBytesMax }),
+  })
+}
+
+/**
+ * Whether a token is one that others know or can guess: shorter than 16 characters, or with a word in it that stands in
+ * examples. Random tokens of letters and digits do not hold those words, but for one in a million.
+ */
+function isPlaceholderToken(token: string): boolean {
+  return token.length < TOKEN_CHARACTERS_MIN || PLACEHOLDER_TOKEN.test(token)
+}
+
+/** The package's own folder, from src/ as well as from dist/src/. */
+function packageConfigFolder(): string | undefined {
+  const candidates = ['../config', '../../config'].map((path) => fileURLToPath(new URL(path, import.meta.url)))
+  return candidates.find(isFolder)
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false
+}
+
+function definedOf(env: Readonly<Record<string, string | undefined>>): Record<string, string | undefined> {
+  return Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined))
+}
+
+/** Without a prototype, so that no key of a file can mean something else than itself. */
+function emptySection(): RawSection {
+  return Object.create(null)
+}
+
+function isSection(value: RawValue | undefined): value is RawSection {
+  return typeof value === 'object' && !Array.isArray(value)
+}
+
+/** What `over` says wins; sections are merged, lists are replaced. */
+function merged(base: RawSection, over: RawSection): RawSection {
+  const result = Object.assign(emptySection(), base)
+  for (const [name, value] of Object.entries(over)) {
+    const below = result[name]
+    result[name] = isSection(below) && isSection(value) ? merged(below, value) : value
+  }
+  return result
+}
+
+function sectionAt(raw: RawSection, path: readonly string[]): RawSection | undefined {
+  let section: RawValue | undefined = raw
+  for (const name of path) section = isSection(section) ? section[name] : undefined
+  return isSection(section) ? section : undefined
+}
+
+function textAt(raw: RawSection, path: readonly string[]): string | undefined {
+  const value = sectionAt(raw, path.slice(0, -1))?.[path.at(-1) ?? '']
+  return typeof value === 'string' ? value : undefined
+}
+
+function take(raw: RawSection, path: readonly string[]): void {
+  const section = sectionAt(raw, path.slice(0, -1))
+  if (section !== undefined) delete section[path.at(-1) ?? '']
+}
+
+/** Puts the text at the path, unless something stands there, or something other than a section stands in the way. */
+function putWhereMissing(raw: RawSection, path: readonly string[], text: string): void {
+  let section = raw
+  for (const name of path.slice(0, -1)) {
+    const below = section[name] ?? emptySection()
+    if (!isSection(below)) return
+    section[name] = below
+    section = below
+  }
+  section[path.at(-1) ?? ''] ??= text
+}

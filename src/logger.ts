@@ -1,0 +1,182 @@
+/**
+ * The log of the server for its operator: one line an event, JSON, or made for people where the output is a terminal.
+ * Promises that no token, no message body and no query string comes out, whatever is handed in: what looks like a secret
+ * by its name, its form or its value is replaced, objects of classes (requests, sockets, buffers) are named and never
+ * shown, and control characters cannot forge a line. Knows nothing of the rest of the server.
+ */
+import { type DestinationStream, destination as fileDestination, pino } from 'pino'
+import { prettyFactory } from 'pino-pretty'
+
+export type LogFields = Readonly<Record<string, unknown>>
+
+/** What the rest of the server logs through. `message` is a fixed sentence; what varies goes into `fields`. */
+export interface Logger {
+  debug(fields: LogFields, message: string): void
+  info(fields: LogFields, message: string): void
+  warn(fields: LogFields, message: string): void
+  error(fields: LogFields, message: string): void
+}
+
+export interface LoggerOptions {
+  readonly level: 'debug' | 'info' | 'warn' | 'error' | 'silent'
+  /** Values that must never come out, such as the access tokens. Ones of fewer than 4 characters are not looked for. */
+  readonly secrets?: readonly string[]
+  /** Default: standard output. */
+  readonly destination?: DestinationStream
+  /** For people instead of JSON. Default: whether standard output is a terminal. */
+  readonly pretty?: boolean
+}
+
+/** The parts of a request that may be logged. */
+export interface RequestSummary {
+  readonly method: string
+  readonly path: string
+  readonly remoteAddress: string | undefined
+}
+
+const REPLACED = '[redacted]'
+const DEPTH_MAX = 5
+const ITEMS_MAX = 50
+/** So much of a text is looked at, and so much is shown. The patterns take a time that grows faster than the text. */
+const READ_CHARACTERS_MAX = 4000
+const SHOWN_CHARACTERS_MAX = 2000
+const PATH_CHARACTERS_MAX = 256
+const STACK_LINES_MAX = 12
+const SECRET_CHARACTERS_MIN = 4
+
+const RESERVED_NAMES = ['level', 'time', 'message']
+/** Names of fields whose values are secret, or what a publisher sent. */
+const PRIVATE_NAME = /token|secret|password|authorization|cookie|credential|^(message|body|payload|data|query|search)$/i
+/** What is secret by its form: bearer tokens, tokens in a query, and the server's own tokens, of 64 characters. */
+const BEARER = /\b(bearer|basic)\s+[^\s"',;]+/gi
+const QUERY_TOKEN = /((?:access_)?token|secret|password)=[^\s&"'#]*/gi
+const MADE_TOKEN = /(?<![0-9A-Za-z])[0-9A-Za-z]{64}(?![0-9A-Za-z])/g
+const TOKEN_START = /[0-9A-Za-z]{1,64}$/
+/** The query of an address or of a path, up to where it can end. */
+const QUERY = /((?:[a-z][a-z0-9+.-]*:\/\/|\/)[^\s?"'<>]*)\?[^\s"'<>]*/gi
+/** Control characters, C1 and the two line separators of Unicode included. */
+const CONTROL = /[\p{Cc}\u2028\u2029]/gu
+
+/** Writes synchronously: lines are few, and the last ones before the end of the process matter most. */
+export function createLogger(options: LoggerOptions): Logger {
+  const {
+    level,
+    secrets = [],
+    destination,
+    pretty = destination === undefined && process.stdout.isTTY === true,
+  } = options
+  const target = destination ?? fileDestination({ fd: 1, sync: true })
+  const stream = pretty ? prettyStream(target) : target
+  const timestamp = pino.stdTimeFunctions.isoTime
+  const formatters = { level: (label: string) => ({ level: label }) }
+  const out = pino({ level, base: null, timestamp, formatters, messageKey: 'message' }, stream)
+  const redactor = new Redactor(secrets)
+  const lineWriter = (name: 'debug' | 'info' | 'warn' | 'error') => (fields: LogFields, message: string) => {
+    if (out.isLevelEnabled(name)) out[name](redactor.fields(fields), redactor.text(message))
+  }
+  return { debug: lineWriter('debug'), info: lineWriter('info'), warn: lineWriter('warn'), error: lineWriter('error') }
+}
+
+/** Says nothing: for tests, and for those who want no log. */
+export const silentLogger: Logger = { debug() {}, info() {}, warn() {}, error() {} }
+
+/** Method, path without the query, and where the request came from; what a log line may say about it. */
+export function requestSummary(request: {
+  readonly method?: string | undefined
+  readonly url?: string | undefined
+  readonly socket?: { readonly remoteAddress?: string | undefined } | undefined
+}): RequestSummary {
+  const [path = ''] = (request.url ?? '').split(/[?#]/, 1)
+  return {
+    method: request.method ?? '',
+    path: path.slice(0, PATH_CHARACTERS_MAX),
+    remoteAddress: request.socket?.remoteAddress,
+  }
+}
+
+/** Made line by line, in the same call: a stream between would still hold the last lines when the process ends. */
+function prettyStream(target: DestinationStream): DestinationStream {
+  const prettify = prettyFactory({
+    singleLine: true,
+    colorize: process.stdout.isTTY === true,
+    messageKey: 'message',
+    errorLikeObjectKeys: [],
+    translateTime: 'SYS:HH:MM:ss.l',
+  })
+  return { write: (line: string) => target.write(prettify(line)) }
+}
+
+/** Turns what was handed in into plain values that may be shown. */
+class Redactor {
+  readonly #secrets: readonly string[]
+
+  constructor(secrets: readonly string[]) {
+    this.#secrets = secrets.filter((secret) => secret.length >= SECRET_CHARACTERS_MIN)
+  }
+
+  fields(fields: object, depth = 0): Record<string, unknown> {
+    const shown: Record<string, unknown> = {}
+    for (const [name, value] of Object.entries(fields).slice(0, ITEMS_MAX)) {
+      // A true or a number under such a name (`tokenMade`, `tokens`) says nothing that is secret.
+      const hidden = PRIVATE_NAME.test(name) && typeof value !== 'boolean' && typeof value !== 'number'
+      // Pino's own names are taken already.
+      const free = depth === 0 && RESERVED_NAMES.includes(name) ? `${name}_` : name
+      shown[this.text(free)] = hidden && value !== undefined ? REPLACED : this.#value(value, depth)
+    }
+    return shown
+  }
+
+  text(text: string): string {
+    let shown = text
+    for (const secret of this.#secrets) shown = shown.replaceAll(secret, REPLACED)
+    // A cut could leave the beginning of a token, which no pattern knows any more, so it goes with the rest.
+    if (shown.length > READ_CHARACTERS_MAX) shown = shown.slice(0, READ_CHARACTERS_MAX).replace(TOKEN_START, '')
+    shown = shown
+      .replace(QUERY, '$1')
+      .replace(BEARER, `$1 ${REPLACED}`)
+      .replace(QUERY_TOKEN, `$1=${REPLACED}`)
+      .replace(MADE_TOKEN, REPLACED)
+      .replace(CONTROL, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+    return shown.length > SHOWN_CHARACTERS_MAX ? `${shown.slice(0, SHOWN_CHARACTERS_MAX)}…` : shown
+  }
+
+  #value(value: unknown, depth: number): unknown {
+    switch (typeof value) {
+      case 'string':
+        return this.text(value)
+      case 'bigint':
+        return value.toString()
+      case 'object':
+        return value === null ? null : this.#object(value, depth + 1)
+      case 'function':
+      case 'symbol':
+        return `[${typeof value}]`
+      default:
+        return value
+    }
+  }
+
+  #object(value: object, depth: number): unknown {
+    if (depth > DEPTH_MAX) return '[…]'
+    if (value instanceof Error) return this.#error(value, depth)
+    if (value instanceof Date) return Number.isNaN(value.getTime()) ? 'no valid date' : value.toISOString()
+    if (ArrayBuffer.isView(value)) return `[${value.byteLength} bytes]`
+    if (Array.isArray(value)) return value.slice(0, ITEMS_MAX).map((item: unknown) => this.#value(item, depth))
+    const prototype: unknown = Object.getPrototypeOf(value)
+    if (prototype === Object.prototype || prototype === null) return this.fields(value, depth)
+    return `[${value.constructor.name}]`
+  }
+
+  /** Only what every error has: other fields of it may hold a request or its body. */
+  #error(error: Error, depth: number): Record<string, unknown> {
+    const code = 'code' in error ? error.code : undefined
+    const frames = (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line))
+    return {
+      name: this.text(error.name),
+      ...(typeof code === 'string' && { code: this.text(code) }),
+      what: this.text(error.message),
+      ...(error.cause !== undefined && { cause: this.#value(error.cause, depth) }),
+      stack: frames.slice(0, STACK_LINES_MAX).map((line) => this.text(line.trim())),
+    }
+  }
+}
