@@ -1,0 +1,274 @@
+/**
+ * The composition root: builds the parts in the order of their needs, and stops them in reverse. It listens before the
+ * log is recovered, so that whoever asks is told how far it is. Promises that a failed start and every stop leave nothing
+ * behind: no listener, no timer, no open file, no lock. It decides nothing that a part could decide for itself.
+ */
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import {
+  acquireDirectoryLock,
+  type DirectoryLock,
+  DiskFiles,
+  Log,
+  type LogOptions,
+  MemoryFiles,
+  Sequencer,
+  type StorageError,
+  type StorageObserver,
+  silentObserver,
+} from '../storage-engine/index.ts'
+import type { Config } from './config.ts'
+import { Hub } from './domain/hub.ts'
+import { type HubObserver, silentHubObserver, systemClock } from './domain/ports.ts'
+import { METRICS_TOPIC_ID } from './domain/topic.ts'
+import type { HttpObserver } from './http/errors.ts'
+import { type HttpServer, startHttpServer } from './http/http-server.ts'
+import { Service } from './http/service.ts'
+import { createLogger, type Logger } from './logger.ts'
+import { type EnsuredTokens, ensureTokens } from './token-file.ts'
+
+export type { Logger } from './logger.ts'
+
+/** The log's folder in the data folder, beside the tokens and the lock of both. */
+const logFolder = 'log'
+/** While stopping, clients are told to come back spread over this many times the usual delay. */
+const drainSpread = 5
+/** The bounded log in memory drops a segment at a time, so that about this part of it goes at once. */
+const memorySegments = 16
+const memorySegmentBytesMin = 256 * 1024
+/** What a log in memory would gain by keeping copies of its own blocks is little. */
+const memoryCacheBytes = 1024 * 1024
+
+export interface App {
+  /** Where it listens, from the first moment on. */
+  readonly address: AddressInfo
+  readonly tokens: EnsuredTokens
+  /** Resolves when the log is recovered and calls are served; rejects where that cannot be. Close it in both cases. */
+  readonly ready: Promise<void>
+  /** Ends streams, answers what is in flight, closes the log; within the configured grace. Idempotent. */
+  close(): Promise<void>
+}
+
+export function createAppLogger({ logging, pubsub }: Config): Logger {
+  const { apiAccessToken, metricsAccessToken, staticPubSubs } = pubsub
+  const tokens = [apiAccessToken, metricsAccessToken, ...staticPubSubs.map(({ token }) => token)]
+  return createLogger({ level: logging.level, secrets: tokens.filter((token) => token !== undefined) })
+}
+
+/** What was opened so far; stopped in reverse. */
+interface Parts {
+  lock: DirectoryLock | undefined
+  durable: Log | undefined
+  memory: Log | undefined
+  hub: Hub | undefined
+}
+
+/** Resolves when it listens. Rejects with what a part failed with: StorageError, TokenFileError, or the system's error. */
+export async function startApp(config: Config, logger: Logger): Promise<App> {
+  const parts: Parts = { lock: undefined, durable: undefined, memory: undefined, hub: undefined }
+  const service = new Service()
+  const { directory } = config.storage
+  let tokens: EnsuredTokens
+  let http: HttpServer
+  try {
+    if (config.kv.enabled) {
+      await new DiskFiles().makeDirectory(directory)
+      parts.lock = await acquireDirectoryLock(directory)
+    }
+    tokens = await ensureTokens(directory, config.pubsub)
+    http = await startHttpServer(service, httpObserver(logger), {
+      ...config.server.addr,
+      apiToken: tokens.apiAccessToken,
+      metricsToken: tokens.metricsAccessToken,
+      idleTimeoutMs: config.server.idleTimeoutMs,
+      readTimeoutMs: config.server.readTimeoutMs,
+      requestBodyBytesMax: config.server.maxRequestBodySize,
+      connectionsMax: config.server.maxConnections,
+      credentialOrigins: config.server.corsCredentialOrigins,
+      retryMs: config.server.retryMs,
+      stoppingRetryMs: config.server.retryMs * drainSpread,
+      sendBufferBytes: config.server.sendBufferBytes,
+      idBytesMax: config.limits.eventIdBytesMax,
+      typeBytesMax: config.limits.eventTypeBytesMax,
+    })
+  } catch (error) {
+    await parts.lock?.release()
+    throw error
+  }
+  logger.info({ address: http.address.address, port: http.address.port }, 'The server listens.')
+
+  const ready = openHub(config, logger, service, parts, tokens.metricsAccessToken)
+  // Whoever started the app hears of a failure by `ready`; that nobody has asked yet is no second failure.
+  ready.catch(() => undefined)
+  let closing: Promise<void> | undefined
+  return {
+    address: http.address,
+    tokens,
+    ready,
+    close() {
+      closing ??= stop(parts, service, http, ready, config.server.shutdownGraceMs)
+      return closing
+    },
+  }
+}
+
+async function openHub(
+  config: Config,
+  logger: Logger,
+  service: Service,
+  parts: Parts,
+  metricsToken: string,
+): Promise<void> {
+  const sequencer = new Sequencer()
+  if (config.kv.enabled) {
+    const path = join(config.storage.directory, logFolder)
+    const observer = storageObserver(logger, service)
+    parts.durable = await Log.open(new DiskFiles(), sequencer, observer, path, durableOptions(config))
+  } else {
+    sequencer.beginUnreserved(systemClock.wallMs())
+  }
+  parts.memory = await Log.open(new MemoryFiles(), sequencer, silentObserver, '/memory', memoryOptions(config))
+  const { recentFramesBytes } = config.hub
+  const hub = await Hub.open(parts.durable, parts.memory, sequencer, hubObserver(logger), systemClock, {
+    recentFramesBytesMax: recentFramesBytes,
+    topicsMax: config.limits.topicsMax,
+    subscribersMax: config.limits.subscribersMax,
+    heartbeatMs: config.pubsub.tickFrequencyMs,
+    streamAgeMsMax: config.server.maxStreamAgeMs,
+    writeTimeoutMs: config.server.writeTimeoutMs,
+    retryMs: config.server.retryMs,
+    drainRetryMs: config.server.retryMs * drainSpread,
+  })
+  parts.hub = hub
+  hub.addStaticTopic({ id: METRICS_TOPIC_ID, name: 'metrics', token: metricsToken })
+  for (const topic of config.pubsub.staticPubSubs) hub.addStaticTopic(topic)
+  // A stop that was asked for meanwhile goes on from here.
+  if (service.health.status === 'stopping') return
+  const { status, failure } = parts.durable ?? {}
+  service.ready(hub)
+  if (status === 'failed') service.fail(failureReason(failure))
+  const { active_topics } = hub.figures()
+  logger.info({ topics: active_topics, ...parts.durable?.statistics() }, 'The server is ready.')
+}
+
+function durableOptions({ log }: Config): LogOptions {
+  return {
+    sync: log.sync,
+    syncIntervalMs: log.syncIntervalMs,
+    segmentBytesMax: log.segmentBytes,
+    batchBytesMax: log.batchBytesMax,
+    pendingBytesMax: log.pendingBytesMax,
+    blockCacheBytesMax: log.readCacheBytes,
+    pageCacheBytesMax: log.indexCacheBytes,
+    reserveBytes: log.reserve ? log.segmentBytes : 0,
+    isDurable: true,
+  }
+}
+
+function memoryOptions({ log, memory }: Config): LogOptions {
+  return {
+    sync: 'never',
+    syncIntervalMs: log.syncIntervalMs,
+    segmentBytesMax: Math.max(memorySegmentBytesMin, Math.floor(memory.maxBytes / memorySegments)),
+    batchBytesMax: log.batchBytesMax,
+    pendingBytesMax: log.pendingBytesMax,
+    logBytesMax: memory.maxBytes,
+    blockCacheBytesMax: memoryCacheBytes,
+    pageCacheBytesMax: memoryCacheBytes,
+    reserveBytes: 0,
+    isDurable: false,
+  }
+}
+
+async function stop(
+  parts: Parts,
+  service: Service,
+  http: HttpServer,
+  ready: Promise<void>,
+  graceMs: number,
+): Promise<void> {
+  const endsAtMs = systemClock.monotonicMs() + graceMs
+  const withinGrace = (work: Promise<unknown>) => settledWithin(work, endsAtMs - systemClock.monotonicMs())
+  service.stop()
+  const isOpened = await withinGrace(ready)
+  if (parts.hub !== undefined) await withinGrace(parts.hub.drain())
+  await withinGrace(service.idle())
+  await http.close(Math.max(0, endsAtMs - systemClock.monotonicMs()))
+  // A recovery that is not through goes on with its files and keeps the lock: the end of the process ends both.
+  if (!isOpened) return
+  // Without connections every sink has ended.
+  await parts.hub?.close()
+  await parts.memory?.close()
+  await parts.durable?.close()
+  await parts.lock?.release()
+}
+
+/** Whether it was settled in time, well or badly. */
+async function settledWithin(work: Promise<unknown>, timeMs: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), Math.max(0, timeMs))
+  })
+  const settled = work.then(
+    () => true,
+    () => true,
+  )
+  const inTime = await Promise.race([settled, late])
+  clearTimeout(timer)
+  return inTime
+}
+
+function httpObserver(logger: Logger): HttpObserver {
+  return {
+    requestFailed({ error, ...fields }) {
+      // 503 and 507 are states, which their causes have told once already; a 500 is a mistake of ours.
+      if (fields.status === 500) logger.error({ ...fields, error }, 'A request failed inside the server.')
+      else logger.debug(fields, 'A request could not be served.')
+    },
+  }
+}
+
+function hubObserver(logger: Logger): HubObserver {
+  return {
+    ...silentHubObserver,
+    streamEnded: (topic, reason) => logger.debug({ topic, reason }, 'A stream has ended.'),
+    gapTold: (topic, reason) => logger.debug({ topic, reason }, 'A subscriber was told of a gap.'),
+    deliveryFailed: (topic, error) => logger.error({ topic, error }, 'A stream failed; its clients may resume.'),
+    catalogDamaged: ({ after, through, reason }) =>
+      logger.error({ after, through, reason }, 'Topics may be missing: the log is damaged where they were made.'),
+  }
+}
+
+function storageObserver(logger: Logger, service: Service): StorageObserver {
+  return {
+    ...silentObserver,
+    damaged: ({ file, position, bytes, reason }) =>
+      logger.error({ file, position, bytes, reason }, 'The log is damaged; everything else in it stays readable.'),
+    tailCut: (file, position, bytes) =>
+      logger.info(
+        { file, position, bytes },
+        'What a crash left unfinished was cut away; nothing of it was acknowledged.',
+      ),
+    indexRebuilt: (file, reason) => logger.info({ file, reason }, 'An index was made anew.'),
+    unknownFile: (name) => logger.warn({ name }, 'A file that is not of the log lies in its folder; it is left alone.'),
+    rolled: (file) => logger.debug({ file }, 'The log goes on in a new file.'),
+    recovering: (bytesDone, bytesTotal) => service.progress({ bytes_done: bytesDone, bytes_total: bytesTotal }),
+    recovered: (durationMs, segments, bytes) =>
+      logger.info({ durationMs: Math.round(durationMs), segments, bytes }, 'The log is recovered.'),
+    full(isFull) {
+      if (isFull) logger.error({}, 'The disk is full: publishers to persistent topics get 507 until there is room.')
+      else logger.info({}, 'The disk has room again.')
+    },
+    failed(error) {
+      logger.error({ error }, 'The durable log has failed: it takes no more writes until the server is started anew.')
+      service.fail(failureReason(error))
+    },
+  }
+}
+
+/** For /readyz, which anyone may ask: the kind of the failure, without the machine's paths. */
+function failureReason(error: StorageError | undefined): string {
+  const cause = error?.cause
+  const code = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? ` (${cause.code})` : ''
+  return `The durable log could not be synced${code} and takes no more writes. See the server's log, mend the disk, start anew.`
+}

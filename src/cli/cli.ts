@@ -1,0 +1,35 @@
+// What stands behind `sser` on the command line: which command is meant, help and version. Promises an exit code for
+// everything. Knows nothing of what a command does.
+import { packageVersion } from './package-version.ts'
+import { serve } from './serve.ts'
+
+const usage = `sser: publish and subscribe over Server-Sent Events, on a durable log.
+
+  sser [serve]     serve until SIGTERM or SIGINT; a second signal ends it at once
+  sser --help      show this
+  sser --version   show the version
+
+The configuration is read from ./_config, or the folder that SSER_CONFIG_DIR names; without one the defaults hold.
+Data lies in ./_storage, or the folder that SSER_STORAGE_DIR names. docs/configuration.md tells every setting.
+`
+
+/** As in sysexits.h. */
+const exitUsage = 64
+
+/** Runs a command to its end; resolves with the exit code. */
+export async function runCli(args: readonly string[]): Promise<number> {
+  const [command = 'serve', ...rest] = args
+  const isAsking = rest.includes('--help') || rest.includes('-h')
+  if (isAsking || command === '--help' || command === '-h' || command === 'help') {
+    process.stdout.write(usage)
+    return 0
+  }
+  if (command === '--version' || command === '-V') {
+    process.stdout.write(`${packageVersion()}\n`)
+    return 0
+  }
+  if (command === 'serve' && rest.length === 0) return serve()
+  const unknown = command === 'serve' ? rest[0] : command
+  process.stderr.write(`sser: there is no command or option ${JSON.stringify(unknown)}.\n\n${usage}`)
+  return exitUsage
+}

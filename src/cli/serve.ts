@@ -1,0 +1,89 @@
+// `sser serve`: from the configuration to a running server, and to its end by a signal. Promises an exit code that says
+// how it ended, mistakes in words, and that a second signal ends it at once. Knows nothing of what the server consists of.
+import { type App, createAppLogger, type Logger, startApp } from '../app.ts'
+import { ConfigError, type LoadedConfig, loadConfig } from '../config.ts'
+import { greetingText } from './greeting.ts'
+import { packageVersion } from './package-version.ts'
+
+/** EX_CONFIG of sysexits.h. */
+const exitConfig = 78
+const exitFailed = 1
+const exitSecondSignal = 130
+
+/** Resolves with the exit code when the server has ended. */
+export async function serve(): Promise<number> {
+  const loaded = load()
+  if (loaded === undefined) return exitConfig
+  const { config, notices } = loaded
+  const logger = createAppLogger(config)
+  process.on('uncaughtException', (error) => {
+    logger.error({ error }, 'The process ends: an error that nothing was prepared for.')
+    process.exit(exitFailed)
+  })
+  for (const notice of notices) logger.warn({}, notice)
+
+  const stopAsked = firstSignal(logger)
+  let app: App
+  try {
+    app = await startApp(config, logger)
+  } catch (error) {
+    return failed(error)
+  }
+  const ended = await Promise.race([app.ready.then(() => 'ready' as const), stopAsked]).catch(
+    async (error: unknown) => {
+      await app.close()
+      return failed(error)
+    },
+  )
+  if (typeof ended === 'number') return ended
+  if (ended === 'ready' && (!config.production || process.stdout.isTTY)) {
+    process.stdout.write(
+      greetingText({
+        version: packageVersion(),
+        host: config.server.addr.host,
+        port: app.address.port,
+        dataDirectory: config.storage.directory,
+        isPersistent: config.kv.enabled,
+        tokenFile: app.tokens.path,
+        apiToken: config.production ? undefined : app.tokens.apiAccessToken,
+      }),
+    )
+  }
+  await stopAsked
+  await app.close()
+  logger.info({}, 'The server has stopped.')
+  return 0
+}
+
+function load(): LoadedConfig | undefined {
+  try {
+    return loadConfig({ env: process.env, cwd: process.cwd() })
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    process.stderr.write(`${error.message}\n`)
+    return undefined
+  }
+}
+
+/** Resolves at the first SIGTERM or SIGINT; the second ends the process. */
+function firstSignal(logger: Logger): Promise<'signal'> {
+  return new Promise((resolve) => {
+    let isFirst = true
+    function onSignal(signal: NodeJS.Signals): void {
+      if (!isFirst) process.exit(exitSecondSignal)
+      isFirst = false
+      logger.info({ signal }, 'The server stops; a second signal ends it at once.')
+      resolve('signal')
+    }
+    process.on('SIGTERM', onSignal)
+    process.on('SIGINT', onSignal)
+  })
+}
+
+/** The operator is told in words; what stands behind it is for those who look for a mistake of ours. */
+function failed(error: unknown): number {
+  const isExpected = error instanceof Error && 'code' in error && typeof error.code === 'string'
+  const words = isExpected ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error)
+  process.stderr.write(`sser cannot start: ${words}\n`)
+  return exitFailed
+}

@@ -1,0 +1,157 @@
+// Every error that leaves the server, in one shape: {"error":{"code":404,"message":"…","details":{…}}}, `code` being the
+// HTTP status. The one table from the domain's codes to statuses stands here, and so does what becomes of hapi's own
+// errors. Promises that no answer holds a token, a body, a path of this machine or a stack.
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Boom } from '@hapi/boom'
+import type { Plugin, Request, ResponseObject, ResponseToolkit } from '@hapi/hapi'
+import { DomainError, type DomainErrorCode } from '../domain/errors.ts'
+import type { Cors, FlatHeaders } from './cors.ts'
+
+export type ErrorDetails = Readonly<Record<string, unknown>>
+type HeaderRecord = Readonly<Record<string, string>>
+
+/** What the operator should hear of: an answer of 500 or more. Bears neither address, query, token nor body. */
+export interface FailedRequest {
+  readonly method: string
+  /** The route's pattern, such as /api/v1/pubsubs/{id}/events, never the address that was asked for. */
+  readonly route: string
+  readonly status: number
+  readonly error: unknown
+}
+
+export interface HttpObserver {
+  requestFailed(report: FailedRequest): void
+}
+
+export const silentHttpObserver: HttpObserver = { requestFailed() {} }
+
+const statusOfCode: Readonly<Record<DomainErrorCode, number>> = {
+  INVALID: 400,
+  UNAUTHORIZED: 401,
+  FORBIDDEN: 403,
+  TOPIC_UNKNOWN: 404,
+  STATIC_TOPIC: 400,
+  STORE_OFF: 400,
+  TOO_LARGE: 413,
+  LIMIT: 503,
+  BUSY: 503,
+  CLOSED: 503,
+  STORE_FAILED: 503,
+  STORE_FULL: 507,
+}
+
+const retryableCodes: ReadonlySet<DomainErrorCode> = new Set(['LIMIT', 'BUSY', 'CLOSED', 'STORE_FAILED'])
+const retryAfterOneSecond: HeaderRecord = { 'retry-after': '1' }
+
+/** An error to throw from a handler: the status, a sentence for the client, and what hapi should send beside it. */
+export function httpError(status: number, message: string, details?: ErrorDetails, headers?: HeaderRecord): Boom {
+  const error = new Boom<ErrorDetails | undefined>(message, { statusCode: status, data: details })
+  if (headers !== undefined) Object.assign(error.output.headers, headers)
+  return error
+}
+
+/** What a client is told about an error. Whatever is not meant for it becomes a 500 without particulars. */
+export interface ErrorAnswer {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string | readonly string[] | number | undefined>>
+  readonly body: string
+}
+
+export function answerOf(error: unknown): ErrorAnswer {
+  if (error instanceof DomainError) {
+    const headers = retryableCodes.has(error.code) ? retryAfterOneSecond : {}
+    const details = error.path === undefined ? undefined : { path: error.path }
+    return {
+      status: statusOfCode[error.code],
+      headers,
+      body: errorBody(statusOfCode[error.code], error.message, details),
+    }
+  }
+  if (error instanceof Boom) {
+    const { statusCode, headers } = error.output
+    if (statusCode === 500) return { status: 500, headers, body: errorBody(500, internalErrorMessage) }
+    return { status: statusCode, headers, body: errorBody(statusCode, sentenceOf(error), detailsOf(error)) }
+  }
+  return { status: 500, headers: {}, body: errorBody(500, internalErrorMessage) }
+}
+
+const internalErrorMessage = 'Something went wrong inside the server. Its log says more.'
+
+export function errorBody(status: number, message: string, details?: ErrorDetails): string {
+  return JSON.stringify({ error: { code: status, message, details } })
+}
+
+/** Answers with an error outside of hapi: what the front door refuses before a route is sought. */
+export function sendError(
+  request: IncomingMessage,
+  response: ServerResponse,
+  error: unknown,
+  extra: FlatHeaders,
+): void {
+  const { status, headers, body } = answerOf(error)
+  const flat = [...extra, 'content-type', 'application/json', 'content-length', String(Buffer.byteLength(body))]
+  for (const [name, value] of Object.entries(headers)) if (value !== undefined) flat.push(name, String(value))
+  response.writeHead(status, flat)
+  response.end(request.method === 'HEAD' ? undefined : body)
+}
+
+export interface ErrorsOptions {
+  readonly cors: Cors
+  readonly observer: HttpObserver
+}
+
+/** Gives every answer under /api/v1 its CORS headers, and every error its shape, also those that hapi makes itself. */
+export const errorsPlugin: Plugin<ErrorsOptions> = {
+  name: 'sser-errors',
+  register(server, { cors, observer }) {
+    server.ext('onPreResponse', async (request: Request, h: ResponseToolkit) => {
+      const { response } = request
+      // A body that came with its head is whole a moment later; hapi would end the connection of one that is not.
+      if (!request.raw.req.complete) await new Promise((resolve) => setImmediate(resolve))
+      if (!('isBoom' in response && response.isBoom)) {
+        if (isApiPath(request.path) && 'header' in response) {
+          eachHeader(cors.headers(request.raw.req.headers.origin), (name, value) => response.header(name, value))
+        }
+        return h.continue
+      }
+      const { status, headers, body } = answerOf(response)
+      if (status >= 500) {
+        observer.requestFailed({ method: request.method, route: request.route.path, status, error: response })
+      }
+      const answer = jsonAnswer(h, body).code(status)
+      for (const [name, value] of Object.entries(headers)) if (value !== undefined) answer.header(name, String(value))
+      if (isApiPath(request.path)) {
+        eachHeader(cors.headers(request.raw.req.headers.origin), (name, value) => answer.header(name, value))
+      }
+      return answer
+    })
+  },
+}
+
+/** An answer of `application/json` and nothing more: no charset, which JSON has none of. */
+export function jsonAnswer(h: ResponseToolkit, text: string): ResponseObject {
+  const answer = h.response(text).type('application/json')
+  answer.charset('')
+  return answer
+}
+
+export function isApiPath(path: string): boolean {
+  return path.startsWith('/api/v1/') || path === '/api/v1'
+}
+
+function eachHeader(flat: FlatHeaders, take: (name: string, value: string) => void): void {
+  for (let index = 0; index + 1 < flat.length; index += 2) take(flat[index]!, flat[index + 1]!)
+}
+
+/** Boom's own words where nobody gave any ("Not Found"), made a sentence. */
+function sentenceOf(error: Boom): string {
+  const words = error.message || error.output.payload.error
+  return /[.…!?]$/.test(words) ? words : `${words}.`
+}
+
+/** Only details that our own `httpError` gave: hapi puts things of its own in there. */
+function detailsOf(error: Boom<unknown>): ErrorDetails | undefined {
+  const { data } = error
+  if (typeof data !== 'object' || data === null || Object.getPrototypeOf(data) !== Object.prototype) return undefined
+  return data as ErrorDetails
+}

@@ -1,0 +1,43 @@
+// From a body's bytes to a JSON value: content type, strict UTF-8, JSON, each with a 4xx that says what is wrong and where,
+// and none that quotes the body. Knows nothing of what the value should be.
+import { isUtf8 } from 'node:buffer'
+import type { IncomingMessage } from 'node:http'
+import { httpError } from './errors.ts'
+import { findJsonMistake } from './find-json-mistake.ts'
+
+const jsonType = /^application\/(?:[a-z0-9.+-]+\+)?json[ \t]*(?:;|$)/i
+const charset = /;[ \t]*charset[ \t]*=[ \t]*"?([^";\s]+)/i
+
+/** 415 for a body that says it is something else than JSON in UTF-8. None said is well: the original asks for none. */
+export function requireJson(request: IncomingMessage): void {
+  const encoding = request.headers['content-encoding']
+  if (encoding !== undefined && encoding !== '' && encoding.toLowerCase() !== 'identity') {
+    throw httpError(415, 'A compressed body is not taken: send it without Content-Encoding.')
+  }
+  const type = request.headers['content-type']
+  if (type === 'application/json' || type === undefined || type === '') return
+  if (!jsonType.test(type)) throw httpError(415, 'The body must be JSON: Content-Type: application/json.')
+  const named = charset.exec(type)?.[1]
+  if (named === undefined || /^(?:utf-?8|us-ascii)$/i.test(named)) return
+  throw httpError(415, 'The body must be UTF-8: Content-Type: application/json; charset=utf-8.')
+}
+
+const byteOrderMark = 0xfeff
+
+/** 400 where the bytes are no UTF-8 or the text is no JSON. A byte order mark in front is passed over. */
+export function parseJson(body: Buffer): unknown {
+  if (!isUtf8(body)) throw httpError(400, 'The body is not valid UTF-8.')
+  const decoded = body.toString('utf8')
+  const text = decoded.charCodeAt(0) === byteOrderMark ? decoded.slice(1) : decoded
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error
+    if (text.trim() === '') throw httpError(400, 'The body is empty; a JSON object is expected.')
+    const { line, column, expected } = findJsonMistake(text)
+    throw httpError(400, `The body is not valid JSON: at line ${line}, column ${column}, ${expected} is expected.`, {
+      line,
+      column,
+    })
+  }
+}

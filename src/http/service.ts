@@ -1,0 +1,83 @@
+// What the HTTP layer knows of the life of the process that it serves: one word out of four, the hub once there is one,
+// and how many changes are being answered. The composition root moves it along; the plugins only read it. It promises that
+// an illegal move fails with a sentence, and may not know what recovery or a stop consist of.
+import assert from 'node:assert/strict'
+import type { Hub } from '../domain/hub.ts'
+import { httpError } from './errors.ts'
+
+/** How far recovery has come, as /readyz tells it: names in snake_case, numbers without units unless the name says so. */
+export type RecoveryProgress = Readonly<Record<string, number | string>>
+
+export type Health =
+  | { readonly status: 'recovering'; readonly recovery: RecoveryProgress }
+  | { readonly status: 'ready' }
+  | { readonly status: 'failed'; readonly reason: string }
+  | { readonly status: 'stopping' }
+
+export class Service {
+  #health: Health = { status: 'recovering', recovery: {} }
+  #hub: Hub | undefined
+  #inFlight = 0
+  #whenIdle: (() => void) | undefined
+
+  get health(): Health {
+    return this.#health
+  }
+
+  /** True while API calls are worth routing: ready, or ready with a durable log that has failed. */
+  get isOpen(): boolean {
+    return this.#health.status === 'ready' || this.#health.status === 'failed'
+  }
+
+  /** The hub; while there is none, or while stopping, a 503 that says so. */
+  get hub(): Hub {
+    if (this.#hub === undefined || !this.isOpen) throw unavailable(this.#health)
+    return this.#hub
+  }
+
+  /** A new remark on how far recovery has come. Ignored once it has ended: a late remark is no reason to fail. */
+  progress(recovery: RecoveryProgress): void {
+    if (this.#health.status === 'recovering') this.#health = { status: 'recovering', recovery }
+  }
+
+  ready(hub: Hub): void {
+    assert(this.#health.status === 'recovering', `a service that is ${this.#health.status} cannot become ready`)
+    this.#hub = hub
+    this.#health = { status: 'ready' }
+  }
+
+  /** The durable log takes no more writes. Final until the process is started anew. While recovering or stopping it is
+   * not told: then nothing is served anyway. */
+  fail(reason: string): void {
+    if (this.#health.status !== 'ready') return
+    this.#health = { status: 'failed', reason }
+  }
+
+  stop(): void {
+    this.#health = { status: 'stopping' }
+  }
+
+  /** A change (a publish, a topic made or deleted) begins; `leave` says that its answer was handed to the socket. */
+  enter(): void {
+    this.#inFlight += 1
+  }
+
+  leave(): void {
+    assert(this.#inFlight > 0, 'an answer left that never entered')
+    this.#inFlight -= 1
+    if (this.#inFlight === 0) this.#whenIdle?.()
+  }
+
+  /** Resolves when no change waits for its answer. */
+  idle(): Promise<void> {
+    if (this.#inFlight === 0) return Promise.resolve()
+    return new Promise((resolve) => {
+      this.#whenIdle = resolve
+    })
+  }
+}
+
+export function unavailable(health: Health): Error {
+  const why = health.status === 'stopping' ? 'The server is stopping.' : 'The server is still recovering its log.'
+  return httpError(503, why, { status: health.status }, { 'retry-after': '1' })
+}

@@ -1,0 +1,124 @@
+// GET /api/v1/pubsubs/{id}/events: from a request to a subscription. Reads where the client wants to resume, asks the hub
+// where that is, and hands it a sink over the raw response. Promises that the head and the first block leave in one write,
+// and that nothing of the request is kept alive by the stream. Knows nothing of what goes over it.
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Plugin } from '@hapi/hapi'
+import { DomainError } from '../domain/errors.ts'
+import { formatEventId } from '../domain/event-id.ts'
+import type { ResumePoint, ResumeRequest } from '../domain/hub.ts'
+import { retryBlock } from '../sse/encode.ts'
+import { subscribeAuth, topicOf } from './auth.ts'
+import type { Cors } from './cors.ts'
+import { httpError } from './errors.ts'
+import { allowOnly } from './methods.ts'
+import { type SubscribeQuery, subscribeQuerySchema, validate } from './schemas.ts'
+import type { Service } from './service.ts'
+import { SseStream, streamHeaders } from './sse-stream.ts'
+
+export interface StreamLimits {
+  /** When more bytes wait in a subscriber's connection, it stops getting live frames and catches up from the log. */
+  readonly sendBufferBytes: number
+  /** The base of the `retry:` that a stream gets which cannot begin; each gets 100 to 200 % of it. */
+  readonly retryMs: number
+}
+
+export interface SubscribeOptions {
+  readonly service: Service
+  readonly cors: Cors
+  readonly limits: StreamLimits
+}
+
+export const subscribePath = '/api/v1/pubsubs/{id}/events'
+
+const live: ResumeRequest = Object.freeze({ kind: 'live' })
+const earliest: ResumeRequest = Object.freeze({ kind: 'earliest' })
+
+export const subscribePlugin: Plugin<SubscribeOptions> = {
+  name: 'sser-subscribe',
+  register(server, { service, cors, limits }) {
+    server.route({
+      method: 'GET',
+      path: subscribePath,
+      options: { auth: subscribeAuth },
+      async handler(request, h) {
+        const { req, res } = request.raw
+        const topic = topicOf(service, request)
+        const query = validate(subscribeQuerySchema, request.query)
+        const from = resumeRequest(req, query)
+        const heartbeat = query.heartbeat ?? 'comment'
+        let point: ResumePoint
+        try {
+          point = await service.hub.resolve(topic, from)
+        } catch (error) {
+          if (!isPassing(error)) throw error
+          endWithRetry(res, cors.headers(req.headers.origin), limits.retryMs)
+          return h.abandon
+        }
+        if (res.destroyed) return h.abandon
+        // A client that sends its next request before the answer to the last one has no socket for a stream yet.
+        if (res.socket === null)
+          throw httpError(400, 'A stream cannot be asked for behind another request in a pipeline.')
+
+        const headers = [...cors.headers(req.headers.origin), 'sser-resumed-from', formatEventId(point.after)]
+        if (request.method === 'head') {
+          res.writeHead(200, [...headers, ...streamHeaders])
+          res.end()
+          return h.abandon
+        }
+        const stream = new SseStream(res, headers, limits.sendBufferBytes)
+        try {
+          service.hub.subscribe(topic, stream, { from: point, heartbeat })
+          stream.begin()
+        } catch (error) {
+          if (!isPassing(error)) throw error
+          endWithRetry(res, headers, limits.retryMs)
+        }
+        return h.abandon
+      },
+    })
+    allowOnly(server, cors, subscribePath, ['GET', 'POST'])
+  },
+}
+
+/**
+ * An event stream that only tells when to come back, and ends. A browser's EventSource never comes back from any other
+ * answer than this.
+ */
+export function endWithRetry(response: ServerResponse, headers: readonly string[], retryMs: number): void {
+  response.writeHead(200, [...headers, ...streamHeaders])
+  response.end(response.req.method === 'HEAD' ? undefined : retryBlock(Math.round(retryMs * (1 + Math.random()))))
+}
+
+/** What a client should come back after; a browser does so only after a stream that ended. */
+function isPassing(error: unknown): boolean {
+  return error instanceof DomainError && ['LIMIT', 'CLOSED', 'BUSY', 'STORE_FAILED'].includes(error.code)
+}
+
+/** The header wins over the query: a browser that reconnects repeats the query of its first request. */
+function resumeRequest(request: IncomingMessage, query: SubscribeQuery): ResumeRequest {
+  const header = request.headers['last-event-id']
+  if (typeof header === 'string' && header !== '') {
+    // Node reads header bytes as latin1; clients write UTF-8.
+    return { kind: 'last-event-id', text: Buffer.from(header, 'latin1').toString('utf8') }
+  }
+  const text = query.last_event_id || query.lastEventId
+  if (text) return { kind: 'last-event-id', text }
+  if (query.since === undefined) return live
+  if (query.since === 'earliest') return earliest
+  return { kind: 'time', timeMs: parseTime(query.since) }
+}
+
+const unixSeconds = /^\d{1,11}(?:\.\d{1,9})?$/
+const rfc3339 = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)$/
+
+function parseTime(text: string): number {
+  if (unixSeconds.test(text)) return Math.floor(Number(text) * 1000)
+  const parts = rfc3339.exec(text)
+  if (parts !== null) {
+    const [, date, time, fraction = '', zone = ''] = parts
+    const timeMs = Date.parse(`${date}T${time}${fraction.slice(0, 4)}${zone.toUpperCase()}`)
+    if (!Number.isNaN(timeMs)) return Math.max(0, timeMs)
+  }
+  const allowed = 'earliest, a time such as 2026-01-31T12:00:00Z, or seconds since 1970'
+  throw new DomainError('INVALID', `since is ${allowed}.`, { path: 'since' })
+}

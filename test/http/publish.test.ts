@@ -1,0 +1,225 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { type IncomingMessage, request } from 'node:http'
+import { test } from 'node:test'
+import { API_TOKEN, errorOf, post, startFixture } from './fixture.ts'
+
+test('an event is answered 201 with the number of the server, also where it has an id of its own', async (t) => {
+  const { publish, createTopic, logs } = await startFixture(t)
+  const { id } = await createTopic(true)
+  const before = logs.durable.statistics().records
+  for (const event of [{ message: 'x' }, { id: 'mine', type: 't', message: { a: [1] } }, { message: null }]) {
+    const response = await publish(id, event)
+    assert.equal(response.status, 201)
+    assert.equal(response.headers.get('content-type'), 'application/json')
+    assert.match(await response.text(), /^\{"event":\{"id":"[0-9A-Za-z]{11}"\}\}$/)
+  }
+  assert.equal(logs.durable.statistics().records - before, 3)
+})
+
+test('a body without a type, with a charset, with a byte order mark, or in pieces is taken', async (t) => {
+  const { api, createTopic, raw } = await startFixture(t)
+  const { id } = await createTopic()
+  const body = '{"event":{"message":"ü"}}'
+  const url = `${api}/pubsubs/${id}/events`
+  for (const type of [
+    'application/json; charset=utf-8',
+    'application/json;charset="UTF-8"',
+    'APPLICATION/JSON',
+    'application/x+json',
+  ]) {
+    assert.equal((await post(url, body, { 'content-type': type })).status, 201, type)
+  }
+  assert.equal((await post(url, `\ufeff${body}`)).status, 201)
+
+  const head = `POST /api/v1/pubsubs/${id}/events HTTP/1.1\r\nhost: x\r\nauthorization: bearer ${API_TOKEN}\r\n`
+  const whole = raw(`${head}content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
+  await whole.until('"event"')
+  assert.match(whole.received, /^HTTP\/1\.1 201 /)
+
+  const chunked = raw(`${head}transfer-encoding: chunked\r\n\r\n`)
+  for (const byte of Buffer.from(body)) chunked.socket.write(Buffer.from([0x31, 13, 10, byte, 13, 10]))
+  chunked.socket.write('0\r\n\r\n')
+  await chunked.until('"event"')
+  assert.match(chunked.received, /^HTTP\/1\.1 201 /)
+})
+
+test('requests in a pipeline are answered in their order', async (t) => {
+  const { createTopic, raw } = await startFixture(t)
+  const { id } = await createTopic()
+  const requestOf = (body: string) =>
+    `POST /api/v1/pubsubs/${id}/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${API_TOKEN}\r\n` +
+    `content-length: ${body.length}\r\n\r\n${body}`
+  const connection = raw(
+    requestOf('{"event":{"message":1}}') + requestOf('nonsense') + requestOf('{"event":{"message":2}}'),
+  )
+  await connection.until('{"event":', 2)
+  const statuses = [...connection.received.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status)
+  assert.deepEqual(statuses, ['201', '400', '201'])
+})
+
+test('a wrong body gets a 4xx that says what is wrong and where, and quotes none of it', async (t) => {
+  const { api, createTopic } = await startFixture(t)
+  const { id } = await createTopic()
+  const secret = 'never-quoted-7531'
+  const long = 'x'.repeat(65)
+  const cases: readonly (readonly [string | Uint8Array, unknown])[] = [
+    ['', undefined],
+    [' \n ', undefined],
+    [secret, { line: 1, column: 1 }],
+    [`{"event":\n {"message": ${secret}}}`, { line: 2, column: 14 }],
+    [`{"event":{"message":"${secret}"}`, { line: 1, column: 41 }],
+    [`{"event":{"message":"${secret}\n"}}`, { line: 1, column: 39 }],
+    [`{"event":{"message":"${secret}"},}`, { line: 1, column: 42 }],
+    [`{"event":{"message":"${secret}"}} x`, { line: 1, column: 43 }],
+    [Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x7d]), undefined],
+    [Buffer.from('{"event":{"message":"\ud800"}}', 'utf16le'), undefined],
+    [`"${secret}"`, undefined],
+    ['null', undefined],
+    ['[]', undefined],
+    [`{"evnt":{"message":"${secret}"}}`, { path: 'event' }],
+    [`{"event":"${secret}"}`, { path: 'event' }],
+    ['{"event":[]}', { path: 'event' }],
+    [`{"event":{"id":"${secret}"}}`, { path: 'event.message' }],
+    ['{"event":{"id":7,"message":1}}', { path: 'event.id' }],
+    ['{"event":{"id":"a\\nb","message":1}}', { path: 'event.id' }],
+    [`{"event":{"id":"${long}","message":1}}`, { path: 'event.id' }],
+    ['{"event":{"type":{},"message":1}}', { path: 'event.type' }],
+    ['{"event":{"type":"a\\rb","message":1}}', { path: 'event.type' }],
+  ]
+  for (const [body, details] of cases) {
+    const response = await post(`${api}/pubsubs/${id}/events`, body)
+    const text = await response.clone().text()
+    const error = await errorOf(response)
+    assert.equal(error.code, 400, String(body))
+    assert.deepEqual(error.details, details, String(body))
+    assert(!text.includes(secret), text)
+    assert.match(error.message, /\.$/)
+  }
+})
+
+test('a content type or encoding that is not JSON in UTF-8 gets a 415', async (t) => {
+  const { api, createTopic } = await startFixture(t)
+  const { id } = await createTopic()
+  const body = '{"event":{"message":1}}'
+  for (const headers of [
+    { 'content-type': 'text/plain' },
+    { 'content-type': 'application/x-www-form-urlencoded' },
+    { 'content-type': 'application/jsonx' },
+    { 'content-type': 'nonsense' },
+    { 'content-type': 'application/json; charset=utf-16' },
+    { 'content-encoding': 'gzip' },
+  ]) {
+    for (const path of [`/pubsubs/${id}/events`, '/pubsubs']) {
+      assert.equal((await errorOf(await post(`${api}${path}`, body, headers))).code, 415)
+    }
+  }
+})
+
+test('an unknown topic is a 404, and so is one that was deleted', async (t) => {
+  const { hub, publish, createTopic } = await startFixture(t)
+  assert.equal((await errorOf(await publish('00Q72zvO87K', { message: 1 }))).code, 404)
+  const { id } = await createTopic(true)
+  await hub.deleteTopic(id)
+  assert.equal((await errorOf(await publish(id, { message: 1 }))).code, 404)
+})
+
+test('a body that is announced as too large is refused before a byte of it was sent, and the connection ends', async (t) => {
+  const { createTopic, raw } = await startFixture(t)
+  const { id } = await createTopic()
+  for (const path of [`/api/v1/pubsubs/${id}/events`, '/api/v1/pubsubs', '/nothing']) {
+    const connection = raw(
+      `POST ${path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${API_TOKEN}\r\ncontent-length: 4097\r\n\r\n`,
+    )
+    const answer = await connection.until('}}')
+    assert.match(answer, /^HTTP\/1\.1 413 /)
+    assert.match(answer, /\r\nconnection: close\r\n/i)
+    assert.match(answer, /\{"error":\{"code":413,/)
+    connection.socket.end()
+    await connection.end()
+  }
+})
+
+test('a body in chunks is refused as soon as it is too large, however much follows, and the answer arrives', async (t) => {
+  const { createTopic, raw } = await startFixture(t)
+  const { id } = await createTopic()
+  for (const path of [`/api/v1/pubsubs/${id}/events`, '/api/v1/pubsubs']) {
+    const connection = raw(
+      `POST ${path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${API_TOKEN}\r\ntransfer-encoding: chunked\r\n\r\n`,
+    )
+    const chunk = `400\r\n${'x'.repeat(1024)}\r\n`
+    for (let count = 0; count < 64; count++) connection.socket.write(chunk)
+    const answer = await connection.until('}}')
+    assert.match(answer, /^HTTP\/1\.1 413 /)
+    connection.socket.destroy()
+  }
+  const exact = `{"event":{"message":"${'x'.repeat(4096 - 24)}"}}`
+  assert.equal(exact.length, 4096)
+  const fitting = raw(
+    `POST /api/v1/pubsubs/${id}/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${API_TOKEN}\r\ntransfer-encoding: chunked\r\n\r\n1000\r\n${exact}\r\n0\r\n\r\n`,
+  )
+  assert.match(await fitting.until('"event"'), /^HTTP\/1\.1 201 /)
+})
+
+test('a body that stalls gets a 408 and the end of the connection', async (t) => {
+  const { createTopic, raw } = await startFixture(t, { http: { readTimeoutMs: 100 } })
+  const { id } = await createTopic()
+  for (const length of ['content-length: 100', 'transfer-encoding: chunked']) {
+    const connection = raw(
+      `POST /api/v1/pubsubs/${id}/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${API_TOKEN}\r\n${length}\r\n\r\n`,
+    )
+    connection.socket.write(length.startsWith('content') ? '{"event"' : '8\r\n{"event"\r\n')
+    const answer = await connection.end()
+    assert.match(answer, /^HTTP\/1\.1 408 /)
+    assert.match(answer, /\{"error":\{"code":408,/)
+  }
+})
+
+test('a client that asks first is told to go on, or is refused without having sent its body', async (t) => {
+  const { createTopic, raw } = await startFixture(t)
+  const { id } = await createTopic()
+  const body = '{"event":{"message":1}}'
+  const head = (length: number) =>
+    `POST /api/v1/pubsubs/${id}/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${API_TOKEN}\r\n` +
+    `content-length: ${length}\r\nexpect: 100-continue\r\n\r\n`
+  const connection = raw(head(body.length))
+  assert.match(await connection.until('\r\n\r\n'), /^HTTP\/1\.1 100 Continue\r\n\r\n$/)
+  connection.socket.write(body)
+  assert.match(await connection.until('"event"'), /HTTP\/1\.1 201 /)
+
+  const refused = raw(head(5000))
+  assert.match(await refused.until('}}'), /^HTTP\/1\.1 413 /)
+})
+
+test('a client that leaves in the middle of its body, or before the answer, does no harm', async (t) => {
+  const { createTopic, raw, publish, service } = await startFixture(t)
+  const { id } = await createTopic(true)
+  const head = `POST /api/v1/pubsubs/${id}/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${API_TOKEN}\r\n`
+  const half = raw(`${head}content-length: 100\r\n\r\n{"event"`)
+  const whole = raw(`${head}content-length: 23\r\n\r\n{"event":{"message":1}}`)
+  await publish(id, { message: 'after both' })
+  half.socket.resetAndDestroy()
+  whole.socket.resetAndDestroy()
+  assert.equal((await publish(id, { message: 'still there' })).status, 201)
+  await service.idle()
+})
+
+test('the refusal of a large body reaches also a client that sends all of it before it listens', async (t) => {
+  const { createTopic, port } = await startFixture(t)
+  const { id } = await createTopic()
+  const client = request({
+    port,
+    host: '127.0.0.1',
+    method: 'POST',
+    path: `/api/v1/pubsubs/${id}/events`,
+    headers: { authorization: `Bearer ${API_TOKEN}` },
+  })
+  const answered = once(client, 'response')
+  // An error of sending before the answer ends the test: the server has to take what it does not want.
+  client.write(Buffer.alloc(4_000_000, 'x'))
+  client.end()
+  const [response] = (await answered) as [IncomingMessage]
+  assert.equal(response.statusCode, 413)
+  response.resume()
+  await once(client, 'close')
+})
