@@ -112,10 +112,11 @@ export class StreamCursor implements Cursor {
     const after = this.#position
     const segment = segments.segmentAfter(after)
     this.#segment = segment
-    this.#damages = segment.unindexedDamages.filter((damage) => damage.through > after)
     this.#pending = []
     this.#pendingAt = 0
     this.#postings = await segments.query(segment, (index) => index.seek(this.streamId, after))
+    // After the question, which may have had the index made again, and damage found thereby.
+    this.#damages = segment.unindexedDamages.filter((damage) => damage.through > after)
   }
 
   #leaveSegment(segment: Segment): void {
@@ -331,9 +332,15 @@ export class LogCursor implements Cursor {
       this.#position = item.header.last
       if (records.length > 0) yield { records }
     }
-    if (damagedFrom === undefined) return
-    const gap = this.#damaged(segment, damagedFrom, segment.chain.last)
-    if (gap !== undefined) yield gap
+    if (damagedFrom !== undefined) {
+      const gap = this.#damaged(segment, damagedFrom, segment.chain.last)
+      if (gap !== undefined) yield gap
+    }
+    // Damage behind the last batch that verifies lies behind what was read here.
+    for (const damage of segment.unindexedDamages) {
+      if (damage.through <= this.#position || this.#isClosed) continue
+      yield this.#pass({ after: this.#position, through: damage.through, reason: 'damaged' })
+    }
   }
 
   #damaged(

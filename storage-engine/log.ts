@@ -9,7 +9,7 @@ import { type Cursor, LogCursor, StreamCursor } from './cursor.ts'
 import { StorageError, SyncFailure, systemCode } from './errors.ts'
 import type { Files } from './files.ts'
 import { type LogRecord, type NewRecord, type Offset, RecordView, readU64, verifyRecord, writeU64 } from './format.ts'
-import { hashKey, type KeyHash, type Posting } from './memory-index.ts'
+import { hashKey, type KeyHash, type Posting, withoutOuterBlanks } from './memory-index.ts'
 import type { Damage, StorageObserver } from './observer.ts'
 import { OpenFiles } from './open-files.ts'
 import { recoverLog } from './recovery.ts'
@@ -260,14 +260,18 @@ export class Log {
     return cursor
   }
 
-  /** The earliest record of the stream that bears this key. One look into each segment's index, no scan. */
+  /**
+   * The earliest record of the stream that bears this key, outer blanks aside. One look into each segment's index, no
+   * scan. A record that cannot be read counts as the one that its hash says it is: later ones would be too late.
+   */
   async findKey(streamId: number, key: Uint8Array): Promise<Offset | undefined> {
     const keyHash = this.#keyHash(streamId, key)
     for (const segment of [...this.#segments.all]) {
       const posting = await this.#segments.query(segment, (index) => index.findKey(keyHash))
       if (posting === undefined) continue
       const record = await this.#record(segment, posting)
-      if (record?.streamId === streamId && Buffer.compare(record.key, key) === 0) return record.offset
+      if (record === undefined) return posting.offset
+      if (record.streamId === streamId && isSameKey(record.key, key)) return record.offset
     }
     return undefined
   }
@@ -389,6 +393,10 @@ async function firstFrom(cursor: Cursor, timeMs: number, through: Offset): Promi
     for (const record of step.records) if (record.timeMs >= timeMs) return record.offset
   }
   return undefined
+}
+
+function isSameKey(one: Uint8Array, other: Uint8Array): boolean {
+  return Buffer.compare(withoutOuterBlanks(one), withoutOuterBlanks(other)) === 0
 }
 
 function encodeRange(range: SkippedRange): Buffer {

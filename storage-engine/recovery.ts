@@ -605,6 +605,8 @@ class Recovery {
 /** The sidecar of a sealed segment; throws IndexDoubt where it wants to be made again. */
 export async function openIndexFile(context: SegmentContext, segment: Segment): Promise<IndexFile> {
   const path = `${context.directory}/${indexName(segment.generation)}`
+  // A handle on a sidecar that was replaced would go on reading the old one.
+  context.openFiles.forget(path)
   const source = {
     cacheId: nextCacheId(),
     readableBytes: Number.MAX_SAFE_INTEGER,

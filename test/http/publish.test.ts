@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type IncomingMessage, request } from 'node:http'
 import { test } from 'node:test'
-import { API_TOKEN, errorOf, post, startFixture } from './fixture.ts'
+import { METRICS_TOPIC_ID } from '../../src/domain/hub.ts'
+import { API_TOKEN, errorOf, METRICS_TOKEN, post, startFixture } from './fixture.ts'
 
 test('an event is answered 201 with the number of the server, also where it has an id of its own', async (t) => {
   const { publish, createTopic, logs } = await startFixture(t)
@@ -222,4 +223,18 @@ test('the refusal of a large body reaches also a client that sends all of it bef
   assert.equal(response.statusCode, 413)
   response.resume()
   await once(client, 'close')
+})
+
+test("an id of blanks only, a type of the server's own and a publish to topic 0 are refused", async (t) => {
+  const { createTopic, publish, api, hub } = await startFixture(t)
+  hub.addStaticTopic({ id: METRICS_TOPIC_ID, name: 'metrics', token: METRICS_TOKEN })
+  const { id } = await createTopic()
+  for (const [event, path] of [
+    [{ id: ' \u0020', message: 1 }, 'event.id'],
+    [{ type: 'sser.gap', message: 1 }, 'event.type'],
+  ] as const) {
+    const { code, details } = await errorOf(await publish(id, event))
+    assert.deepEqual([code, details], [400, { path }])
+  }
+  assert.equal((await errorOf(await post(`${api}/pubsubs/0/events`, '{"event":{"message":1}}'))).code, 403)
 })

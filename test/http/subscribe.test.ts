@@ -332,3 +332,19 @@ test('a subscriber whose socket takes nothing is cut off, and one that is slow i
   while (hub.figures().active_subscribers > 1) await new Promise((resolve) => setTimeout(resolve, 10).ref())
   assert.equal(reader.isEnded, false)
 })
+
+test("a publisher's id with outer blanks is found by what HTTP leaves of it", async (t) => {
+  const { subscribe, createTopic, publish } = await startFixture(t)
+  for (const persist of [false, true]) {
+    const { id } = await createTopic(persist)
+    const first = await numberOf(await publish(id, { id: ' mark ', message: 'first' }))
+    await publish(id, { message: 'second' })
+    const stream = subscribe(`${id}/events`, { 'last-event-id': 'mark' })
+    const { head, body } = dechunk(await stream.until('data: second'))
+    assert(head.includes(`sser-resumed-from: ${first}`), head)
+    assert.deepEqual(
+      eventsOf(body).events.map(({ type, data }) => [type, data]),
+      [['message', 'second']],
+    )
+  }
+})
