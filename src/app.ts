@@ -18,6 +18,7 @@ import {
   silentObserver,
 } from '../storage-engine/index.ts'
 import type { Config } from './config.ts'
+import { FigureFeed } from './domain/figure-feed.ts'
 import { Hub } from './domain/hub.ts'
 import { type HubObserver, silentHubObserver, systemClock } from './domain/ports.ts'
 import { METRICS_TOPIC_ID } from './domain/topic.ts'
@@ -61,11 +62,12 @@ interface Parts {
   durable: Log | undefined
   memory: Log | undefined
   hub: Hub | undefined
+  figures: FigureFeed | undefined
 }
 
 /** Resolves when it listens. Rejects with what a part failed with: StorageError, TokenFileError, or the system's error. */
 export async function startApp(config: Config, logger: Logger): Promise<App> {
-  const parts: Parts = { lock: undefined, durable: undefined, memory: undefined, hub: undefined }
+  const parts: Parts = { lock: undefined, durable: undefined, memory: undefined, hub: undefined, figures: undefined }
   const service = new Service()
   const { directory } = config.storage
   let tokens: EnsuredTokens
@@ -129,7 +131,11 @@ async function openHub(
   }
   parts.memory = await Log.open(new MemoryFiles(), sequencer, silentObserver, '/memory', memoryOptions(config))
   const { recentFramesBytes } = config.hub
-  const hub = await Hub.open(parts.durable, parts.memory, sequencer, hubObserver(logger), systemClock, {
+  const observer: HubObserver = {
+    ...hubObserver(logger),
+    figureChanged: (name, change) => parts.figures?.changed(name, change),
+  }
+  const hub = await Hub.open(parts.durable, parts.memory, sequencer, observer, systemClock, {
     recentFramesBytesMax: recentFramesBytes,
     topicsMax: config.limits.topicsMax,
     subscribersMax: config.limits.subscribersMax,
@@ -140,7 +146,8 @@ async function openHub(
     drainRetryMs: config.server.retryMs * drainSpread,
   })
   parts.hub = hub
-  hub.addStaticTopic({ id: METRICS_TOPIC_ID, name: 'metrics', token: metricsToken })
+  const metricsTopic = hub.addStaticTopic({ id: METRICS_TOPIC_ID, name: 'metrics', token: metricsToken })
+  parts.figures = new FigureFeed(systemClock, (event) => hub.publish(metricsTopic, event))
   for (const topic of config.pubsub.staticPubSubs) hub.addStaticTopic(topic)
   // A stop that was asked for meanwhile goes on from here.
   if (service.health.status === 'stopping') return
@@ -196,6 +203,7 @@ async function stop(
   await http.close(Math.max(0, endsAtMs - systemClock.monotonicMs()))
   // A recovery that is not through goes on with its files and keeps the lock: the end of the process ends both.
   if (!isOpened) return
+  parts.figures?.close()
   // Without connections every sink has ended.
   await parts.hub?.close()
   await parts.memory?.close()

@@ -284,3 +284,21 @@ test('the program explains what it cannot do, with an exit code of its own', asy
   assert.equal(await unknown.ended(), 64)
   assert.match(unknown.said(), /there is no command or option "sevre"/)
 })
+
+test('each change of a figure is an event on topic 0, opened with the metrics token', async (t) => {
+  const { app, api } = await start(await folder(t))
+  try {
+    const { metricsAccessToken } = app.tokens
+    const watched = readUntil(
+      `${api}/pubsubs/0/events?since=earliest`,
+      metricsAccessToken,
+      '"metric": "active_topics"}',
+    )
+    await createTopic(api, true)
+    const text = await watched
+    assert.match(text, /\ndata: \{"val": 1, "metric": "topics"\}\n\n/)
+    assert.match(text, /\ndata: \{"val": 1, "metric": "active_topics"\}\n\n/)
+  } finally {
+    await app.close()
+  }
+})
