@@ -8,6 +8,8 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 export class CuttingProxy {
   /** Connections so far. */
   connections = 0
+  /** Bytes of streams that have passed so far. */
+  bytes = 0
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
 
@@ -66,6 +68,7 @@ export class CuttingProxy {
       }
       const passed = body.subarray(0, leftBytes)
       leftBytes -= passed.length
+      this.bytes += passed.length
       client.write(passed)
       if (leftBytes === 0) target.destroy()
     })
