@@ -1,8 +1,9 @@
 /**
  * Collects records into the bytes of one batch, in place, in a buffer that is used again. Where the batch will lie is
- * known only when it is its turn, so checksums are set by `seal`.
+ * known for certain only when it is its turn: `seal` sets the checksums that were not set for the right place before.
  */
 
+import assert from 'node:assert'
 import {
   BATCH_HEADER_BYTES,
   type BatchHeader,
@@ -18,12 +19,20 @@ const BYTES_AT_FIRST = 64 * 1024
 /** A buffer that grew above this for one large batch is given back. */
 const BYTES_KEPT_MAX = 4 * 1024 * 1024
 
+/** Where bytes will lie: the seed of a segment, and a position in it. */
+export interface Place {
+  readonly seed: number
+  readonly position: number
+}
+
 export class BatchBuilder {
   #buffer = Buffer.allocUnsafeSlow(BYTES_AT_FIRST)
   #end = BATCH_HEADER_BYTES
   #count = 0
   #first: Offset = 0
   #last: Offset = 0
+  /** The place that the checksums of the records are made for; undefined: they are not made yet. */
+  #sealedFor: Place | undefined
 
   get count(): number {
     return this.#count
@@ -37,9 +46,18 @@ export class BatchBuilder {
     return this.#first
   }
 
+  /** The batch will probably lie there: its records are sealed for that place as they come. Before the first one. */
+  expect(place: Place | undefined): void {
+    assert(this.#count === 0)
+    this.#sealedFor = place
+  }
+
   add(record: NewRecord, offset: Offset, timeMs: number): void {
     this.#ensure(recordBytes(record))
-    this.#end = encodeRecord(this.#buffer, this.#end, record, offset, timeMs)
+    const at = this.#end
+    this.#end = encodeRecord(this.#buffer, at, record, offset, timeMs)
+    const place = this.#sealedFor
+    if (place !== undefined) sealRecord(this.#buffer, at, place.seed, place.position + at)
     if (this.#count === 0) this.#first = offset
     this.#last = offset
     this.#count += 1
@@ -58,8 +76,11 @@ export class BatchBuilder {
     fields: Pick<BatchHeader, 'previousCrc' | 'ceiling' | 'syncedGeneration' | 'syncedPosition'>,
   ): { readonly bytes: Buffer; readonly header: Omit<BatchHeader, 'length'> } {
     const bytes = this.#buffer.subarray(0, this.#end)
-    let at = BATCH_HEADER_BYTES
-    while (at < this.#end) at = sealRecord(bytes, at, seed, position + at)
+    if (this.#sealedFor?.seed !== seed || this.#sealedFor.position !== position) {
+      let at = BATCH_HEADER_BYTES
+      while (at < this.#end) at = sealRecord(bytes, at, seed, position + at)
+      this.#sealedFor = { seed, position }
+    }
     const header = { ...fields, first: this.#first, last: this.#last, count: this.#count }
     const crc = sealBatch(bytes, header, seed, position)
     return { bytes, header: { ...header, crc } }
@@ -68,6 +89,7 @@ export class BatchBuilder {
   reset(): void {
     this.#end = BATCH_HEADER_BYTES
     this.#count = 0
+    this.#sealedFor = undefined
     if (this.#buffer.length > BYTES_KEPT_MAX) this.#buffer = Buffer.allocUnsafeSlow(BYTES_AT_FIRST)
   }
 

@@ -14,7 +14,7 @@ import type { Damage, StorageObserver } from './observer.ts'
 import { OpenFiles } from './open-files.ts'
 import { recoverLog } from './recovery.ts'
 import { isDiskFull, Reserve } from './reserve.ts'
-import { recordsOf, type Segment, type SegmentContext } from './segment.ts'
+import type { Segment, SegmentContext } from './segment.ts'
 import { SegmentSet } from './segment-set.ts'
 import type { Sequencer } from './sequencer.ts'
 import { type SyncMode, Writer, type WriterStatus } from './writer.ts'
@@ -107,7 +107,7 @@ export class Log {
         reservesNumbers: options.isDurable,
         now,
       },
-      (batch, count) => this.#committed(batch, count),
+      (records) => this.#committed(records),
       (error) => {
         for (const listener of this.#failListeners) listener(error)
       },
@@ -359,10 +359,10 @@ export class Log {
     return new RecordView(bytes, 0)
   }
 
-  #committed(batch: Buffer, count: number): void {
-    if (count > 0) {
-      const records = Array.from(recordsOf(batch, count), ([, record]) => record)
-      this.#lastOffset = (records.at(-1) as RecordView).offset
+  #committed(records: readonly LogRecord[]): void {
+    const last = records.at(-1)
+    if (last !== undefined) {
+      this.#lastOffset = last.offset
       for (const listener of this.#commitListeners) listener(records)
     }
     const dropped = this.#segments.evict()
@@ -425,10 +425,7 @@ function unclosed(error: unknown, directory: string): unknown {
 
 /** The system's errors in words that say what to do. */
 function readable(error: unknown, directory: string): unknown {
-  if (error instanceof SyncFailure) {
-    return new StorageError('STORAGE_FAILED', `${error.message}. Check the disk, then start again.`, error.cause)
-  }
-  const code = systemCode(error)
+  const code = systemCode(error instanceof SyncFailure ? error.cause : error)
   if (error instanceof StorageError || code === undefined) return error
   if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
     const advice = 'Let the user that runs the server own the folder, on a file system that can be written.'
@@ -437,6 +434,9 @@ function readable(error: unknown, directory: string): unknown {
       `${directory} may not be read and written (${code}). ${advice}`,
       error,
     )
+  }
+  if (error instanceof SyncFailure) {
+    return new StorageError('STORAGE_FAILED', `${error.message}. Check the disk, then start again.`, error.cause)
   }
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new StorageError(

@@ -156,10 +156,17 @@ export class Segment implements BlockSource {
     return await this.#context.openFiles.read(this.path, target, position)
   }
 
-  /** Takes a batch that lies at `position` into account: from now on it can be read. */
-  accept(batch: Buffer, header: Omit<BatchHeader, 'length'>, position: number): void {
+  /** Takes a batch that lies at `position` into account: from now on it can be read. Returns its records, as views. */
+  accept(batch: Buffer, header: Omit<BatchHeader, 'length'>, position: number): readonly RecordView[] {
     const index = this.#index as MemoryIndex
-    for (const [at, record] of recordsOf(batch, header.count)) index.add(record, position + at, position)
+    const records: RecordView[] = []
+    let at = BATCH_HEADER_BYTES
+    for (let i = 0; i < header.count; i += 1) {
+      const record = new RecordView(batch, at)
+      index.add(record, position + at, position)
+      records.push(record)
+      at += aligned(record.length)
+    }
     this.#contentEnd = position + batch.length
     this.#lastCrc = header.crc
     this.#lastNumber = header.last
@@ -169,6 +176,7 @@ export class Segment implements BlockSource {
     this.#last = index.last
     this.#timeMsMin = index.timeMsMin
     this.#timeMsMax = index.timeMsMax
+    return records
   }
 
   /** Writes and syncs the footer, which names the successor; the successor must be durable under its name by then. */

@@ -7,12 +7,13 @@
  */
 
 import assert from 'node:assert'
-import { BatchBuilder } from './batch-builder.ts'
+import { BatchBuilder, type Place } from './batch-builder.ts'
 import { StorageError, SyncFailure, systemCode } from './errors.ts'
 import {
   BATCH_BYTES_LIMIT,
   BATCH_HEADER_BYTES,
   KEY_BYTES_LIMIT,
+  type LogRecord,
   type NewRecord,
   type Offset,
   recordBytes,
@@ -62,17 +63,20 @@ export class Writer {
   readonly #sequencer: Sequencer
   readonly #reserve: Reserve
   readonly #options: WriterOptions
-  readonly #onCommit: (batch: Buffer, count: number) => void
+  readonly #onCommit: (records: readonly LogRecord[]) => void
   readonly #onFail: (error: StorageError) => void
   readonly #queue: PendingBatch[] = []
   readonly #builders: BatchBuilder[] = []
   #status: WriterStatus = 'open'
   #failure: StorageError | undefined
+  #undecidedFrom: Offset | undefined
   #current: PendingBatch | undefined
   #pendingBytes = 0
   #running: Promise<void> | undefined
   #isFull = false
   #synced: { readonly generation: number; readonly position: number }
+  /** Where the next batch will lie, unless the one that is being written fails or fills its segment. */
+  #nextPlace: Place | undefined
   #syncTimer: NodeJS.Timeout | undefined
   #restoreTimer: NodeJS.Timeout | undefined
 
@@ -81,7 +85,7 @@ export class Writer {
     sequencer: Sequencer,
     reserve: Reserve,
     options: WriterOptions,
-    onCommit: (batch: Buffer, count: number) => void,
+    onCommit: (records: readonly LogRecord[]) => void,
     onFail: (error: StorageError) => void,
   ) {
     this.#segments = segments
@@ -108,9 +112,12 @@ export class Writer {
     return this.#pendingBytes
   }
 
-  /** The lowest number that is given and not settled, or undefined while there is none. */
+  /**
+   * The lowest number that is given and not settled, or undefined while there is none. That of a batch whose sync
+   * failed stays: it may be on the disk or not, and only the next start will know.
+   */
   get firstUnsettled(): Offset | undefined {
-    return (this.#current ?? this.#queue[0])?.builder.first
+    return this.#undecidedFrom ?? (this.#current ?? this.#queue[0])?.builder.first
   }
 
   /**
@@ -180,7 +187,10 @@ export class Writer {
   #batchWithRoom(bytes: number): PendingBatch {
     const last = this.#queue.at(-1)
     if (last !== undefined && last.builder.bytes + bytes <= this.#options.batchBytesMax) return last
-    const batch = { builder: this.#builders.pop() ?? new BatchBuilder(), waiters: [], bytes: 0, isUrgent: false }
+    const builder = this.#builders.pop() ?? new BatchBuilder()
+    // The disk is busy with the batch before: what is known of the place of this one saves time when it is its turn.
+    if (last === undefined) builder.expect(this.#nextPlace)
+    const batch = { builder, waiters: [], bytes: 0, isUrgent: false }
     this.#queue.push(batch)
     return batch
   }
@@ -273,6 +283,7 @@ export class Writer {
       syncedGeneration: this.#synced.generation,
       syncedPosition: this.#synced.position,
     })
+    this.#nextPlace = { seed: active.seed, position: position + bytes.length }
     try {
       await active.file.write(bytes, position)
     } catch (error) {
@@ -290,12 +301,12 @@ export class Writer {
     // A sync in the background that failed meanwhile is final: this batch may be what it was to cover.
     if (this.#failure !== undefined) throw new SyncFailure(active.path, this.#failure.cause)
     if (mustSync) this.#synced = { generation: active.generation, position: position + bytes.length }
-    active.accept(bytes, header, position)
+    const records = active.accept(bytes, header, position)
     if (this.#options.reservesNumbers && mustSync) this.#sequencer.raise(ceiling)
     if (this.#isFull) this.#setFull(false)
     this.#segments.context.observer.committed(header.count, bytes.length, syncMs)
     this.#segments.prepareSpare()
-    this.#onCommit(bytes, header.count)
+    this.#onCommit(records)
   }
 
   #fail(cause: SyncFailure): StorageError {
@@ -306,6 +317,8 @@ export class Writer {
     )
     this.#failure = failure
     this.#status = 'failed'
+    if (this.#current !== undefined && this.#current.builder.count > 0)
+      this.#undecidedFrom = this.#current.builder.first
     this.#segments.context.observer.failed(failure)
     this.#onFail(failure)
     return failure

@@ -34,6 +34,25 @@ test('a batch can be sealed a second time for another place, as after a full dis
   assert(verifyRecord(bytes, BATCH_HEADER_BYTES, 8, 128 + BATCH_HEADER_BYTES))
 })
 
+test('an expected place that turns out right, wrong, or right again makes no difference to the bytes', () => {
+  const records = [1, 2, 3].map((i) => ({ streamId: i, kind: 1, payload: Buffer.alloc(40 * i, i) }))
+  const plain = new BatchBuilder()
+  for (const [i, record] of records.entries()) plain.add(record, 10 + i, 1)
+  const expecting = new BatchBuilder()
+  expecting.expect({ seed: 9, position: 4096 })
+  for (const [i, record] of records.entries()) expecting.add(record, 10 + i, 1)
+  for (const [seed, position] of [
+    [9, 4096],
+    [8, 128],
+    [9, 4096],
+    [9, 4104],
+  ] as const) {
+    const { bytes } = expecting.seal(seed, position, FIELDS)
+    assert(bytes.equals(plain.seal(seed, position, FIELDS).bytes), `${seed} ${position}`)
+    for (const [at] of recordsOf(bytes, 3)) assert(verifyRecord(bytes, at, seed, position + at))
+  }
+})
+
 test('a used builder leaves nothing of the batch before in the next one', () => {
   const builder = new BatchBuilder()
   builder.add({ streamId: 1, kind: 1, key: Buffer.alloc(20, 0xaa), payload: Buffer.alloc(300, 0xaa) }, 10, 1)
