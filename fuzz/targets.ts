@@ -10,6 +10,7 @@ import { messageSource, parsePublish } from '../src/domain/publish-input.ts'
 import { createDecoder } from '../src/sse/decode.ts'
 import { encodeFrame, frameBytesMax, frameLength } from '../src/sse/encode.ts'
 import type { Random } from './random.ts'
+import { indexFile, logScan, recordDecode } from './storage-engine.ts'
 
 export interface FuzzTarget {
   readonly name: string
@@ -34,6 +35,22 @@ export const targets: readonly FuzzTarget[] = [
     name: 'publish-input',
     about: 'Any JSON body is taken or is a coded mistake, and a message that is taken means what was sent.',
     round: publishInput,
+  },
+  {
+    name: 'log-scan',
+    about:
+      'Any bytes, and any damage to a segment, are scanned without a crash, and nothing comes that was not written.',
+    round: logScan,
+  },
+  {
+    name: 'record-decode',
+    about: 'Any bytes in the place of a header, batch, record or footer are refused, or are what was written.',
+    round: recordDecode,
+  },
+  {
+    name: 'index-file',
+    about: 'Any damage to a sidecar is a doubt, or changes no answer. A round takes a few milliseconds.',
+    round: indexFile,
   },
   {
     name: 'canary',

@@ -340,6 +340,23 @@ export class IndexFile implements SegmentIndex {
     return Array.from({ length: count }, (_, i) => readPosting(page, ((begin % perPage) + i) * POSTING_BYTES))
   }
 
+  /** Every record of the segment with its stream, stream by stream. */
+  async *entries(): AsyncGenerator<Posting & { readonly streamId: number }> {
+    const section = this.#section(0)
+    const perPage = itemsPerPage(STREAM_BYTES)
+    for (let i = 0; i < section.count; i += 1) {
+      const page = await this.#page(section.firstPage + Math.floor(i / perPage))
+      const at = (i % perPage) * STREAM_BYTES
+      const streamId = readU64(page, at)
+      const end = page.readUInt32LE(at + 8) + page.readUInt32LE(at + 12)
+      for (let begin = page.readUInt32LE(at + 8); begin < end; ) {
+        const postings = await this.postings(begin, end)
+        for (const posting of postings) yield { ...posting, streamId }
+        begin += postings.length
+      }
+    }
+  }
+
   /** The mark before the first for which `isPast` holds. */
   async #lastMark(isPast: (mark: IndexMark) => boolean): Promise<IndexMark | undefined> {
     let low = 0
@@ -430,7 +447,7 @@ async function readPage(
   return page
 }
 
-function pageVerifies(page: Buffer, seed: number, pageNumber: number): boolean {
+export function pageVerifies(page: Buffer, seed: number, pageNumber: number): boolean {
   const crc = crc32(page.subarray(0, PAGE_CONTENT_BYTES), (seed ^ pageNumber) >>> 0)
   return page.readUInt32LE(PAGE_CONTENT_BYTES) === crc
 }

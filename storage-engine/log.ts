@@ -117,7 +117,7 @@ export class Log {
   /**
    * Opens the log in `directory`, or makes one, and recovers what a crash left. The caller holds the folder's lock.
    * Throws StorageError with STORAGE_FOREIGN, STORAGE_NEWER_FORMAT, STORAGE_PERMISSION or STORAGE_DAMAGED before
-   * anything is changed; STORAGE_FULL where the disk has no room even for a start.
+   * anything is changed; STORAGE_FULL where the disk has no room even for a start; STORAGE_FAILED where a sync fails.
    */
   static async open(
     files: Files,

@@ -11,7 +11,7 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import { indexName, parseName, segmentName } from './data-directory.ts'
+import { indexName, parseName, segmentName, temporaryName } from './data-directory.ts'
 import { StorageError, SyncFailure, systemCode } from './errors.ts'
 import type { DataFile, Files } from './files.ts'
 import {
@@ -48,7 +48,7 @@ export interface RecoveredLog {
 }
 
 /** One segment's file, as the listing and its header tell. */
-interface Found {
+export interface Found {
   readonly generation: number
   readonly name: string
   readonly sizeBytes: number
@@ -57,7 +57,7 @@ interface Found {
 }
 
 /** A segment whose content is known. */
-interface Loaded {
+export interface Loaded {
   readonly found: Found
   segment: Segment
   /** The footer, where one verifies. */
@@ -65,12 +65,12 @@ interface Loaded {
   readonly scan: Scan | undefined
 }
 
-interface Scan {
+export interface Scan {
   readonly batches: readonly ScannedBatch[]
   readonly unverified: readonly Unverified[]
 }
 
-interface ScannedBatch {
+export interface ScannedBatch {
   readonly position: number
   readonly end: number
   readonly header: BatchHeader
@@ -79,7 +79,7 @@ interface ScannedBatch {
 /** Stands for the end of a range of numbers that is not known; whoever opens the log puts its next number there. */
 export const UNKNOWN_THROUGH: Offset = Number.MAX_SAFE_INTEGER
 
-type Unverified = Extract<ScanItem, { kind: 'unverified' }>
+export type Unverified = Extract<ScanItem, { kind: 'unverified' }>
 
 export async function recoverLog(context: SegmentContext): Promise<RecoveredLog> {
   return await new Recovery(context).run()
@@ -231,6 +231,9 @@ class Recovery {
       segment.replaceIndex(await this.#loadIndex(segment))
     } catch (error) {
       if (systemCode(error) === undefined && !(error instanceof IndexDoubt)) throw error
+      // Half a sidecar takes the room that the log itself may need.
+      const path = `${this.#context.directory}/${temporaryName(indexName(segment.generation))}`
+      await this.#context.files.remove(path).catch(() => undefined)
     }
   }
 
@@ -539,7 +542,11 @@ class Recovery {
   /** Segments that others name and that are not there, or tell nothing: every reader that crosses the place is told. */
   #reportMissing(loaded: readonly Loaded[], segments: readonly Segment[]): void {
     const readable = loaded.filter((one) => one.found.header !== undefined || one.segment.batchCount > 0)
-    const present = new Set([0, ...readable.map((one) => one.found.generation), ...segments.map((one) => one.generation)])
+    const present = new Set([
+      0,
+      ...readable.map((one) => one.found.generation),
+      ...segments.map((one) => one.generation),
+    ])
     const named = loaded.flatMap((one) => [one.footer?.successor ?? 0, one.found.header?.predecessor ?? 0])
     for (const generation of new Set(named.filter((one) => !present.has(one)))) {
       const behind = segments.find((segment) => segment.generation > generation) ?? (segments.at(-1) as Segment)
@@ -652,16 +659,18 @@ function scanSource(segment: Segment, sizeBytes: number) {
 }
 
 /** The header of the segment by which a recovery has decided where `one` ends, if there is one among `others`. */
-function deciderOf(one: Found, others: readonly Found[]): SegmentHeader | undefined {
+export function deciderOf(one: Found, others: readonly Found[]): SegmentHeader | undefined {
   const isDecider = ({ header }: Found) => header?.predecessor === one.generation && header.predecessorEnd > 0
   return others.find(isDecider)?.header
 }
 
 /** Made ahead of a roll that went elsewhere: nothing but a header, and nobody names it. */
-function isUnusedSpare(one: Loaded, loaded: readonly Loaded[]): boolean {
+export function isUnusedSpare(one: Loaded, loaded: readonly Loaded[]): boolean {
   const { header, generation, sizeBytes } = one.found
   if (header === undefined || sizeBytes > headerBytes(header) || header.contentEnd > headerBytes(header)) return false
-  return !loaded.some(({ found, footer }) => found.header?.predecessor === generation || footer?.successor === generation)
+  return !loaded.some(
+    ({ found, footer }) => found.header?.predecessor === generation || footer?.successor === generation,
+  )
 }
 
 async function syncDirectoryOrFail(files: Files, directory: string): Promise<void> {
@@ -673,12 +682,12 @@ async function syncDirectoryOrFail(files: Files, directory: string): Promise<voi
 }
 
 /** Whether a segment holds a batch, or was durable with batches that are not there any more. */
-function holdsContent(one: Loaded): boolean {
+export function holdsContent(one: Loaded): boolean {
   return one.segment.batchCount > 0 || (one.found.header?.contentEnd ?? 0) > one.segment.headerEnd
 }
 
 /** Everything before it was durable, by the word of the header or of a later batch. */
-function provenEnd(tail: Loaded): number {
+export function provenEnd(tail: Loaded): number {
   let proven = tail.found.header?.contentEnd ?? tail.segment.headerEnd
   for (const { header } of (tail.scan as Scan).batches) {
     if (header.syncedGeneration === tail.found.generation) proven = Math.max(proven, header.syncedPosition)
@@ -687,7 +696,7 @@ function provenEnd(tail: Loaded): number {
 }
 
 /** The log ends at the first bytes that do not verify and that nothing vouches for, else behind the last batch. */
-function endOfLog(tail: Loaded, proven: number): number {
+export function endOfLog(tail: Loaded, proven: number): number {
   const torn = (tail.scan as Scan).unverified.find((item) => item.end > proven)
   if (torn === undefined) return Math.max(proven, (tail.scan as Scan).batches.at(-1)?.end ?? proven)
   return Math.max(proven, torn.position)

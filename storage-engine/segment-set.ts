@@ -43,6 +43,7 @@ export class SegmentSet {
   /** Sidecars are written, and files removed, one after the other. */
   #background: Promise<void> = Promise.resolve()
   #indexesPending = 0
+  readonly #mending = new Map<Segment, Promise<void>>()
   /** A sync of the folder that failed in the background: no later one proves anything, so nothing is rolled any more. */
   #failure: SyncFailure | undefined
   #evictedThrough: Offset = 0
@@ -202,6 +203,17 @@ export class SegmentSet {
   /** Makes a sidecar again that turned out doubtful; throws any other error. */
   async mendIndex(segment: Segment, error: unknown): Promise<void> {
     if (!(error instanceof IndexDoubt)) throw error
+    // Many readers may meet the same page at once.
+    const mending = this.#mending.get(segment) ?? this.#mend(segment, error)
+    this.#mending.set(segment, mending)
+    try {
+      await mending
+    } finally {
+      this.#mending.delete(segment)
+    }
+  }
+
+  async #mend(segment: Segment, error: IndexDoubt): Promise<void> {
     this.context.observer.indexRebuilt(indexName(segment.generation), error.message)
     const { index, damages } = await rebuildIndex(this.context, segment)
     segment.replaceIndex(index)

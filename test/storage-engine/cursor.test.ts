@@ -17,11 +17,13 @@ async function memoryLog(options: Parameters<typeof openSmall>[2] = {}): Promise
 /** Files in memory whose reading can be refused. */
 class RefusingFiles extends MemoryFiles {
   refusal: Error | undefined
+  gate: Promise<void> | undefined
 
   override async open(path: string, mode: 'create' | 'read' | 'update'): Promise<DataFile> {
     const file = await super.open(path, mode)
     const read = file.read.bind(file)
     file.read = async (target, position) => {
+      await this.gate
       if (this.refusal !== undefined) throw this.refusal
       return await read(target, position)
     }
@@ -238,17 +240,58 @@ test('40: a record that the disk cannot read is a gap for its reader, told once 
 })
 
 test('42: a want of descriptors is no damage: the reading fails, and can be tried again', async () => {
-  const { log, files } = await memoryLog({ blockCacheBytesMax: 0 })
-  const one = await append(log, 100, 'a')
+  const { log: earlier, files } = await memoryLog()
+  const one = await append(earlier, 100, 'a')
+  await earlier.close()
+  const log = await openSmall(files, '/d', { blockCacheBytesMax: 0, pageCacheBytesMax: 0 })
+  for (const streamId of [100, undefined]) {
+    const cursor = log.cursor(0, streamId)
+    files.refusal = systemError('EMFILE', 'open')
+    await assert.rejects(cursor.next())
+    files.refusal = undefined
+    assert.deepEqual(await readThrough(cursor), { records: [one], gaps: [] })
+  }
+  const two = await append(log, 100, 'b')
   for (const streamId of [100, undefined]) {
     files.refusal = systemError('EMFILE', 'open')
-    const cursor = log.cursor(0, streamId)
-    await assert.rejects(cursor.next(), { code: 'STORAGE_READ' })
+    await assert.rejects(log.cursor(one.offset, streamId).next(), { code: 'STORAGE_READ' })
     files.refusal = undefined
-    assert.deepEqual(await readAll(log, 0, streamId), { records: [one], gaps: [] })
+    assert.deepEqual(await readAll(log, one.offset, streamId), { records: [two], gaps: [] })
   }
   assert.deepEqual(log.damages, [])
   await log.close()
+})
+
+test('47: a segment that is dropped just when it is to be read is a gap, and no damage', async () => {
+  for (const streamId of [100, undefined]) {
+    const { log, files } = await memoryLog({ isDurable: false, logBytesMax: 20_000, blockCacheBytesMax: 0 })
+    const known: Known[] = []
+    for (let i = 0; i < 10; i += 1) known.push(await append(log, 100, `${i}`.padEnd(900, '.')))
+    const cursor = log.cursor(0, streamId)
+    let open = () => {}
+    files.gate = new Promise((resolve) => {
+      open = resolve
+    })
+    const step = cursor.next()
+    await new Promise((resolve) => setImmediate(resolve))
+    for (let i = 0; i < 50; i += 1) known.push(await append(log, 100, `${i}`.padEnd(900, '.')))
+    files.refusal = systemError('ENOENT', 'open')
+    open()
+    const first = await step
+    files.refusal = undefined
+    const rest = await readThrough(cursor)
+    const gaps = first !== undefined && 'gap' in first ? [first.gap, ...rest.gaps] : rest.gaps
+    assert.deepEqual(
+      gaps.map(({ after, reason }) => [after, reason]),
+      [[0, 'evicted']],
+    )
+    assert.deepEqual(
+      rest.records,
+      known.filter(({ offset }) => offset > gaps[0]!.through),
+    )
+    assert.deepEqual(log.damages, [])
+    await log.close()
+  }
 })
 
 test('a cursor that is closed hands out nothing more, and closing the log under one is no damage', async () => {
