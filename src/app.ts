@@ -207,8 +207,11 @@ async function stop(
   // Without connections every sink has ended.
   await parts.hub?.close()
   await parts.memory?.close()
-  await parts.durable?.close()
-  await parts.lock?.release()
+  try {
+    await parts.durable?.close()
+  } finally {
+    await parts.lock?.release()
+  }
 }
 
 /** Whether it was settled in time, well or badly. */

@@ -4,7 +4,8 @@
  * by its name, its form or its value is replaced, objects of classes (requests, sockets, buffers) are named and never
  * shown, and control characters cannot forge a line. Knows nothing of the rest of the server.
  */
-import { type DestinationStream, destination as fileDestination, pino } from 'pino'
+import { writeSync } from 'node:fs'
+import { type DestinationStream, pino } from 'pino'
 import { prettyFactory } from 'pino-pretty'
 
 export type LogFields = Readonly<Record<string, unknown>>
@@ -43,6 +44,10 @@ const SHOWN_CHARACTERS_MAX = 2000
 const PATH_CHARACTERS_MAX = 256
 const STACK_LINES_MAX = 12
 const SECRET_CHARACTERS_MIN = 4
+const STANDARD_OUTPUT = 1
+/** How long a line waits for a slow reader of standard output, in steps of so much. */
+const WAIT_MS_MAX = 1000
+const WAIT_STEP_MS = 10
 
 const RESERVED_NAMES = ['level', 'time', 'message']
 /** Names of fields whose values are secret, or what a publisher sent. */
@@ -57,7 +62,6 @@ const QUERY = /((?:[a-z][a-z0-9+.-]*:\/\/|\/)[^\s?"'<>]*)\?[^\s"'<>]*/gi
 /** Control characters, C1 and the two line separators of Unicode included. */
 const CONTROL = /[\p{Cc}\u2028\u2029]/gu
 
-/** Writes synchronously: lines are few, and the last ones before the end of the process matter most. */
 export function createLogger(options: LoggerOptions): Logger {
   const {
     level,
@@ -65,7 +69,7 @@ export function createLogger(options: LoggerOptions): Logger {
     destination,
     pretty = destination === undefined && process.stdout.isTTY === true,
   } = options
-  const target = destination ?? fileDestination({ fd: 1, sync: true })
+  const target = destination ?? standardOutput()
   const stream = pretty ? prettyStream(target) : target
   const timestamp = pino.stdTimeFunctions.isoTime
   const formatters = { level: (label: string) => ({ level: label }) }
@@ -91,6 +95,37 @@ export function requestSummary(request: {
     method: request.method ?? '',
     path: path.slice(0, PATH_CHARACTERS_MAX),
     remoteAddress: request.socket?.remoteAddress,
+  }
+}
+
+/**
+ * Writes synchronously: lines are few, and the last ones before the end of the process matter most. A line that cannot be
+ * written (the disk that holds the log file is full, the program at the other end of the pipe is gone or stands still) is
+ * lost, and the server goes on; the next line is tried anew.
+ */
+function standardOutput(): DestinationStream {
+  const sleeper = new Int32Array(new SharedArrayBuffer(4))
+  let isReaderStuck = false
+  return {
+    write(line) {
+      let rest = Buffer.from(line)
+      let waitedMs = 0
+      while (rest.length > 0) {
+        try {
+          rest = rest.subarray(writeSync(STANDARD_OUTPUT, rest))
+          isReaderStuck = false
+        } catch (error) {
+          const isSlow = error instanceof Error && 'code' in error && error.code === 'EAGAIN'
+          // Only the first line waits for a reader that stands still: all of the server waits with it.
+          if (!isSlow || isReaderStuck || waitedMs >= WAIT_MS_MAX) {
+            isReaderStuck = isSlow
+            return
+          }
+          Atomics.wait(sleeper, 0, 0, WAIT_STEP_MS)
+          waitedMs += WAIT_STEP_MS
+        }
+      }
+    },
   }
 }
 

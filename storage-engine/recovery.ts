@@ -29,7 +29,7 @@ import {
   segmentSeed,
 } from './format.ts'
 import { IndexDoubt, IndexFile, writeIndexFile } from './index-file.ts'
-import { MemoryIndex } from './memory-index.ts'
+import { type IndexMark, MemoryIndex } from './memory-index.ts'
 import type { Damage } from './observer.ts'
 import { type Chain, type ScanItem, scanSegment, UNKNOWN_CHAIN, UNKNOWN_CRC } from './scan.ts'
 import { nextCacheId, recordsOf, Segment, type SegmentContext, syncOrFail } from './segment.ts'
@@ -308,11 +308,10 @@ class Recovery {
   async #continueIn(tail: Loaded, successor: Loaded): Promise<Segment> {
     if (tail.footer !== undefined) await this.#confirmFooter(tail)
     else {
-      await this.#finishSealing(
-        tail,
-        (successor.found.header as SegmentHeader).predecessorEnd,
-        successor.found.generation,
-      )
+      const { predecessorEnd } = successor.found.header as SegmentHeader
+      for (const item of (tail.scan as Scan).unverified) this.#reportUnverified(tail, item)
+      this.#reportShort(tail, predecessorEnd)
+      await this.#finishSealing(tail, predecessorEnd, successor.found.generation)
     }
     const segment = new Segment(
       this.#context,
@@ -494,8 +493,7 @@ class Recovery {
   /** Ceilings are not in footers or sidecars: the last batch of a sealed tail has the highest. */
   async #readCeiling(tail: Loaded): Promise<void> {
     if (tail.scan !== undefined) return
-    const hasRecords = tail.segment.recordCount > 0
-    const mark = hasRecords ? await tail.segment.index.markBefore(tail.segment.last) : undefined
+    const mark = await lastMark(tail.segment)
     const begin = mark?.batchPosition ?? tail.segment.headerEnd
     const source = scanSource(tail.segment, tail.segment.contentEnd)
     for await (const item of scanSegment(source, begin, UNKNOWN_CHAIN)) {
@@ -550,13 +548,18 @@ class Recovery {
     const named = loaded.flatMap((one) => [one.footer?.successor ?? 0, one.found.header?.predecessor ?? 0])
     for (const generation of new Set(named.filter((one) => !present.has(one)))) {
       const behind = segments.find((segment) => segment.generation > generation) ?? (segments.at(-1) as Segment)
-      const after = segments.findLast((segment) => segment.generation < generation)?.last ?? 0
-      const through = behind.first === 0 ? UNKNOWN_THROUGH : Math.max(after, behind.first - 1)
+      // One that this recovery has made holds copies of what came before the segment that is missing.
+      const isNew = !loaded.some((one) => one.found.generation === behind.generation)
+      const before = segments.findLast((segment) => segment.generation < generation)?.last ?? 0
+      const after = isNew ? Math.max(before, behind.last) : before
+      const isEnd = isNew || behind.first === 0
+      const through = isEnd ? UNKNOWN_THROUGH : Math.max(after, behind.first - 1)
       const place = { file: segmentName(generation), position: 0, bytes: 0 }
       const isThere = loaded.some((one) => one.found.generation === generation)
       const damage = { ...place, after, through, reason: isThere ? 'nothing in it verifies' : 'the file is missing' }
       this.#damages.push(damage)
-      behind.unindexedDamages.unshift(damage)
+      if (isNew) behind.unindexedDamages.push(damage)
+      else behind.unindexedDamages.unshift(damage)
     }
   }
 
@@ -684,6 +687,17 @@ async function syncDirectoryOrFail(files: Files, directory: string): Promise<voi
 /** Whether a segment holds a batch, or was durable with batches that are not there any more. */
 export function holdsContent(one: Loaded): boolean {
   return one.segment.batchCount > 0 || (one.found.header?.contentEnd ?? 0) > one.segment.headerEnd
+}
+
+/** The last mark of a sealed segment's index; undefined where there is none, or its page is in doubt. */
+export async function lastMark(segment: Segment): Promise<IndexMark | undefined> {
+  if (segment.recordCount === 0) return undefined
+  try {
+    return await segment.index.markBefore(segment.last)
+  } catch (error) {
+    if (!(error instanceof IndexDoubt)) throw error
+    return undefined
+  }
 }
 
 /** Everything before it was durable, by the word of the header or of a later batch. */

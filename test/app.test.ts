@@ -2,13 +2,14 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdtemp, open, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { type App, type Logger, startApp } from '../src/app.ts'
+import { startFailureWords } from '../src/cli/start-failure.ts'
 import { loadConfig } from '../src/config.ts'
 import { createLogger } from '../src/logger.ts'
 
@@ -176,16 +177,17 @@ function run(
   directory: string,
   args: readonly string[],
   env: Record<string, string> = {},
+  standardOutput: 'pipe' | number = 'pipe',
 ): Program {
   const child = spawn(process.execPath, ['--import', 'tsx', mainPath, ...args], {
     cwd: fileURLToPath(new URL('..', import.meta.url)),
     env: { PATH: process.env['PATH'], PORT: '127.0.0.1:0', SSER_STORAGE_DIR: directory, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', standardOutput, 'pipe'],
   })
   context.after(() => child.kill('SIGKILL'))
   let text = ''
   for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8').on('data', (chunk: string) => {
+    stream?.setEncoding('utf8').on('data', (chunk: string) => {
       text += chunk
     })
   }
@@ -197,6 +199,7 @@ function run(
       const deadline = AbortSignal.timeout(WAIT_MS)
       while (!text.includes(wanted)) {
         assert(child.exitCode === null, `it ended before it said ${wanted}: ${text}`)
+        assert(child.stdout !== null)
         await once(child.stdout, 'data', { signal: deadline })
       }
     },
@@ -258,6 +261,80 @@ test('a second signal ends the program at once', async (t) => {
   program.child.kill('SIGTERM')
   assert.equal(await program.ended(), 130)
   await pending
+})
+
+test('a signal in the middle of the start ends the program with 0', async (t) => {
+  const program = run(t, await folder(t), [])
+  await program.until('The server listens')
+  program.child.kill('SIGTERM')
+  assert.equal(await program.ended(), 0)
+})
+
+/** A port that was free a moment ago, for programs whose words cannot be read. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+async function isReady(port: number): Promise<void> {
+  const deadline = Date.now() + WAIT_MS
+  for (;;) {
+    const response = await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined)
+    if (response?.ok) return
+    assert(Date.now() < deadline, 'it is not ready')
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+test('a full disk below the log file does not end the program, and neither does a reader that leaves', async (t) => {
+  const full = await open('/dev/full', 'w')
+  t.after(() => full.close())
+  for (const standardOutput of [full.fd, 'pipe'] as const) {
+    const port = await freePort()
+    const env = { PORT: `127.0.0.1:${port}`, SSER_API_ACCESS_TOKEN: apiToken, SSER_LOG_LEVEL: 'debug' }
+    const program = run(t, await folder(t), [], env, standardOutput)
+    program.child.stdout?.destroy()
+    await isReady(port)
+    const { id } = await createTopic(`http://127.0.0.1:${port}/api/v1`, true)
+    await publish(`http://127.0.0.1:${port}/api/v1`, id, 'still here')
+    program.child.kill('SIGTERM')
+    assert.equal(await program.ended(), 0, program.said())
+  }
+})
+
+test('what the system says of ports and folders is told in words, with what to do', async (t) => {
+  const directory = await folder(t)
+  const taken = createServer().listen(0, '127.0.0.1')
+  await once(taken, 'listening')
+  const { port } = taken.address() as { port: number }
+  const occupied = run(t, directory, [], { PORT: `127.0.0.1:${port}` })
+  assert.equal(await occupied.ended(), 1)
+  assert.match(occupied.said(), new RegExp(`^sser cannot start: Port ${port} is taken: .* PORT`, 'm'))
+  taken.close()
+  await writeFile(join(directory, 'a-file'), '')
+  const inTheWay = run(t, directory, [], { SSER_STORAGE_DIR: join(directory, 'a-file') })
+  assert.equal(await inTheWay.ended(), 1)
+  assert.match(inTheWay.said(), /^sser cannot start: .*a-file: a file stands in its place\. .* SSER_STORAGE_DIR/m)
+
+  const words = (fields: object) => startFailureWords(Object.assign(new Error('as it came'), fields))
+  assert.match(words({ code: 'EACCES', syscall: 'listen', port: 80 }), /may not listen on port 80\..* PORT/)
+  assert.match(
+    words({ code: 'EADDRNOTAVAIL', syscall: 'listen', address: '192.0.2.1', port: 80 }),
+    /no address 192\.0\.2\.1/,
+  )
+  assert.match(
+    words({ code: 'ENOTFOUND', syscall: 'getaddrinfo', hostname: 'nowhere' }),
+    /The host nowhere .* is not known/,
+  )
+  assert.match(words({ code: 'EACCES', syscall: 'mkdir', path: '/x' }), /\/x: this user may not write there\./)
+  assert.match(words({ code: 'EROFS', syscall: 'mkdir', path: '/x' }), /can only be read/)
+  assert.match(words({ code: 'ENOENT', syscall: 'mkdir', path: '/proc/x' }), /\/proc\/x: ENOENT/)
+  assert.equal(words({ code: 'STORAGE_LOCKED' }), 'as it came')
+  assert.match(words({}), /as it came\n\s+at /)
 })
 
 test('the program explains what it cannot do, with an exit code of its own', async (t) => {

@@ -32,7 +32,7 @@ const ROOMS: readonly (readonly [room: string, mayImport: readonly string[]])[] 
   ['src/dashboard/', []],
   ['src/tls/', []],
   ['src/client/', ['src/sse/decode.ts']],
-  ['src/cli/', ['src/client/', 'storage-engine/index.ts', 'src/app.ts', 'src/config']],
+  ['src/cli/', ['src/client/', 'src/domain/', 'storage-engine/index.ts', 'src/app.ts', 'src/config']],
   ['src/config', []],
   ['src/token-file.ts', []],
   ['src/logger.ts', []],

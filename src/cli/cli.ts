@@ -1,11 +1,13 @@
 // What stands behind `sser` on the command line: which command is meant, help and version. Promises an exit code for
 // everything. Knows nothing of what a command does.
+import { runLogCommand } from './log.ts'
 import { packageVersion } from './package-version.ts'
 import { serve } from './serve.ts'
 
 const usage = `sser: publish and subscribe over Server-Sent Events, on a durable log.
 
   sser [serve]     serve until SIGTERM or SIGINT; a second signal ends it at once
+  sser log COMMAND look into the log of a stopped server: info, verify, dump; sser log --help tells more
   sser --help      show this
   sser --version   show the version
 
@@ -19,6 +21,9 @@ const exitUsage = 64
 /** Runs a command to its end; resolves with the exit code. */
 export async function runCli(args: readonly string[]): Promise<number> {
   const [command = 'serve', ...rest] = args
+  if (command === 'log') {
+    return runLogCommand(rest, { cwd: process.cwd(), env: process.env, stdout: process.stdout, stderr: process.stderr })
+  }
   const isAsking = rest.includes('--help') || rest.includes('-h')
   if (isAsking || command === '--help' || command === '-h' || command === 'help') {
     process.stdout.write(usage)

@@ -4,6 +4,7 @@ import { type App, createAppLogger, type Logger, startApp } from '../app.ts'
 import { ConfigError, type LoadedConfig, loadConfig } from '../config.ts'
 import { greetingText } from './greeting.ts'
 import { packageVersion } from './package-version.ts'
+import { startFailureWords } from './start-failure.ts'
 
 /** EX_CONFIG of sysexits.h. */
 const exitConfig = 78
@@ -20,6 +21,8 @@ export async function serve(): Promise<number> {
     logger.error({ error }, 'The process ends: an error that nothing was prepared for.')
     process.exit(exitFailed)
   })
+  // Whoever read the greeting or the log may be gone, or the disk that it goes to may be full: no reason to end.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
   for (const notice of notices) logger.warn({}, notice)
 
   const stopAsked = firstSignal(logger)
@@ -50,7 +53,13 @@ export async function serve(): Promise<number> {
     )
   }
   await stopAsked
-  await app.close()
+  try {
+    await app.close()
+  } catch (error) {
+    // Nothing acknowledged is lost by it: the next start recovers the log, as after a crash.
+    logger.error({ error }, 'The server has stopped, but could not close its log.')
+    return exitFailed
+  }
   logger.info({}, 'The server has stopped.')
   return 0
 }
@@ -80,10 +89,7 @@ function firstSignal(logger: Logger): Promise<'signal'> {
   })
 }
 
-/** The operator is told in words; what stands behind it is for those who look for a mistake of ours. */
 function failed(error: unknown): number {
-  const isExpected = error instanceof Error && 'code' in error && typeof error.code === 'string'
-  const words = isExpected ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error)
-  process.stderr.write(`sser cannot start: ${words}\n`)
+  process.stderr.write(`sser cannot start: ${startFailureWords(error)}\n`)
   return exitFailed
 }

@@ -39,12 +39,12 @@ export class DomainError extends Error {
 }
 
 /**
- * What a failure of the storage engine means to a client. A DomainError is returned as it is. Whatever is no
- * StorageError is taken for a failure of the store as well, with the error as its cause.
+ * What a failure of the storage engine means to a client. Whatever is no StorageError is returned as it is: an error of the
+ * domain, or a mistake of ours, which must not look like a failure of the disk.
  */
-export function fromStorageError(error: unknown): DomainError {
-  if (error instanceof DomainError) return error
-  const code = error instanceof StorageError ? codeOfStorage[error.code] : 'STORE_FAILED'
+export function fromStorageError(error: unknown): unknown {
+  if (!(error instanceof StorageError)) return error
+  const code = codeOfStorage[error.code]
   return new DomainError(code, sentences[code], { cause: error })
 }
 

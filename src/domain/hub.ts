@@ -288,6 +288,17 @@ export class Hub {
   }
 
   /**
+   * The number after which a stream begins that is subscribed to in this very turn. What `resolve` gave may be some turns
+   * old. Throws a DomainError: TOPIC_UNKNOWN.
+   */
+  startOf(topic: Topic, from: ResumePoint): Offset {
+    const hosted = this.#catalog.byStream(topic.streamId)
+    if (hosted === undefined) throw unknownTopic()
+    const { dispatched } = hosted.feed
+    return from.live ? dispatched : Math.min(from.after, dispatched)
+  }
+
+  /**
    * Registers in this very turn, and writes the first bytes. What `resolve` gave for this topic may be some turns old.
    * A client that left meanwhile gets a subscription that is closed already. Throws a DomainError: LIMIT, CLOSED,
    * TOPIC_UNKNOWN.
@@ -302,8 +313,7 @@ export class Hub {
     }
     const channel = this.#channelOf(hosted)
     const { from, heartbeat } = request
-    const { dispatched } = hosted.feed
-    const after = from.live ? dispatched : Math.min(from.after, dispatched)
+    const after = this.startOf(hosted, from)
     const subscription = new Subscription(this.#host, channel, sink, {
       after,
       heartbeat: this.#heartbeats[heartbeat],

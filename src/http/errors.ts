@@ -75,6 +75,8 @@ export function answerOf(error: unknown): ErrorAnswer {
   return { status: 500, headers: {}, body: errorBody(500, internalErrorMessage) }
 }
 
+const malformedPathMessage =
+  'The path is malformed: behind a percent sign stand two digits of hex, and together they are UTF-8.'
 const internalErrorMessage = 'Something went wrong inside the server. Its log says more.'
 
 export function errorBody(status: number, message: string, details?: ErrorDetails): string {
@@ -145,6 +147,8 @@ function eachHeader(flat: FlatHeaders, take: (name: string, value: string) => vo
 
 /** Boom's own words where nobody gave any ("Not Found"), made a sentence. */
 function sentenceOf(error: Boom): string {
+  // The only one without words of its own is hapi's for a part of a path that it cannot decode.
+  if (error.message === 'Bad Request') return malformedPathMessage
   const words = error.message || error.output.payload.error
   return /[.…!?]$/.test(words) ? words : `${words}.`
 }

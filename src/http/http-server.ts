@@ -16,7 +16,7 @@ import { operationsPlugin } from './operations.ts'
 import { publishPlugin } from './publish.ts'
 import { type BodyLimits, bodyTooLarge, declaredLength } from './read-body.ts'
 import { type Service, unavailable } from './service.ts'
-import { endWithRetry, type StreamLimits, subscribePlugin } from './subscribe.ts'
+import { endWithRetry, retryMsOf, type StreamLimits, subscribePlugin } from './subscribe.ts'
 import { topicsPlugin } from './topics.ts'
 
 export interface HttpOptions extends BodyLimits, PublishLimits, StreamLimits {
@@ -31,8 +31,6 @@ export interface HttpOptions extends BodyLimits, PublishLimits, StreamLimits {
   readonly connectionsMax: number
   /** Origins whose pages may send credentials. */
   readonly credentialOrigins: readonly string[]
-  /** The `retry:` of a stream that is asked for during a stop: each gets 100 to 200 % of it. */
-  readonly stoppingRetryMs: number
 }
 
 export interface HttpServer {
@@ -157,7 +155,7 @@ function standAtTheDoor(listener: Server, service: Service, cors: Cors, options:
     const isStopping = service.health.status === 'stopping'
     if (isStopping) headers.push('connection', 'close')
     const isStream = (request.method === 'GET' || request.method === 'HEAD') && streamRequest.test(request.url ?? '')
-    if (isStream) endWithRetry(response, headers, isStopping ? options.stoppingRetryMs : options.retryMs)
+    if (isStream) endWithRetry(response, headers, retryMsOf(service, options))
     else sendError(request, response, unavailable(service.health), headers)
   }
 
@@ -170,6 +168,7 @@ function standAtTheDoor(listener: Server, service: Service, cors: Cors, options:
   listener.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
     refuse(request, response, httpError(417, 'Of expectations, only 100-continue can be met.'))
   })
+  listener.on('connect', refuseTunnel)
   listener.on('clientError', refuseMalformed)
 }
 
@@ -195,15 +194,37 @@ function refuseMalformed(error: ParserError, socket: AnsweringSocket): void {
     else if (answering.headersSent) socket.destroy()
     if (answering.req.complete || answering.headersSent) return
   }
-  const { status, reason, message } = malformedAnswers[error.code ?? ''] ?? malformed
+  refuseRaw(socket, malformedAnswers[error.code ?? ''] ?? malformed)
+}
+
+/** CONNECT: node takes its hands off the connection and closes it without a word where nobody listens for it. */
+function refuseTunnel(_request: IncomingMessage, socket: AnsweringSocket): void {
+  socket.on('error', () => socket.destroy())
+  if (socket._httpMessage) socket.destroy()
+  else refuseRaw(socket, tunnel)
+}
+
+interface RawAnswer {
+  readonly status: number
+  readonly reason: string
+  readonly message: string
+}
+
+/** Where there is no response of node's to write on. */
+function refuseRaw(socket: Socket, { status, reason, message }: RawAnswer): void {
   const body = errorBody(status, message)
   const head = `HTTP/1.1 ${status} ${reason}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}`
   socket.write(`${head}\r\nconnection: close\r\n\r\n${body}`)
   closeGently.call(socket)
 }
 
-const malformed = { status: 400, reason: 'Bad Request', message: 'This is not a valid HTTP request.' }
-const malformedAnswers: Readonly<Record<string, typeof malformed>> = {
+const tunnel: RawAnswer = {
+  status: 405,
+  reason: 'Method Not Allowed',
+  message: 'This server is no proxy: it has no CONNECT.',
+}
+const malformed: RawAnswer = { status: 400, reason: 'Bad Request', message: 'This is not a valid HTTP request.' }
+const malformedAnswers: Readonly<Record<string, RawAnswer>> = {
   HPE_HEADER_OVERFLOW: {
     status: 431,
     reason: 'Request Header Fields Too Large',

@@ -25,7 +25,7 @@ export const createTopicSchema = Joi.object<CreateTopicBody>({ pubsub: topicSche
 export const subscribeQuerySchema = Joi.object<SubscribeQuery>({
   last_event_id: Joi.string().allow(''),
   lastEventId: Joi.string().allow(''),
-  since: Joi.string(),
+  since: Joi.string().allow(''),
   heartbeat: Joi.string().valid('event', 'comment'),
 }).unknown(true)
 

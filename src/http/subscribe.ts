@@ -20,6 +20,8 @@ export interface StreamLimits {
   readonly sendBufferBytes: number
   /** The base of the `retry:` that a stream gets which cannot begin; each gets 100 to 200 % of it. */
   readonly retryMs: number
+  /** The same during a stop, when all clients are told to come back at once. */
+  readonly stoppingRetryMs: number
 }
 
 export interface SubscribeOptions {
@@ -42,16 +44,18 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
       options: { auth: subscribeAuth },
       async handler(request, h) {
         const { req, res } = request.raw
+        // The same one throughout: a stop that begins meanwhile ends the stream as a stop does, and not with an error.
+        const { hub } = service
         const topic = topicOf(service, request)
         const query = validate(subscribeQuerySchema, request.query)
         const from = resumeRequest(req, query)
         const heartbeat = query.heartbeat ?? 'comment'
         let point: ResumePoint
         try {
-          point = await service.hub.resolve(topic, from)
+          point = await hub.resolve(topic, from)
         } catch (error) {
           if (!isPassing(error)) throw error
-          endWithRetry(res, cors.headers(req.headers.origin), limits.retryMs)
+          endWithRetry(res, cors.headers(req.headers.origin), retryMsOf(service, limits))
           return h.abandon
         }
         if (res.destroyed) return h.abandon
@@ -59,7 +63,11 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
         if (res.socket === null)
           throw httpError(400, 'A stream cannot be asked for behind another request in a pipeline.')
 
-        const headers = [...cors.headers(req.headers.origin), 'sser-resumed-from', formatEventId(point.after)]
+        const headers = [
+          ...cors.headers(req.headers.origin),
+          'sser-resumed-from',
+          formatEventId(hub.startOf(topic, point)),
+        ]
         if (request.method === 'head') {
           res.writeHead(200, [...headers, ...streamHeaders])
           res.end()
@@ -67,11 +75,11 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
         }
         const stream = new SseStream(res, headers, limits.sendBufferBytes)
         try {
-          service.hub.subscribe(topic, stream, { from: point, heartbeat })
+          hub.subscribe(topic, stream, { from: point, heartbeat })
           stream.begin()
         } catch (error) {
           if (!isPassing(error)) throw error
-          endWithRetry(res, headers, limits.retryMs)
+          endWithRetry(res, headers, retryMsOf(service, limits))
         }
         return h.abandon
       },
@@ -89,6 +97,11 @@ export function endWithRetry(response: ServerResponse, headers: readonly string[
   response.end(response.req.method === 'HEAD' ? undefined : retryBlock(Math.round(retryMs * (1 + Math.random()))))
 }
 
+/** The base of the `retry:` of a stream that cannot begin now. */
+export function retryMsOf(service: Service, limits: StreamLimits): number {
+  return service.health.status === 'stopping' ? limits.stoppingRetryMs : limits.retryMs
+}
+
 /** What a client should come back after; a browser does so only after a stream that ended. */
 function isPassing(error: unknown): boolean {
   return error instanceof DomainError && ['LIMIT', 'CLOSED', 'BUSY', 'STORE_FAILED'].includes(error.code)
@@ -103,7 +116,7 @@ function resumeRequest(request: IncomingMessage, query: SubscribeQuery): ResumeR
   }
   const text = query.last_event_id || query.lastEventId
   if (text) return { kind: 'last-event-id', text }
-  if (query.since === undefined) return live
+  if (!query.since) return live
   if (query.since === 'earliest') return earliest
   return { kind: 'time', timeMs: parseTime(query.since) }
 }

@@ -2,7 +2,7 @@
  * Measures the server as a user runs it: the built program, on the disk of the temporary folder, with load from
  * processes of their own.
  *
- *   npm run bench                                  everything, about four minutes
+ *   npm run bench                                  everything, about three minutes
  *   npm run bench -- publish idle                  some parts only: publish deliver latency replay storm idle engine
  *                                                  recovery prototype
  *   npm run bench -- --seconds 2 --scale 0.1       shorter runs; fewer events, subscribers and bytes where a part

@@ -42,7 +42,7 @@ interface Delivered {
   readonly message: string
 }
 
-test(`${ROUNDS} kills under load lose nothing that was acknowledged or seen, repeat nothing and reorder nothing`, {
+test(`row 71: ${ROUNDS} kills under load lose nothing that was acknowledged or seen, repeat nothing and reorder nothing`, {
   timeout: 60_000 + ROUNDS * 10_000,
 }, async (t) => {
   const seed = process.env['SSER_CRASH_SEED']

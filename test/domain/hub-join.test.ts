@@ -13,7 +13,16 @@ import type { Hub, Topic } from '../../src/domain/hub.ts'
 import { StorageError } from '../../storage-engine/index.ts'
 import { FakeClock } from '../support/fake-clock.ts'
 import { FakeSink } from '../support/fake-sink.ts'
-import { earliest, eventOf, lastEventId, live, openHub, subscribe } from '../support/hub-events.ts'
+import {
+  earliest,
+  eventOf,
+  frameText,
+  lastEventId,
+  live,
+  openHub,
+  streamText,
+  subscribe,
+} from '../support/hub-events.ts'
 import { type FakeWorld, fakeWorld } from '../support/hub-worlds.ts'
 
 /** More microtasks than any of the runs takes to be live. */
@@ -65,7 +74,7 @@ async function settled(): Promise<void> {
 for (const recentFramesBytesMax of [0, 1024 * 1024]) {
   const cache = recentFramesBytesMax === 0 ? 'without recent frames' : 'with recent frames'
 
-  test(`a commit at any place of a replay is delivered once and in order, ${cache}`, async () => {
+  test(`row 50: a commit at any place of a replay is delivered once and in order, ${cache}`, async () => {
     let commitsWhileCatchingUp = 0
     let commitsWhileLive = 0
     for (let place = 0; place < PLACES; place++) {
@@ -94,7 +103,7 @@ for (const recentFramesBytesMax of [0, 1024 * 1024]) {
     assert.ok(commitsWhileCatchingUp > 20 && commitsWhileLive > 20, `${commitsWhileCatchingUp}, ${commitsWhileLive}`)
   })
 
-  test(`a sink that is full at any write and drained at any place misses and doubles nothing, ${cache}`, async () => {
+  test(`row 51: a sink that is full at any write and drained at any place misses and doubles nothing, ${cache}`, async () => {
     for (let refusedWrite = 0; refusedWrite < 7; refusedWrite++) {
       for (let place = 0; place < PLACES; place += 2) {
         const { world, hub, topic, publish, published } = await stage(4, recentFramesBytesMax)
@@ -128,7 +137,7 @@ for (const recentFramesBytesMax of [0, 1024 * 1024]) {
     }
   })
 
-  test(`a deletion at any place of a replay ends the stream behind everything, where the sink takes it, ${cache}`, async () => {
+  test(`row 48: a deletion at any place of a replay ends the stream behind everything, where the sink takes it, ${cache}`, async () => {
     for (let place = 0; place < PLACES; place++) {
       const { world, hub, topic, publish, published } = await stage(5, recentFramesBytesMax)
       const sink = new FakeSink()
@@ -266,6 +275,24 @@ test('nothing is delivered before its commit, and a publish is answered after it
   world.durable.commit()
   assert.deepEqual([sink.messages, answered], [['one'], false])
   await publishing
+  await hub.close()
+})
+
+test('row 49: a publish before the deletion is answered and delivered, one behind it finds no topic', async () => {
+  const { world, hub, topic } = await stage(0, 0)
+  const sink = new FakeSink()
+  await subscribe(hub, topic, sink, live)
+  const before = hub.publish(topic, eventOf('before'))
+  const deleting = hub.deleteTopic(topic.id)
+  const behind = hub.publish(topic, eventOf('behind'))
+  const refused = assert.rejects(behind, (error) => error instanceof DomainError && error.code === 'TOPIC_UNKNOWN')
+  await microtasks(5)
+  world.durable.commit()
+  const number = await before
+  assert.equal(await deleting, true)
+  await refused
+  assert.equal(streamText(sink), `${frameText(number, eventOf('before'))}data: {"status": "closed"}\n\n`)
+  assert.equal(sink.closeReason, 'topic-deleted')
   await hub.close()
 })
 

@@ -128,3 +128,9 @@ test('a time is a gap only where what was dropped may have been late enough', as
   assert.deepEqual(await at(11), [119, '1970-01-01T00:00:00.011Z'])
   assert.deepEqual(await at(13), [129, undefined])
 })
+
+test('an id of nothing but inner blanks, however many, is refused at once', { timeout: 10_000 }, async () => {
+  const { resolve } = place({ keys: { 120: 'a b' } })
+  assert.deepEqual(await resolve(' \t a b\t '), [120, ''])
+  await assert.rejects(resolve(`a${' \t'.repeat(500_000)}b`), { code: 'INVALID' })
+})

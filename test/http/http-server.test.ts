@@ -45,6 +45,25 @@ test('a method that a path does not have is a 405 that names those it has', asyn
   }
 })
 
+test('a tunnel is refused in the error shape, and never in the middle of a stream', async (t) => {
+  const { raw, subscribe, createTopic } = await startFixture(t)
+  const answer = await raw('CONNECT example.org:80 HTTP/1.1\r\nhost: x\r\n\r\n').end()
+  assert.match(answer, /^HTTP\/1\.1 405 [\s\S]*\r\n\r\n\{"error":\{"code":405,"message":"[^"]+"\}\}$/)
+  const { id } = await createTopic()
+  const stream = subscribe(`${id}/events`)
+  await stream.until('\nid: ')
+  stream.socket.write('CONNECT example.org:80 HTTP/1.1\r\nhost: x\r\n\r\n')
+  assert.doesNotMatch(await stream.end(), /405/)
+})
+
+test('a path that cannot be decoded gets a 400 that says so', async (t) => {
+  const { api } = await startFixture(t)
+  for (const path of ['/pubsubs/%', '/pubsubs/%ff/events', '/pubsubs/%zz']) {
+    const { code, message } = await errorOf(await fetch(api + path, { method: 'DELETE', headers: { authorization } }))
+    assert.deepEqual([code, /percent sign/.test(message)], [400, true], path)
+  }
+})
+
 test('every answer under /api/v1 has the CORS headers, and credentials only where the configuration says so', async (t) => {
   const { api, origin: server, createTopic } = await startFixture(t)
   const { id } = await createTopic()

@@ -110,7 +110,6 @@ test('wrong words in the query get a 400 that names them', async (t) => {
   const { api, createTopic } = await startFixture(t)
   const { id } = await createTopic()
   for (const [query, path] of [
-    ['since=', 'since'],
     ['since=yesterday', 'since'],
     ['since=-5', 'since'],
     ['since=2026-13-01T00:00:00Z', 'since'],
@@ -347,4 +346,46 @@ test("a publisher's id with outer blanks is found by what HTTP leaves of it", as
       [['message', 'second']],
     )
   }
+})
+
+test('the header and the first block name the same number, also where an event came while the place was sought', async (t) => {
+  const { subscribe, createTopic, hub } = await startFixture(t)
+  for (const persist of [false, true]) {
+    const { id } = await createTopic(persist)
+    const topic = hub.topic(id)!
+    const resolve = hub.resolve.bind(hub)
+    hub.resolve = async (...request) => {
+      const point = await resolve(...request)
+      const nothing = new Uint8Array(0)
+      await hub.publish(topic, { key: nothing, type: nothing, isString: true, message: Buffer.from('meanwhile') })
+      return point
+    }
+    const { head, body } = dechunk(await subscribe(`${id}/events`).until('\nid: '))
+    hub.resolve = resolve
+    const [, number] = /\r\nsser-resumed-from: (\w+)\r\n/.exec(head) ?? []
+    assert.deepEqual(eventsOf(body).ids, [number])
+  }
+})
+
+test('a stop that begins while the place is sought ends the stream with a retry, and not with an error', async (t) => {
+  const { subscribe, createTopic, hub, service } = await startFixture(t)
+  const { id } = await createTopic()
+  const resolve = hub.resolve.bind(hub)
+  hub.resolve = async (...request) => {
+    const point = await resolve(...request)
+    service.stop()
+    void hub.drain()
+    return point
+  }
+  const answer = await subscribe(`${id}/events`).until('\r\n0\r\n\r\n')
+  assert.match(answer, /^HTTP\/1\.1 200 OK\r\n/)
+  const [retry] = eventsOf(dechunk(answer).body).retries
+  assert(retry !== undefined && retry >= 3000 && retry <= 6000, 'spread as during a stop')
+})
+
+test('empty parameters of the query count as absent', async (t) => {
+  const { subscribe, createTopic } = await startFixture(t)
+  const { id } = await createTopic()
+  const answer = await subscribe(`${id}/events?since=&last_event_id=&lastEventId=`).until('\nid: ')
+  assert.match(answer, /^HTTP\/1\.1 200 OK\r\n/)
 })

@@ -64,7 +64,7 @@ test('a used builder leaves nothing of the batch before in the next one', () => 
   assert.equal(bytes.length, BATCH_HEADER_BYTES + 48)
 })
 
-test('60: a batch grows as large as it must, and what was in it stays', () => {
+test('row 60: a batch grows as large as it must, and what was in it stays', () => {
   const builder = new BatchBuilder()
   builder.add({ streamId: 1, kind: 1, payload: Buffer.from('first') }, 1, 1)
   builder.add({ streamId: 1, kind: 1, payload: Buffer.alloc(9 * 2 ** 20, 7) }, 2, 1)

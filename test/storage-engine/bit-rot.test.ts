@@ -201,7 +201,7 @@ const three = await makeOriginal(3, 4)
 for (const hasIndex of [true, false]) {
   const withIndex = hasIndex ? 'with its index' : 'without its index'
 
-  test(`18: a bit flipped anywhere in the batches of a sealed segment ${withIndex} is noticed and placed, and all else is readable`, async (t) => {
+  test(`row 18: a bit flipped anywhere in the batches of a sealed segment ${withIndex} is noticed and placed, and all else is readable`, async (t) => {
     const random = new Random()
     t.diagnostic(`seed ${random.seed}`)
     const name = segmentsIn(one.directory)[0]!
@@ -239,7 +239,7 @@ for (const hasIndex of [true, false]) {
   })
 }
 
-test('18: every bit of one small batch', async () => {
+test('row 18: every bit of one small batch', async () => {
   const small = await makeOriginal(1, 1)
   const name = segmentsIn(small.directory)[0]!
   const bytes = readFileSync(join(small.directory, name))
@@ -259,7 +259,7 @@ test('18: every bit of one small batch', async () => {
   }
 })
 
-test('19: each byte of the header of a sealed segment: told, and every record is readable', async () => {
+test('row 19: each byte of the header of a sealed segment: told, and every record is readable', async () => {
   const name = segmentsIn(three.directory)[1]!
   for (let at = 0; at < HEADER_BYTES; at += 1) {
     const directory = copyOf(three)
@@ -276,7 +276,7 @@ test('19: each byte of the header of a sealed segment: told, and every record is
   }
 })
 
-test('20: each byte of the footer of a sealed segment: told, and every record is readable', async () => {
+test('row 20: each byte of the footer of a sealed segment: told, and every record is readable', async () => {
   for (const name of [segmentsIn(three.directory)[0]!, segmentsIn(three.directory)[2]!]) {
     const end = readFileSync(join(three.directory, name)).length
     for (let at = end - FOOTER_BYTES; at < end; at += 1) {
@@ -294,7 +294,7 @@ test('20: each byte of the footer of a sealed segment: told, and every record is
   }
 })
 
-test('21: bytes of the index changed: made again where it is in doubt, and the answers are the same', async (t) => {
+test('row 21: bytes of the index changed: made again where it is in doubt, and the answers are the same', async (t) => {
   const random = new Random()
   t.diagnostic(`seed ${random.seed}`)
   const size = readFileSync(join(three.directory, indexName(2))).length
@@ -318,7 +318,7 @@ test('21: bytes of the index changed: made again where it is in doubt, and the a
   }
 })
 
-test('21: an index that is missing, empty, or that of another segment is made again', async () => {
+test('row 21: an index that is missing, empty, or that of another segment is made again', async () => {
   const spoil: ((directory: string) => void)[] = [
     (directory) => rmSync(join(directory, indexName(2))),
     (directory) => writeFileSync(join(directory, indexName(2)), ''),
@@ -335,7 +335,7 @@ test('21: an index that is missing, empty, or that of another segment is made ag
   }
 })
 
-test('23: a record whose length is changed to huge, to zero, or to reach over the end is lost alone', async () => {
+test('row 23: a record whose length is changed to huge, to zero, or to reach over the end is lost alone', async () => {
   const name = segmentsIn(one.directory)[0]!
   const places = placesIn(one.directory, name)
   const [begin, end] = [places[1]!, places.at(-1)!]
@@ -357,11 +357,11 @@ test('23: a record whose length is changed to huge, to zero, or to reach over th
   }
 })
 
-for (const [number, title, spoil] of [
-  [24, 'two records swapped are both lost, and nothing else', swapRecords],
-  [25, 'a record copied over another: neither of the two is handed out in its place', copyRecord],
+for (const [title, spoil] of [
+  ['row 24: two records swapped are both lost, and nothing else', swapRecords],
+  ['row 25: a record copied over another: neither of the two is handed out in its place', copyRecord],
 ] as const) {
-  test(`${number}: ${title}`, async () => {
+  test(title, async () => {
     for (const hasIndex of [true, false]) {
       const directory = copyOf(one)
       const name = segmentsIn(directory)[0]!
@@ -390,14 +390,14 @@ function copyRecord(bytes: Buffer, from: PlacedRecord, to: PlacedRecord): void {
   bytes.copy(bytes, to.position, from.position, from.position + from.length)
 }
 
-test('26: a segment copied under the next name is refused, and nothing is changed', async () => {
+test('row 26: a segment copied under the next name is refused, and nothing is changed', async () => {
   const directory = copyOf(three)
   const last = segmentsIn(directory).at(-1)!
   copyFileSync(join(directory, segmentName(1)), join(directory, last))
   await refused(directory, 'STORAGE_FOREIGN', /is a copy of segment-0000000000000001\.log/)
 })
 
-test('27: a segment of another log is refused, and nothing is changed', async () => {
+test('row 27: a segment of another log is refused, and nothing is changed', async () => {
   const directory = copyOf(three)
   copyFileSync(join(one.directory, segmentName(1)), join(directory, segmentName(99)))
   await refused(directory, 'STORAGE_FOREIGN', /segment-0000000000000099\.log belongs to another log/)
@@ -421,7 +421,7 @@ for (const [number, title, missing] of [
   })
 }
 
-test('30: of two segments that overlap the later one is left aside and told', async () => {
+test('row 30: of two segments that overlap the later one is left aside and told', async () => {
   const directory = copyOf(three)
   // The content of the first one again, sealed for the place behind the last.
   const last = segmentsIn(directory).at(-1)!
@@ -466,7 +466,7 @@ function continued(bytes: Buffer, crc: number): number {
   return placedCrc(bytes, crc, 0)
 }
 
-test('31: bytes behind a footer are told, and every record is readable', async () => {
+test('row 31: bytes behind a footer are told, and every record is readable', async () => {
   for (const garbage of [Buffer.from('x'), Buffer.alloc(100), Buffer.alloc(5000, 0xff)]) {
     for (const name of segmentsIn(three.directory).slice(0, 3)) {
       const directory = copyOf(three)
@@ -498,7 +498,7 @@ for (const [number, title, version] of [
   })
 }
 
-test('34: a file that is not ours is left alone and told', async () => {
+test('row 34: a file that is not ours is left alone and told', async () => {
   const directory = copyOf(three)
   writeFileSync(join(directory, 'notes.txt'), 'mine')
   writeFileSync(join(directory, 'notes.txt.tmp'), 'mine')
@@ -511,20 +511,20 @@ test('34: a file that is not ours is left alone and told', async () => {
   })
 })
 
-test('34: a folder with the name of a segment is refused', async () => {
+test('row 34: a folder with the name of a segment is refused', async () => {
   const directory = copyOf(three)
   mkdirSync(join(directory, segmentName(99)))
   await refused(directory, 'STORAGE_READ', /segment-0000000000000099\.log cannot be opened \(EISDIR\)/)
 })
 
-test('34: a symbolic link in the place of a segment is refused, also one that leads to the segment', async () => {
+test('row 34: a symbolic link in the place of a segment is refused, also one that leads to the segment', async () => {
   const directory = copyOf(three)
   renameSync(join(directory, segmentName(2)), join(directory, 'elsewhere'))
   symlinkSync('elsewhere', join(directory, segmentName(2)))
   await refused(directory, 'STORAGE_READ', /segment-0000000000000002\.log cannot be opened \(ELOOP\)/)
 })
 
-test('34: a segment that may not be read is refused with what to do', async () => {
+test('row 34: a segment that may not be read is refused with what to do', async () => {
   const directory = copyOf(three)
   chmodSync(join(directory, segmentName(2)), 0)
   // Root may read everything.
@@ -547,7 +547,7 @@ class ForbiddingFiles extends DiskFiles {
 }
 
 for (const hasIndex of [true, false]) {
-  test(`88: a damaged range ${hasIndex ? 'with' : 'without'} the index: each reader that it concerns is told once, others are not`, async () => {
+  test(`row 88: a damaged range ${hasIndex ? 'with' : 'without'} the index: each reader that it concerns is told once, others are not`, async () => {
     const directory = copyOf(three)
     const name = segmentsIn(directory)[1]!
     const places = placesIn(directory, name).filter(({ streamId }) => streamId !== 0)

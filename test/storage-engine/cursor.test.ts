@@ -75,7 +75,7 @@ async function compare(log: Log, known: readonly Known[], random: Random): Promi
   }
 }
 
-test('45: readers that follow the writer over every roll get everything once, in order', async (t) => {
+test('row 45: readers that follow the writer over every roll get everything once, in order', async (t) => {
   const random = new Random()
   t.diagnostic(`seed ${random.seed}`)
   const { log } = await memoryLog()
@@ -158,7 +158,7 @@ test('a step hands out some 64 KiB, and at least one record', async () => {
   await log.close()
 })
 
-test('47: what a bounded log drops ahead of a cursor is told as one gap, and everything behind it follows', async () => {
+test('row 47: what a bounded log drops ahead of a cursor is told as one gap, and everything behind it follows', async () => {
   const { log } = await memoryLog({ isDurable: false, logBytesMax: 40_000 })
   const known: Known[] = [await append(log, 100, 'first')]
   const cursor = log.cursor(0, 100)
@@ -190,7 +190,7 @@ test('47: what a bounded log drops ahead of a cursor is told as one gap, and eve
   await log.close()
 })
 
-test('47: segments dropped in the middle of reading them: told or handed out, nothing in silence', async (t) => {
+test('row 47: segments dropped in the middle of reading them: told or handed out, nothing in silence', async (t) => {
   const random = new Random()
   t.diagnostic(`seed ${random.seed}`)
   const { log } = await memoryLog({ isDurable: false, logBytesMax: 30_000, blockCacheBytesMax: 32 * 1024 })
@@ -224,7 +224,7 @@ test('47: segments dropped in the middle of reading them: told or handed out, no
   await log.close()
 })
 
-test('40: a record that the disk cannot read is a gap for its reader, told once to the log, and what follows is read', async () => {
+test('row 40: a record that the disk cannot read is a gap for its reader, told once to the log, and what follows is read', async () => {
   const { log, files } = await memoryLog({ blockCacheBytesMax: 0 })
   const [one, two, three] = [await append(log, 100, 'a'), await append(log, 200, 'b'), await append(log, 100, 'c')]
   const cursor = log.cursor(0, 100)
@@ -239,7 +239,7 @@ test('40: a record that the disk cannot read is a gap for its reader, told once 
   await log.close()
 })
 
-test('42: a want of descriptors is no damage: the reading fails, and can be tried again', async () => {
+test('row 42: a want of descriptors is no damage: the reading fails, and can be tried again', async () => {
   const { log: earlier, files } = await memoryLog()
   const one = await append(earlier, 100, 'a')
   await earlier.close()
@@ -262,7 +262,7 @@ test('42: a want of descriptors is no damage: the reading fails, and can be trie
   await log.close()
 })
 
-test('47: a segment that is dropped just when it is to be read is a gap, and no damage', async () => {
+test('row 47: a segment that is dropped just when it is to be read is a gap, and no damage', async () => {
   for (const streamId of [100, undefined]) {
     const { log, files } = await memoryLog({ isDurable: false, logBytesMax: 20_000, blockCacheBytesMax: 0 })
     const known: Known[] = []

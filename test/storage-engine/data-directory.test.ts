@@ -22,7 +22,7 @@ test('a sorted listing is in the order of generations', () => {
   assert.deepEqual([...names].reverse().sort(), names)
 })
 
-test('34: a name that only looks like ours is unknown', () => {
+test('row 34: a name that only looks like ours is unknown', () => {
   for (const name of [
     '',
     'notes.txt',

@@ -34,7 +34,7 @@ for (const ways of sets) {
   const skip = ways.includes('flock') && !hasFlock ? 'the program flock is not installed here' : false
 
   describe(`the lock by ${ways.join(' and ')}`, { skip }, () => {
-    test('a second holder is refused, in this process and in another, and told who the first is', async () => {
+    test('row 53: a second holder is refused, in this process and in another, and told who the first is', async () => {
       await inFolder(async (folder) => {
         const lock = await acquireDirectoryLock(folder, { ways })
         assert.deepEqual(lock.ways, ways)
@@ -67,7 +67,7 @@ for (const ways of sets) {
       })
     })
 
-    test('kill -9 frees it', async () => {
+    test('row 54: kill -9 frees it', async () => {
       await inFolder(async (folder) => {
         const holder = await startHolder(folder, ways)
         assert.deepEqual(holder.said.held, ways)
@@ -94,7 +94,7 @@ for (const ways of sets) {
     })
 
     const rounds = ways.length > 1 ? RACE_ROUNDS_OF_BOTH : RACE_ROUNDS
-    test(`of two processes that start on a lock left by kill -9, exactly one wins, ${rounds} times`, async () => {
+    test(`row 85: of two processes that start on a lock left by kill -9, exactly one wins, ${rounds} times`, async () => {
       await inFolder(async (folder) => {
         // Who loses tries again in the next round; who wins is killed, and another takes its place.
         const start = () => startHolder(folder, ways, '--wait')

@@ -114,7 +114,7 @@ test('a header that is cut anywhere is damaged', () => {
   }
 })
 
-test('19: each bit of a header flipped is damage', () => {
+test('row 19: each bit of a header flipped is damage', () => {
   const encoded = encodeHeader({ ...fc.sample(header, 1)[0]!, inputs: [1, 2], outputs: [3] })
   for (let bit = 0; bit < encoded.length * 8; bit += 1) {
     const flipped = Buffer.from(encoded)
@@ -152,7 +152,7 @@ test('57, 58: an empty payload and the longest key come back', () => {
   assert(verifyRecord(empty, 0, 1, 0))
 })
 
-test('18: each bit of a record flipped is noticed, but for its padding, which holds nothing', () => {
+test('row 18: each bit of a record flipped is noticed, but for its padding, which holds nothing', () => {
   const target = recordAt(
     { streamId: 5, kind: 1, key: Buffer.from('key'), payload: Buffer.from('payload') },
     0,
@@ -167,7 +167,7 @@ test('18: each bit of a record flipped is noticed, but for its padding, which ho
   }
 })
 
-test('23: any length that a record claims is refused without reading over the end', () => {
+test('row 23: any length that a record claims is refused without reading over the end', () => {
   const target = recordAt({ streamId: 5, kind: 1, payload: Buffer.alloc(100, 1) }, 0, 99, 640)
   const right = new RecordView(target, 0).length
   for (const length of [
@@ -251,7 +251,7 @@ test('any batch comes back as it was', () => {
   )
 })
 
-test('18: each bit of a batch flipped is noticed, and each of its header without its records', () => {
+test('row 18: each bit of a batch flipped is noticed, and each of its header without its records', () => {
   const records = [{ streamId: 5, kind: 1, payload: Buffer.from('payload') }]
   const { batch } = batchOf(records, 77, 1024)
   for (let bit = 0; bit < batch.length * 8; bit += 1) {
@@ -313,7 +313,7 @@ test('any footer comes back as it was, and each bit flipped is noticed', () => {
   }
 })
 
-test('32: a header of a later version is known as such, and its version told', () => {
+test('row 32: a header of a later version is known as such, and its version told', () => {
   const encoded = encodeHeader(fc.sample(header, 1)[0]!)
   const later = withVersion(encoded, 2)
   assert.deepEqual(decodeHeader(later), { kind: 'unknown-version', version: 2 })

@@ -80,7 +80,7 @@ test('a sidecar that is missing, empty or cut at any page is doubtful', async ()
   }
 })
 
-test('21: each byte of the index changed is doubt, or the same answers', async (t) => {
+test('row 21: each byte of the index changed is doubt, or the same answers', async (t) => {
   const random = new Random()
   t.diagnostic(`seed ${random.seed}`)
   const records = randomRecords(random, 300)
@@ -102,7 +102,7 @@ test('21: each byte of the index changed is doubt, or the same answers', async (
   }
 })
 
-test('21: two pages of the index swapped are noticed', async () => {
+test('row 21: two pages of the index swapped are noticed', async () => {
   const random = new Random(6)
   const records = randomRecords(random, 1000)
   const bytes = await written(records)

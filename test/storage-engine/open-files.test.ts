@@ -104,7 +104,7 @@ test('a file that is being read from is not closed, neither as surplus nor when 
   assert.equal(files.handles, 0)
 })
 
-test('42: where no descriptor is left, those that nobody reads from are given up for the one that is wanted', async () => {
+test('row 42: where no descriptor is left, those that nobody reads from are given up for the one that is wanted', async () => {
   const files = await withFiles(10)
   const open = new OpenFiles(files, 8)
   for (let i = 0; i < 5; i += 1) await firstByte(open, i)

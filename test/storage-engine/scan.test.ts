@@ -116,7 +116,7 @@ test('a search through a million forged batch headers reads each byte but a few 
   assert(source.largestRead <= 2 ** 20, `${source.largestRead} bytes in one read`)
 })
 
-test('23: a batch that claims a huge length makes the reader allocate no more than its window', async () => {
+test('row 23: a batch that claims a huge length makes the reader allocate no more than its window', async () => {
   const segment = threeBatches()
   const { bytes, seed } = segment
   for (const length of [0, 8, 63, 64, 72, bytes.length, BATCH_BYTES_LIMIT, 0xffff_fff8]) {
@@ -134,7 +134,7 @@ test('23: a batch that claims a huge length makes the reader allocate no more th
   }
 })
 
-test('40: behind blocks that the disk cannot read, and between two of them, everything else is found', async () => {
+test('row 40: behind blocks that the disk cannot read, and between two of them, everything else is found', async () => {
   const segment = new WrittenSegment()
   for (let i = 0; i < 200; i += 1) segment.add([text(1000)])
   segment.seal()

@@ -152,7 +152,7 @@ export function segmentIndexSuite(name: string, open: (records: IndexedRecords) 
       }
     })
 
-    test('61: keys whose hashes collide lead to the earliest record with that hash', async (t) => {
+    test('row 61: keys whose hashes collide lead to the earliest record with that hash', async (t) => {
       const random = new Random()
       t.diagnostic(`seed ${random.seed}`)
       const colliding: KeyHash = (streamId, key) => hashKey(streamId, key) % 5
@@ -160,7 +160,7 @@ export function segmentIndexSuite(name: string, open: (records: IndexedRecords) 
       await compareWithList(await open(records), records, random, 40)
     })
 
-    test('59: one stream with all records, and as many streams as records', async () => {
+    test('row 59: one stream with all records, and as many streams as records', async () => {
       const index = new MemoryIndex(hashKey)
       const builder = new BatchBuilder()
       for (let i = 0; i < 5000; i += 1) {

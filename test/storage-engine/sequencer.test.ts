@@ -36,7 +36,7 @@ test('nothing is given before a ceiling is durable, nor above it', () => {
   assert.equal(sequencer.ceiling, wanted)
 })
 
-test('83: no number is given twice over restarts, with the clock running, standing still or jumping back', (t) => {
+test('row 83: no number is given twice over restarts, with the clock running, standing still or jumping back', (t) => {
   const random = new Random()
   t.diagnostic(`seed ${random.seed}`)
   let durable = 0
@@ -97,7 +97,7 @@ test('a clock before all time gives numbers all the same', () => {
   for (const nowMs of [0, -1e15, 1]) assert(started(0, nowMs).take() > 0)
 })
 
-test('64: numbers near 2^53 are refused in words, and none is ever above it', () => {
+test('row 64: numbers near 2^53 are refused in words, and none is ever above it', () => {
   const tooFar = () => started(2 ** 53 - 2 ** 21)
   assert.throws(tooFar, { code: 'STORAGE_EXHAUSTED', message: /numbers/ })
   const sequencer = started(2 ** 53 - 2 ** 22 - 100)

@@ -1,0 +1,109 @@
+// A record of the log, or a finding of its inspection, as one JSON object on one line. Promises that a token's hash is
+// never in it. Knows what the records mean, and nothing of where the lines go.
+
+import { CATALOG_STREAM, ENGINE_STREAM, type Finding, type LogRecord } from '../../storage-engine/index.ts'
+import {
+  decodeEvent,
+  decodeTopicCreated,
+  decodeTopicDeleted,
+  EntryError,
+  EVENT_PUBLISHED,
+  TOPIC_CREATED,
+  TOPIC_DELETED,
+} from '../domain/entry.ts'
+import { formatEventId } from '../domain/event-id.ts'
+
+const TIME_MS_MAX = 8.64e15
+
+/** The line of a record, without its end. */
+export function recordLine(record: LogRecord, withPayloads: boolean): string {
+  const fields: Record<string, unknown> = { id: formatEventId(record.offset) }
+  let messageText: string | undefined
+  try {
+    messageText = describe(record, fields, withPayloads)
+  } catch (error) {
+    if (!(error instanceof EntryError)) throw error
+    fields['malformed'] = error.message
+  }
+  const line = JSON.stringify(fields)
+  // As it was published: numbers that JavaScript cannot hold stay what they are.
+  return messageText === undefined ? line : `${line.slice(0, -1)},"message":${messageText}}`
+}
+
+/** Fills in the fields; returns the message as JSON, if it is to be shown. */
+function describe(record: LogRecord, fields: Record<string, unknown>, withPayloads: boolean): string | undefined {
+  const { streamId, offset, kind, payload } = record
+  const time = formatTime(record.timeMs)
+  if (streamId === ENGINE_STREAM) {
+    const bytes = Buffer.from(payload)
+    // Two u64: the numbers that this start has skipped.
+    const [from, to] = [0, 8].map((at) => (bytes.length < 16 ? 0 : Number(bytes.readBigUInt64LE(at))))
+    Object.assign(fields, { topic: null, kind: 'start', time, skipped_from: id(from ?? 0), skipped_to: id(to ?? 0) })
+    return undefined
+  }
+  if (streamId === CATALOG_STREAM) {
+    const words = kind === TOPIC_CREATED ? 'topic-created' : kind === TOPIC_DELETED ? 'topic-deleted' : 'unknown'
+    Object.assign(fields, { topic: null, kind: words, time })
+    if (kind === TOPIC_CREATED) {
+      fields['topic'] = id(offset)
+      fields['name'] = decodeTopicCreated(payload).name
+    }
+    if (kind === TOPIC_DELETED) fields['topic'] = id(decodeTopicDeleted(payload).topic)
+    return undefined
+  }
+  Object.assign(fields, { topic: id(streamId), kind: kind === EVENT_PUBLISHED ? 'event' : 'unknown', time })
+  if (kind !== EVENT_PUBLISHED) return undefined
+  const { isString, type, message } = decodeEvent(payload)
+  if (type.length > 0) fields['type'] = textOf(type)
+  if (record.key.length > 0) fields['publisher_id'] = textOf(record.key)
+  if (!withPayloads) {
+    fields['message_bytes'] = message.length
+    return undefined
+  }
+  return isString ? JSON.stringify(textOf(message)) : jsonOf(textOf(message))
+}
+
+/** The text if it is JSON; otherwise told as a mistake of whoever wrote it. */
+function jsonOf(text: string): string {
+  try {
+    JSON.parse(text)
+    // Compact JSON has no line breaks but the ones that it may have around its values.
+    return text.replace(/[\r\n]/g, ' ')
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error
+    throw new EntryError('ENTRY_MALFORMED', 'The message is not JSON, though its entry says so.', error)
+  }
+}
+
+/** What a program reads of a finding. `through` null: everything above. */
+export function findingJson(finding: Finding): Readonly<Record<string, unknown>> {
+  const { kind, file, position, bytes, reason, after, through, lost } = finding
+  const base = { kind, file, position, bytes, reason }
+  if (through === after) return base
+  return {
+    ...base,
+    after: id(after),
+    through: through === undefined ? null : id(through),
+    ...(lost !== undefined && {
+      lost: lost.map(({ streamId, offset }) => ({ topic: topicOf(streamId), id: id(offset) })),
+    }),
+  }
+}
+
+/** Null: not of a topic, but the log's or the catalogue's own. */
+export function topicOf(streamId: number): string | null {
+  return streamId === ENGINE_STREAM || streamId === CATALOG_STREAM ? null : id(streamId)
+}
+
+/** RFC 3339 in UTC, or null where no calendar has such a time. */
+export function formatTime(timeMs: number): string | null {
+  return timeMs <= TIME_MS_MAX ? new Date(timeMs).toISOString() : null
+}
+
+function id(number: number): string {
+  return formatEventId(Math.min(number, Number.MAX_SAFE_INTEGER))
+}
+
+function textOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')
+}
