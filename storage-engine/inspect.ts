@@ -30,19 +30,20 @@ import { silentObserver } from './observer.ts'
 import { isShortage, OpenFiles } from './open-files.ts'
 import {
   deciderOf,
+  durableEnd,
   endOfLog,
   type Found,
+  highestCeiling,
   holdsContent,
   isUnusedSpare,
   type Loaded,
-  lastMark,
   openIndexFile,
   provenEnd,
   type ScannedBatch,
   UNKNOWN_THROUGH,
   type Unverified,
 } from './recovery.ts'
-import { type Chain, scanSegment, UNKNOWN_CHAIN, UNKNOWN_CRC } from './scan.ts'
+import { type Chain, scanSegment, UNKNOWN_CRC } from './scan.ts'
 import { recordsOf, Segment, type SegmentContext } from './segment.ts'
 import { readSegmentHeader } from './segment-files.ts'
 import { systemError } from './system-error.ts'
@@ -379,14 +380,15 @@ export class LogInspection {
     const loaded = await this.#scan(found, footer, chain, Math.min(sizeBytes, found.sizeBytes))
     this.#reportHeader(loaded)
     if (loaded.footer === undefined) return loaded
-    const { unverified } = loaded.scan as NonNullable<Loaded['scan']>
+    const { batches, unverified } = loaded.scan as NonNullable<Loaded['scan']>
     await this.#reportUnverified(loaded, unverified)
     if (unverified.length === 0) this.#compareFooter(loaded)
     if (this.#options.depth === 'full') await this.#checkSidecar(loaded, unverified.length === 0)
     else await this.#outlineSidecar(loaded)
-    // An index in memory is as large as its records are many: only one is held at a time.
+    // An index in memory is as large as its records are many: only one is held at a time. Of the batches the last one
+    // tells the ceiling.
     loaded.segment.replaceIndex((await this.#usableIndex(loaded, loaded.footer)) ?? new MemoryIndex(hashKey))
-    return { ...loaded, scan: { batches: [], unverified } }
+    return { ...loaded, scan: { batches: batches.slice(-1), unverified } }
   }
 
   async #footerAtEnd(found: Found): Promise<SegmentFooter | undefined> {
@@ -427,7 +429,6 @@ export class LogInspection {
         const { position, header, bytes } = item
         segment.accept(bytes, header, position)
         batches.push({ position, end: position + header.length, header })
-        this.#ceiling = Math.max(this.#ceiling, header.ceiling)
         this.#checkRecords(segment, bytes, header.count, position)
         this.#progress(header.length)
       } else if (item.kind === 'unverified') {
@@ -582,7 +583,7 @@ export class LogInspection {
     const tail = loaded[tailAt]
     if (tail === undefined) return
     for (const one of loaded.slice(0, tailAt)) await this.#settleBeforeTail(one, loaded)
-    await this.#readCeiling(tail)
+    this.#ceiling = await highestCeiling(loaded)
     const behind = loaded.slice(tailAt + 1)
     const successor = behind.find((one) => isEndOf(one, tail))
     if (tail.footer !== undefined) this.#add(tail, 'sealed')
@@ -622,13 +623,14 @@ export class LogInspection {
       await this.#settleDecided(one, decider)
       return
     }
-    this.#reportShort(one, found.header?.contentEnd ?? 0)
+    this.#reportShort(one, durableEnd(found))
     const unverified = one.scan?.unverified ?? []
     await this.#reportUnverified(one, unverified)
     if (unverified.length === 0) {
-      const { last, contentEnd } = segment
+      const { contentEnd, chain } = segment
       const reason = 'the footer is missing'
-      this.#findings.push({ ...place(found.name, contentEnd, 0), kind: 'damage', reason, after: last, through: last })
+      const numbers = { after: chain.last, through: UNKNOWN_THROUGH }
+      this.#findings.push({ ...place(found.name, contentEnd, 0), kind: 'damage', reason, ...numbers, lost: undefined })
     }
     this.#add(one, 'unsealed')
   }
@@ -636,7 +638,7 @@ export class LogInspection {
   /** A recovery has said where the segment ends, and was cut off before it could write the footer. */
   async #settleDecided(one: Loaded, decider: SegmentHeader): Promise<void> {
     await this.#reportUnverified(one, one.scan?.unverified ?? [])
-    this.#reportShort(one, decider.predecessorEnd)
+    this.#reportShort(one, Math.max(decider.predecessorEnd, durableEnd(one.found)))
     this.#tell('unsealed', one.found.name, 'a recovery was cut off; the next start seals it')
     this.#add(one, 'unsealed', decider.predecessorEnd)
   }
@@ -646,7 +648,7 @@ export class LogInspection {
     const end = endOfLog(tail, provenEnd(tail))
     const damaged = (tail.scan?.unverified ?? []).filter(({ position }) => position < end)
     await this.#reportUnverified(tail, damaged)
-    this.#reportShort(tail, found.header?.contentEnd ?? 0)
+    this.#reportShort(tail, durableEnd(found))
     if (found.sizeBytes <= end) {
       this.#add(tail, 'open')
       return
@@ -663,17 +665,6 @@ export class LogInspection {
     const reason =
       'a crash left it unfinished; nothing of it was acknowledged as durable, and the next start cuts it away'
     this.#findings.push({ ...place(file, position, bytes), kind: 'torn-tail', reason })
-  }
-
-  /** In a segment that was not read, the last batches have the highest. */
-  async #readCeiling(tail: Loaded): Promise<void> {
-    if (tail.scan !== undefined) return
-    const { segment } = tail
-    const mark = await lastMark(segment)
-    const begin = mark?.batchPosition ?? segment.headerEnd
-    for await (const item of scanSegment(scanSource(segment, segment.contentEnd), begin, UNKNOWN_CHAIN)) {
-      if (item.kind === 'batch') this.#ceiling = Math.max(this.#ceiling, item.header.ceiling)
-    }
   }
 
   #add(loaded: Loaded, state: Settled['state'], end = loaded.found.sizeBytes): void {
@@ -781,7 +772,7 @@ export class LogInspection {
   #reportMissing(loaded: readonly Loaded[]): void {
     const kept = this.#kept()
     const readable = loaded.filter((one) => one.found.header !== undefined || one.segment.batchCount > 0)
-    const present = new Set([0, ...readable.map((one) => one.found.generation), ...kept.map((one) => one.generation)])
+    const present = new Set([0, ...readable.map((one) => one.found.generation)])
     const named = loaded.flatMap((one) => [one.footer?.successor ?? 0, one.found.header?.predecessor ?? 0])
     for (const generation of new Set(named.filter((one) => !present.has(one)))) {
       const after = kept.findLast((segment) => segment.generation < generation)?.last ?? 0

@@ -34,6 +34,7 @@ import type { Damage } from './observer.ts'
 import { type Chain, type ScanItem, scanSegment, UNKNOWN_CHAIN, UNKNOWN_CRC } from './scan.ts'
 import { nextCacheId, recordsOf, Segment, type SegmentContext, syncOrFail } from './segment.ts'
 import { createSegmentFile, readSegmentHeader } from './segment-files.ts'
+import { RESERVATION } from './sequencer.ts'
 
 export interface RecoveredLog {
   /** In the order of their numbers; the last one is open for writing. */
@@ -79,6 +80,13 @@ export interface ScannedBatch {
 /** Stands for the end of a range of numbers that is not known; whoever opens the log puts its next number there. */
 export const UNKNOWN_THROUGH: Offset = Number.MAX_SAFE_INTEGER
 
+/**
+ * So far above the highest ceiling that can be read those of lost batches may lie: each raises it by one reservation at
+ * most, and no segment holds more batches than that. Twelve days of numbers.
+ */
+const CEILING_MARGIN = 2 ** 20 * RESERVATION
+const OVERLAP = 'its numbers overlap with those of an earlier segment'
+
 export type Unverified = Extract<ScanItem, { kind: 'unverified' }>
 
 export async function recoverLog(context: SegmentContext): Promise<RecoveredLog> {
@@ -92,6 +100,8 @@ class Recovery {
   #bytesTotal = 0
   #bytesDone = 0
   #ceiling: Offset = 0
+  /** The highest generation that any name in the folder bears. */
+  #newestSeen = 0
 
   constructor(context: SegmentContext) {
     this.#context = context
@@ -107,13 +117,13 @@ class Recovery {
     this.#reportMissing(loaded, kept)
     this.#boundDamages(kept)
     for (const damage of this.#damages) this.#context.observer.damaged(damage)
-    const named = loaded.flatMap((one) => [one.found.generation, one.footer?.successor ?? 0])
+    const named = loaded.map((one) => one.footer?.successor ?? 0)
     return {
       segments: kept,
       damages: this.#damages,
-      ceiling: this.#ceiling,
+      ceiling: this.#ceiling + (this.#isEndDamaged(kept) ? CEILING_MARGIN : 0),
       syncedPosition: active.contentEnd,
-      newestGeneration: Math.max(active.generation, ...named),
+      newestGeneration: Math.max(active.generation, this.#newestSeen, ...named),
     }
   }
 
@@ -127,6 +137,7 @@ class Recovery {
       const parsed = parseName(name)
       if (parsed.kind === 'unknown') observer.unknownFile(name)
       if (parsed.kind === 'temporary') temporaries.push(name)
+      if ('generation' in parsed) this.#newestSeen = Math.max(this.#newestSeen, parsed.generation)
       if (parsed.kind !== 'segment') continue
       const { decoded, sizeBytes } = await readHeader(this.#context, name)
       if (decoded.kind === 'unknown-version') throw newerFormat(directory, name, decoded.version)
@@ -255,7 +266,6 @@ class Recovery {
       if (item.kind === 'batch') {
         segment.accept(item.bytes, item.header, item.position)
         batches.push({ position: item.position, end: item.position + item.header.length, header: item.header })
-        this.#ceiling = Math.max(this.#ceiling, item.header.ceiling)
         this.#progress(item.header.length)
       } else if (item.kind === 'unverified') unverified.push(item)
       else foundFooter = item.footer
@@ -278,10 +288,9 @@ class Recovery {
     for (const [i, one] of loaded.entries()) if (i < tailAt) await this.#settleBeforeTail(one, loaded)
     const tail = loaded[Math.max(0, tailAt)] as Loaded
     const behind = loaded.slice(Math.max(0, tailAt) + 1)
-    await this.#readCeiling(tail)
+    this.#ceiling = await highestCeiling(loaded)
     const successor = behind.find((one) => this.#isEndOf(one, tail))
-    const active =
-      successor === undefined ? await this.#recoverTail(tail, behind) : await this.#continueIn(tail, successor)
+    const active = successor === undefined ? await this.#recoverTail(tail) : await this.#continueIn(tail, successor)
     for (const one of behind) {
       // A header that does not verify is damage, and evidence: such a file stays.
       if (one.segment === active || one.found.header === undefined) continue
@@ -310,7 +319,7 @@ class Recovery {
     else {
       const { predecessorEnd } = successor.found.header as SegmentHeader
       for (const item of (tail.scan as Scan).unverified) this.#reportUnverified(tail, item)
-      this.#reportShort(tail, predecessorEnd)
+      this.#reportShort(tail, Math.max(predecessorEnd, durableEnd(tail.found)))
       await this.#finishSealing(tail, predecessorEnd, successor.found.generation)
     }
     const segment = new Segment(
@@ -361,22 +370,24 @@ class Recovery {
     )
     if (decider !== undefined) {
       for (const item of one.scan?.unverified ?? []) this.#reportUnverified(one, item)
-      this.#reportShort(one, decider.predecessorEnd)
+      this.#reportShort(one, Math.max(decider.predecessorEnd, durableEnd(one.found)))
       await this.#finishSealing(one, decider.predecessorEnd, decider.generation)
       return
     }
-    this.#reportShort(one, one.found.header?.contentEnd ?? 0)
+    this.#reportShort(one, durableEnd(one.found))
     const unverified = one.scan?.unverified ?? []
     for (const item of unverified) this.#reportUnverified(one, item)
     if (unverified.length === 0) {
-      this.#report(one.segment, one.segment.contentEnd, 0, one.segment.last, one.segment.last, 'the footer is missing')
+      // The file may end short with a whole batch: nothing in it says that there was no more.
+      const { contentEnd, chain } = one.segment
+      this.#report(one.segment, contentEnd, 0, chain.last, UNKNOWN_THROUGH, 'the footer is missing')
     }
     one.segment.markSealed()
   }
 
   /** A tail without a footer: the process crashed. */
-  async #recoverTail(tail: Loaded, behind: readonly Loaded[]): Promise<Segment> {
-    const newest = behind.at(-1)?.found.generation ?? tail.found.generation
+  async #recoverTail(tail: Loaded): Promise<Segment> {
+    const newest = Math.max(tail.found.generation, this.#newestSeen)
     if (tail.footer !== undefined) {
       // Sealed, but the successor that the footer names is not there, or its header does not verify.
       const generation = Math.max(newest, tail.footer.successor) + 1
@@ -387,9 +398,11 @@ class Recovery {
     const proven = provenEnd(tail)
     const end = endOfLog(tail, proven)
     for (const item of scan.unverified) if (item.position < end) this.#reportUnverified(tail, item)
-    this.#reportShort(tail, tail.found.header?.contentEnd ?? 0)
-    const isWhole = end === proven && end === tail.found.sizeBytes && tail.found.header !== undefined
-    if (isWhole) {
+    this.#reportShort(tail, durableEnd(tail.found))
+    // Where the end of what was durable is gone, what is written next would stand in its place, and hide that.
+    const isEndThere = tail.segment.contentEnd === end && durableEnd(tail.found) <= end
+    const isWhole = end === proven && end === tail.found.sizeBytes && isEndThere
+    if (isWhole && tail.found.header !== undefined) {
       tail.segment.openForWriting(await this.#context.files.open(tail.segment.path, 'update'))
       return tail.segment
     }
@@ -484,21 +497,12 @@ class Recovery {
     segment.openForWriting(file)
     if (file.sizeBytes > end) await truncateDurably(file, end)
     const hasDamage = segment.unindexedDamages.length > 0
-    if (segment.contentEnd === end && one.found.header !== undefined) await segment.seal(successor)
+    // A footer would hide that the end of what was durable is gone.
+    const isEndThere = segment.contentEnd === end && durableEnd(one.found) <= end
+    if (isEndThere && one.found.header !== undefined) await segment.seal(successor)
     else segment.markSealed()
     await segment.closeWriting()
     if (!hasDamage && this.#context.hasSidecars && segment.batchCount > 0) await this.#writeIndex(segment)
-  }
-
-  /** Ceilings are not in footers or sidecars: the last batch of a sealed tail has the highest. */
-  async #readCeiling(tail: Loaded): Promise<void> {
-    if (tail.scan !== undefined) return
-    const mark = await lastMark(tail.segment)
-    const begin = mark?.batchPosition ?? tail.segment.headerEnd
-    const source = scanSource(tail.segment, tail.segment.contentEnd)
-    for await (const item of scanSegment(source, begin, UNKNOWN_CHAIN)) {
-      if (item.kind === 'batch') this.#ceiling = Math.max(this.#ceiling, item.header.ceiling)
-    }
   }
 
   // Reports
@@ -540,11 +544,7 @@ class Recovery {
   /** Segments that others name and that are not there, or tell nothing: every reader that crosses the place is told. */
   #reportMissing(loaded: readonly Loaded[], segments: readonly Segment[]): void {
     const readable = loaded.filter((one) => one.found.header !== undefined || one.segment.batchCount > 0)
-    const present = new Set([
-      0,
-      ...readable.map((one) => one.found.generation),
-      ...segments.map((one) => one.generation),
-    ])
+    const present = new Set([0, ...readable.map((one) => one.found.generation)])
     const named = loaded.flatMap((one) => [one.footer?.successor ?? 0, one.found.header?.predecessor ?? 0])
     for (const generation of new Set(named.filter((one) => !present.has(one)))) {
       const behind = segments.find((segment) => segment.generation > generation) ?? (segments.at(-1) as Segment)
@@ -578,13 +578,19 @@ class Recovery {
     }
   }
 
+  /** Whether batches are gone behind all that can be read, and with them the last ceilings. */
+  #isEndDamaged(segments: readonly Segment[]): boolean {
+    const last = segments.findLast(({ recordCount }) => recordCount > 0)?.last ?? 0
+    return this.#damages.some(({ through, reason }) => through >= last && reason !== OVERLAP)
+  }
+
   /** A segment whose numbers reach into those before it is not part of this log's history: it is left aside. */
   #withoutOverlaps(segments: readonly Segment[]): Segment[] {
     const kept: Segment[] = []
     let last: Offset = 0
     for (const segment of segments) {
       if (segment.recordCount > 0 && segment.first <= last) {
-        this.#report(segment, 0, segment.contentEnd, last, last, 'its numbers overlap with those of an earlier segment')
+        this.#report(segment, 0, segment.contentEnd, last, last, OVERLAP)
         continue
       }
       kept.push(segment)
@@ -661,6 +667,11 @@ function scanSource(segment: Segment, sizeBytes: number) {
   }
 }
 
+/** Where the content ends that was durable before the file got its name, by the word of its header. */
+export function durableEnd(found: Found): number {
+  return found.header?.contentEnd ?? 0
+}
+
 /** The header of the segment by which a recovery has decided where `one` ends, if there is one among `others`. */
 export function deciderOf(one: Found, others: readonly Found[]): SegmentHeader | undefined {
   const isDecider = ({ header }: Found) => header?.predecessor === one.generation && header.predecessorEnd > 0
@@ -687,6 +698,29 @@ async function syncDirectoryOrFail(files: Files, directory: string): Promise<voi
 /** Whether a segment holds a batch, or was durable with batches that are not there any more. */
 export function holdsContent(one: Loaded): boolean {
   return one.segment.batchCount > 0 || (one.found.header?.contentEnd ?? 0) > one.segment.headerEnd
+}
+
+/**
+ * The ceiling that the last batch which can be read has reserved; none before it is higher. Ceilings are not in footers
+ * or sidecars.
+ */
+export async function highestCeiling(loaded: readonly Loaded[]): Promise<Offset> {
+  for (const { segment, scan } of loaded.toReversed()) {
+    const batches = scan?.batches.map(({ header }) => header) ?? (await lastBatches(segment))
+    const ceiling = batches.reduce((highest, header) => Math.max(highest, header.ceiling), 0)
+    if (ceiling > 0) return ceiling
+  }
+  return 0
+}
+
+/** Those behind the last mark of a segment that was not read. */
+async function lastBatches(segment: Segment): Promise<BatchHeader[]> {
+  const begin = (await lastMark(segment))?.batchPosition ?? segment.headerEnd
+  const batches: BatchHeader[] = []
+  for await (const item of scanSegment(scanSource(segment, segment.contentEnd), begin, UNKNOWN_CHAIN)) {
+    if (item.kind === 'batch') batches.push(item.header)
+  }
+  return batches
 }
 
 /** The last mark of a sealed segment's index; undefined where there is none, or its page is in doubt. */

@@ -38,6 +38,8 @@ export class SegmentSet {
   readonly #limits: SegmentLimits
   readonly #segments: Segment[]
   readonly #damages: Damage[]
+  /** Those of the segments with damage that no index assigns to streams, in their order. */
+  #damaged: readonly Segment[] = []
   #spare: Promise<Spare | undefined> | undefined
   #newestGeneration: number
   /** Sidecars are written, and files removed, one after the other. */
@@ -54,6 +56,7 @@ export class SegmentSet {
     this.#segments = [...recovered.segments]
     this.#damages = [...recovered.damages]
     this.#newestGeneration = recovered.newestGeneration
+    this.#noteDamaged()
   }
 
   get active(): Segment {
@@ -84,7 +87,7 @@ export class SegmentSet {
     }
   }
 
-  /** The first segment that may hold a number above `after`; the active one if no other does. */
+  /** The first segment that may hold or have held a number above `after`; the active one if no other does. */
   segmentAfter(after: Offset): Segment {
     let low = 0
     let high = this.#segments.length - 1
@@ -93,7 +96,12 @@ export class SegmentSet {
       if ((this.#segments[middle] as Segment).chain.last > after) high = middle
       else low = middle + 1
     }
-    return this.#segments[low] as Segment
+    const found = this.#segments[low] as Segment
+    // Where the end of a segment is damaged, the numbers that it may have held go on behind the last that it holds.
+    const damaged = this.#damaged.find(({ unindexedDamages }) =>
+      unindexedDamages.some(({ through }) => through > after),
+    )
+    return damaged !== undefined && damaged.generation < found.generation ? damaged : found
   }
 
   /** The segment behind one that is sealed; undefined where that one was dropped meanwhile. */
@@ -175,6 +183,7 @@ export class SegmentSet {
     let dropped: Map<number, Offset> | undefined
     while (this.#segments.length > 1 && this.bytes > logBytesMax) {
       const oldest = this.#segments.shift() as Segment
+      if (this.#damaged[0] === oldest) this.#noteDamaged()
       this.#evictedThrough = Math.max(this.#evictedThrough, oldest.last)
       dropped ??= new Map()
       const index = oldest.index as MemoryIndex
@@ -222,7 +231,12 @@ export class SegmentSet {
       segment.unindexedDamages.push(damage)
       this.reportDamage(damage)
     }
+    this.#noteDamaged()
     if (segment.isSealed && segment.unindexedDamages.length === 0) await this.#writeIndex(segment)
+  }
+
+  #noteDamaged(): void {
+    this.#damaged = this.#segments.filter(({ unindexedDamages }) => unindexedDamages.length > 0)
   }
 
   /** Damage that a reader has met. Told once. */
