@@ -6,7 +6,7 @@
 
 import assert from 'node:assert/strict'
 import { formatEventId, parseEventId, parseTopicId } from '../src/domain/event-id.ts'
-import { messageSource, parsePublish } from '../src/domain/publish-input.ts'
+import { messageSource, messageSources, type PublishInput, parsePublish } from '../src/domain/publish-input.ts'
 import { createDecoder } from '../src/sse/decode.ts'
 import { encodeFrame, frameBytesMax, frameLength } from '../src/sse/encode.ts'
 import type { Random } from './random.ts'
@@ -131,7 +131,13 @@ function base62(random: Random): void {
 }
 
 function publishInput(random: Random): void {
-  const members = [...randomMembers(random, 2), `${randomKey(random, 'event')}:{${randomMembers(random, 3).join(',')}}`]
+  const event = () => `{${randomMembers(random, 3).join(',')}}`
+  const sentAs = random.oneIn(2) ? 'event' : 'events'
+  const value =
+    sentAs === 'event'
+      ? event()
+      : `[${Array.from({ length: 1 + random.below(5) }, event).join(random.pick([',', ' , ']))}]`
+  const members = [...randomMembers(random, 2), `${randomKey(random, sentAs)}:${value}`]
   let text = `${random.pick(SPACES)}{${members.join(`${random.pick(SPACES)},`)}}`
   if (random.oneIn(8)) text = text.slice(0, random.below(text.length))
   const source = Buffer.from(text)
@@ -142,15 +148,38 @@ function publishInput(random: Random): void {
     assert(error instanceof SyntaxError)
     return
   }
-  const sent = (body as { event?: { message?: unknown } | null }).event?.message
+  const { event: one, events } = body as { event?: SentEvent; events?: readonly SentEvent[] }
   try {
-    const input = parsePublish(body, source, { idBytesMax: 20, typeBytesMax: 20 })
+    const inputs = parsePublish(body, source, { idBytesMax: 20, typeBytesMax: 20, eventsPerRequestMax: 4 })
+    if (Array.isArray(inputs)) {
+      assert.equal(one, undefined)
+      assert.equal(inputs.length, events?.length)
+      assertMeans(inputs, events ?? [], messageSources(source))
+    } else {
+      const input = inputs as PublishInput
+      assert.equal(events, undefined)
+      assertMeans([input], [one], input.isString ? [] : [messageSource(source)])
+    }
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error)) throw error
+    if (error.code === 'TOO_LARGE') assert.ok(events !== undefined && events.length > 4)
+    else if (error.code !== 'INVALID') throw error
+  }
+}
+
+type SentEvent = { readonly message?: unknown } | null | undefined
+
+function assertMeans(
+  inputs: readonly PublishInput[],
+  events: readonly SentEvent[],
+  sources: readonly (Uint8Array | undefined)[],
+): void {
+  for (const [index, input] of inputs.entries()) {
+    const sent = events[index]?.message
     const message = Buffer.from(input.message).toString()
     assert.equal(input.isString, typeof sent === 'string')
     assert.deepEqual(input.isString ? message : JSON.parse(message), sent)
-    if (!input.isString) assert.equal(Buffer.from(messageSource(source)).toString(), message)
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'INVALID')) throw error
+    if (!input.isString) assert.equal(Buffer.from(sources[index] ?? '').toString(), message)
   }
 }
 
@@ -180,7 +209,7 @@ function randomKey(random: Random, key: string): string {
 function randomMembers(random: Random, depth: number): string[] {
   const members: string[] = []
   for (let rest = random.below(5); rest > 0; rest--) {
-    const key = random.pick(['event', 'message', 'message', 'id', 'type', '__proto__', 'x'])
+    const key = random.pick(['event', 'events', 'message', 'message', 'id', 'type', '__proto__', 'x'])
     members.push(`${randomKey(random, key)}:${randomValue(random, depth)}`)
   }
   return members

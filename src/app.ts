@@ -92,6 +92,7 @@ export async function startApp(config: Config, logger: Logger): Promise<App> {
       sendBufferBytes: config.server.sendBufferBytes,
       idBytesMax: config.limits.eventIdBytesMax,
       typeBytesMax: config.limits.eventTypeBytesMax,
+      eventsPerRequestMax: config.limits.eventsPerRequestMax,
     })
   } catch (error) {
     await parts.lock?.release()

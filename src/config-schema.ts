@@ -86,6 +86,7 @@ export interface Settings {
     readonly subscribersMax: number
     readonly eventIdBytesMax: number
     readonly eventTypeBytesMax: number
+    readonly eventsPerRequestMax: number
   }
   readonly logging: { readonly level: LogLevel }
 }
@@ -408,6 +409,11 @@ const limitsSchema = joi
       .default(256)
       .description('The longest id that a publisher may give an event, in bytes of UTF-8.'),
     eventTypeBytesMax: count(1, 1024).default(256).description('The longest type of an event, in bytes of UTF-8.'),
+    eventsPerRequestMax: count(1, 100_000)
+      .default(10_000)
+      .description(
+        'At most so many events in one request that publishes a list of them; more get a 413. `server.maxRequestBodySize` bounds the list as well.',
+      ),
   })
   .default()
   .description('How many, and how long.')

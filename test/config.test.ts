@@ -88,7 +88,13 @@ test('without any file or variable the defaults are those that the documentation
     },
     memory: { maxBytes: 64 * MIB_BYTES },
     hub: { recentFramesBytes: 8 * MIB_BYTES },
-    limits: { topicsMax: 100_000, subscribersMax: 50_000, eventIdBytesMax: 256, eventTypeBytesMax: 256 },
+    limits: {
+      topicsMax: 100_000,
+      subscribersMax: 50_000,
+      eventIdBytesMax: 256,
+      eventTypeBytesMax: 256,
+      eventsPerRequestMax: 10_000,
+    },
     logging: { level: 'info' },
   }
   assert.deepEqual(loadConfig({ env: {}, cwd }).config, expected)

@@ -110,6 +110,7 @@ async function routes(t: TestContext): Promise<string[]> {
     sendBufferBytes: 1024,
     idBytesMax: 256,
     typeBytesMax: 256,
+    eventsPerRequestMax: 10_000,
   })
   t.after(() => server.close(0))
   return server.hapi

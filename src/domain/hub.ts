@@ -34,6 +34,7 @@ import type {
   Figures,
   HubObserver,
   LogRecord,
+  NewRecord,
   NumberSource,
   Offset,
   SharedBytes,
@@ -257,26 +258,19 @@ export class Hub {
    * Resolves with the event's number when it is as durable as its log promises, and was handed to the live subscribers.
    * Throws a DomainError: TOPIC_UNKNOWN for a topic that is gone, or what the store failed with.
    */
-  async publish(topic: Topic, event: EventInput): Promise<Offset> {
-    this.#assertNotClosed()
-    let hosted = this.#catalog.byStream(topic.streamId)
-    // Behind a deletion nothing is appended, so that in the log no event follows the end of its topic. Should the
-    // deletion fail, the topic goes on, and so does this.
-    while (hosted?.deletion !== undefined) {
-      await hosted.deletion.catch(ignoreToldElsewhere)
-      hosted = this.#catalog.byStream(topic.streamId)
-    }
-    if (hosted === undefined) throw unknownTopic()
-    try {
-      const { streamId } = hosted
-      const payload = encodeEvent(event)
-      const record = { streamId, kind: EVENT_PUBLISHED, key: event.key, payload }
-      const offset = await hosted.feed.log.append(record)
-      if (hosted.isCounted) this.#count('message_received', 1)
-      return offset
-    } catch (error) {
-      throw fromStorageError(error)
-    }
+  publish(topic: Topic, event: EventInput): Promise<Offset> {
+    return this.#append(topic, 1, (log, streamId) => log.append(recordOf(streamId, event)))
+  }
+
+  /**
+   * As `publish`, for several events, at least one: all of them or none, also after a crash, and handed to the live
+   * subscribers together. Resolves with their numbers, in their order. Throws also TOO_LARGE.
+   */
+  publishAll(topic: Topic, events: readonly EventInput[]): Promise<readonly Offset[]> {
+    assert(events.length > 0, 'there is something to publish')
+    return this.#append(topic, events.length, (log, streamId) =>
+      log.appendAll(events.map((event) => recordOf(streamId, event))),
+    )
   }
 
   /** Where a stream of this topic would begin. Throws a DomainError: TOPIC_UNKNOWN, INVALID, STORE_FAILED. */
@@ -353,6 +347,29 @@ export class Hub {
     this.#status = 'closed'
     await drained
     this.#wheel.close()
+  }
+
+  async #append<Result>(
+    topic: Topic,
+    events: number,
+    append: (log: EventLog, streamId: number) => Promise<Result>,
+  ): Promise<Result> {
+    this.#assertNotClosed()
+    let hosted = this.#catalog.byStream(topic.streamId)
+    // Behind a deletion nothing is appended, so that in the log no event follows the end of its topic. Should the
+    // deletion fail, the topic goes on, and so does this.
+    while (hosted?.deletion !== undefined) {
+      await hosted.deletion.catch(ignoreToldElsewhere)
+      hosted = this.#catalog.byStream(topic.streamId)
+    }
+    if (hosted === undefined) throw unknownTopic()
+    try {
+      const result = await append(hosted.feed.log, hosted.streamId)
+      if (hosted.isCounted) this.#count('message_received', events)
+      return result
+    } catch (error) {
+      throw fromStorageError(error)
+    }
   }
 
   async #drain(): Promise<void> {
@@ -555,6 +572,10 @@ export class Hub {
   #assertNotClosed(): void {
     if (this.#status === 'closed') throw closing()
   }
+}
+
+function recordOf(streamId: number, event: EventInput): NewRecord {
+  return { streamId, kind: EVENT_PUBLISHED, key: event.key, payload: encodeEvent(event) }
 }
 
 function closing(): DomainError {

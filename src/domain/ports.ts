@@ -11,11 +11,20 @@ export type { Cursor, CursorStep, LogGap, LogRecord, NewRecord, Offset } from '.
 /**
  * A log of records. The hub relies on this beyond the signatures: commit listeners are called in the order of numbers,
  * before the promises of the appends resolve, and in the turn in which `lastOffset` takes its new value; what is
- * appended first gets the lower number.
+ * appended first gets the lower number. What one `appendAll` was given is in one commit.
  */
 export type EventLog = Pick<
   Log,
-  'status' | 'lastOffset' | 'skippedRanges' | 'append' | 'onCommit' | 'onEvict' | 'cursor' | 'findKey' | 'findTime'
+  | 'status'
+  | 'lastOffset'
+  | 'skippedRanges'
+  | 'append'
+  | 'appendAll'
+  | 'onCommit'
+  | 'onEvict'
+  | 'cursor'
+  | 'findKey'
+  | 'findTime'
 >
 
 /** Gives the numbers of both logs. */

@@ -1,10 +1,12 @@
 /**
- * Reads what a publisher sent: `{"event":{"id"?,"type"?,"message"}}`, already parsed, next to its source text. Written
- * by hand because it runs for every event that is published. Unknown keys are let pass, as the original does.
+ * Reads what a publisher sent: `{"event":{"id"?,"type"?,"message"}}`, or `{"events":[…]}` with several of them, already
+ * parsed, next to its source text. Written by hand because it runs for every event that is published. Unknown keys are
+ * let pass, as the original does.
  *
  * It promises that a message that is not a string arrives as it was written, but for white space: numbers that do not
- * survive JSON.parse, the order of the keys and repeated keys are kept, because the text itself is taken. A mistake is
- * told with its place and what to do, never with the value. It knows nothing of HTTP and of topics.
+ * survive JSON.parse, the order of the keys and repeated keys are kept, because the text itself is taken. However many
+ * events there are, the source is gone over at most once. A mistake is told with its place and what to do, never with
+ * the value. It knows nothing of HTTP and of topics.
  */
 
 import assert from 'node:assert/strict'
@@ -14,6 +16,8 @@ export interface PublishLimits {
   /** Bytes of UTF-8, each. */
   readonly idBytesMax: number
   readonly typeBytesMax: number
+  /** Events of one list. */
+  readonly eventsPerRequestMax: number
 }
 
 export interface PublishInput {
@@ -48,27 +52,76 @@ const textOfTrue: Uint8Array = Buffer.from('true')
 const textOfFalse: Uint8Array = Buffer.from('false')
 const utf8 = new TextDecoder()
 
+/** The place of an event that is not one of a list. */
+const ALONE = -1
+
 /**
  * `body` is what JSON.parse made of `source`, which is the body as it came, in UTF-8; its size is bounded where it is
- * read. Throws a DomainError with the code INVALID. The answer's bytes are its own.
+ * read. An array, never an empty one, where the publisher sent a list. Throws a DomainError with the code INVALID, or
+ * TOO_LARGE for a list that is too long. The answer's bytes are its own.
  */
-export function parsePublish(body: unknown, source: Uint8Array, limits: PublishLimits): PublishInput {
+export function parsePublish(
+  body: unknown,
+  source: Uint8Array,
+  limits: PublishLimits,
+): PublishInput | readonly PublishInput[] {
   if (!isObject(body)) throw mistake('', 'The body must be a JSON object: {"event":{"message":"…"}}.')
-  const { event } = body as { readonly event?: unknown }
+  const { event, events } = body as { readonly event?: unknown; readonly events?: unknown }
+  if (events !== undefined) {
+    if (event !== undefined) throw mistake('events', 'There are event and events. Send one of the two.')
+    return parseList(events, source, limits)
+  }
   if (event === undefined) throw mistake('event', 'The event is missing. Send {"event":{"message":"…"}}.')
-  if (!isObject(event)) throw mistake('event', 'The event must be a JSON object with a message: {"message":"…"}.')
+  return parseEvent(event, ALONE, limits, () => messageSource(source))
+}
+
+function parseList(events: unknown, source: Uint8Array, limits: PublishLimits): readonly PublishInput[] {
+  if (!Array.isArray(events)) throw mistake('events', 'The events must be a list: [{"message":"…"}].')
+  if (events.length === 0) throw mistake('events', 'The list of events is empty. Send at least one.')
+  const { eventsPerRequestMax } = limits
+  if (events.length > eventsPerRequestMax) {
+    throw new DomainError(
+      'TOO_LARGE',
+      `The list has ${events.length} events; ${eventsPerRequestMax} are allowed in one request. Send them in several.`,
+      { path: 'events' },
+    )
+  }
+  // Where all messages are strings, nobody looks at the source.
+  let texts: readonly (Uint8Array | undefined)[] | undefined
+  return events.map((event: unknown, index) =>
+    parseEvent(event, index, limits, () => {
+      texts ??= messageSources(source)
+      const text = texts[index]
+      assert(text !== undefined, 'the source text is that of the parsed body')
+      return text
+    }),
+  )
+}
+
+/** `text` gives the message's source text, for one that the source is needed for. */
+function parseEvent(event: unknown, index: number, limits: PublishLimits, text: () => Uint8Array): PublishInput {
+  if (!isObject(event)) {
+    throw mistake(placeOf(index), 'The event must be a JSON object with a message: {"message":"…"}.')
+  }
   const { id, type, message } = event as { readonly id?: unknown; readonly type?: unknown; readonly message?: unknown }
-  if (message === undefined) throw mistake('event.message', 'The message is missing. Send any JSON value; null is one.')
+  if (message === undefined) {
+    throw mistake(`${placeOf(index)}.message`, 'The message is missing. Send any JSON value; null is one.')
+  }
   if (typeof type === 'string' && type.startsWith(OWN_TYPES)) {
-    throw mistake('event.type', `Types that begin with ${OWN_TYPES} are the server's own. Take another one.`)
+    const words = `Types that begin with ${OWN_TYPES} are the server's own. Take another one.`
+    throw mistake(`${placeOf(index)}.type`, words)
   }
   const isString = typeof message === 'string'
   return {
-    key: parseName(id, 'event.id', 'id', limits.idBytesMax),
-    type: parseName(type, 'event.type', 'type', limits.typeBytesMax),
+    key: parseName(id, index, 'id', limits.idBytesMax),
+    type: parseName(type, index, 'type', limits.typeBytesMax),
     isString,
-    message: isString ? Buffer.from(message, 'utf8') : jsonText(message, source),
+    message: isString ? Buffer.from(message, 'utf8') : jsonText(message, text),
   }
+}
+
+function placeOf(index: number): string {
+  return index === ALONE ? 'event' : `events[${index}]`
 }
 
 /**
@@ -76,49 +129,73 @@ export function parsePublish(body: unknown, source: Uint8Array, limits: PublishL
  * and that has such a member. As in JSON.parse, the last of several members of one name counts.
  */
 export function messageSource(source: Uint8Array): Uint8Array {
-  const span: Span = { start: -1, end: -1 }
-  const textStart = source[0] === 0xef ? BYTE_ORDER_MARK_BYTES : 0
-  skipObject(source, skipSpace(source, textStart), 'event', span)
-  assert(span.end !== -1, 'the source text is that of the parsed body')
+  const span = new Span()
+  eachMember(source, textStart(source), 'event', (valueStart) => {
+    span.clear()
+    if (source[valueStart] !== OPEN_BRACE) return valueEnd(source, valueStart)
+    return findMessage(source, valueStart, span)
+  })
+  assert(span.isFound, 'the source text is that of the parsed body')
   return compact(source, span.start, span.end)
 }
 
-function jsonText(message: unknown, source: Uint8Array): Uint8Array {
+/** The same for each element of `events`, in one pass over the source; undefined for one that has no message. */
+export function messageSources(source: Uint8Array): readonly (Uint8Array | undefined)[] {
+  // Where the spans of the elements' messages begin and end, in turns; both -1 where there is none.
+  const bounds: number[] = []
+  const span = new Span()
+  eachMember(source, textStart(source), 'events', (valueStart) => {
+    bounds.length = 0
+    if (source[valueStart] !== OPEN_BRACKET) return valueEnd(source, valueStart)
+    let at = skipSpace(source, valueStart + 1)
+    while (at < source.length && source[at] !== CLOSE_BRACKET) {
+      span.clear()
+      at = source[at] === OPEN_BRACE ? findMessage(source, at, span) : valueEnd(source, at)
+      bounds.push(span.start, span.end)
+      at = skipSpace(source, at)
+      if (source[at] === COMMA) at = skipSpace(source, at + 1)
+    }
+    return at + 1
+  })
+  const texts: (Uint8Array | undefined)[] = []
+  for (let index = 0; index < bounds.length; index += 2) {
+    const start = bounds[index]!
+    texts.push(start === -1 ? undefined : compact(source, start, bounds[index + 1]!))
+  }
+  return texts
+}
+
+function jsonText(message: unknown, text: () => Uint8Array): Uint8Array {
   if (message === null) return textOfNull
   if (typeof message === 'boolean') return message ? textOfTrue : textOfFalse
-  return messageSource(source)
+  return text()
 }
 
 function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-function parseName(value: unknown, path: string, name: string, bytesMax: number): Uint8Array {
+function parseName(value: unknown, index: number, name: 'id' | 'type', bytesMax: number): Uint8Array {
   if (value === undefined || value === '') return NONE
-  if (typeof value !== 'string') throw mistake(path, `The ${name} must be a string. Put it in quotes or leave it out.`)
+  const wrong = (words: string) => mistake(`${placeOf(index)}.${name}`, `The ${name} ${words}`)
+  const tooLong = () => wrong(`must have at most ${bytesMax} bytes of UTF-8. Shorten it.`)
+  if (typeof value !== 'string') throw wrong('must be a string. Put it in quotes or leave it out.')
   // A character is at least one byte: what is too long already is not looked at, however long it is.
-  if (value.length > bytesMax) throw tooLong(path, name, bytesMax)
-  for (let index = 0; index < value.length; index++) {
-    if (isControl(value.charCodeAt(index))) {
-      throw mistake(
-        path,
-        `The ${name} has a control character at position ${index}. Take out line breaks and the like.`,
-      )
+  if (value.length > bytesMax) throw tooLong()
+  for (let at = 0; at < value.length; at++) {
+    if (isControl(value.charCodeAt(at))) {
+      throw wrong(`has a control character at position ${at}. Take out line breaks and the like.`)
     }
   }
-  if (ONLY_BLANKS.test(value)) throw mistake(path, `The ${name} is blank. Give it other characters, or leave it out.`)
+  if (ONLY_BLANKS.test(value)) throw wrong('is blank. Give it other characters, or leave it out.')
   const bytes = Buffer.from(value, 'utf8')
-  if (bytes.length > bytesMax) throw tooLong(path, name, bytesMax)
+  if (bytes.length > bytesMax) throw tooLong()
   return bytes
 }
 
 /** C0, DEL, C1, and the line and paragraph separators. */
 function isControl(unit: number): boolean {
   return unit < 0x20 || (unit >= 0x7f && unit <= 0x9f) || unit === 0x2028 || unit === 0x2029
-}
-
-function tooLong(path: string, name: string, bytesMax: number): DomainError {
-  return mistake(path, `The ${name} must have at most ${bytesMax} bytes of UTF-8. Shorten it.`)
 }
 
 function mistake(path: string, message: string): DomainError {
@@ -128,33 +205,51 @@ function mistake(path: string, message: string): DomainError {
 // From here on the text is known to be valid JSON, so that only its structure is looked for: every byte of it is ASCII,
 // and no byte of a longer UTF-8 sequence is. There is no recursion: a text may be nested as deeply as its length allows.
 
-interface Span {
-  start: number
-  end: number
+/** Where the message of the event at hand stands. */
+class Span {
+  start = -1
+  end = -1
+
+  get isFound(): boolean {
+    return this.start !== -1
+  }
+
+  clear(): void {
+    this.start = -1
+    this.end = -1
+  }
+}
+
+function textStart(source: Uint8Array): number {
+  return skipSpace(source, source[0] === 0xef ? BYTE_ORDER_MARK_BYTES : 0)
+}
+
+/** Leaves in `span` where the message of the event that begins at `start` stands; returns the position behind the event. */
+function findMessage(source: Uint8Array, start: number, span: Span): number {
+  return eachMember(source, start, 'message', (valueStart) => {
+    span.start = valueStart
+    span.end = valueEnd(source, valueStart)
+    return span.end
+  })
 }
 
 /**
- * Goes over the object that begins at `start`, returns the position behind it, and leaves in `span` where the message
- * stands. It calls itself once, for the event within the body.
+ * Goes over the object that begins at `start` and returns the position behind it. `take` is called with where the value
+ * of each member of that name begins, and returns the position behind it.
  */
-function skipObject(source: Uint8Array, start: number, name: 'event' | 'message', span: Span): number {
+function eachMember(
+  source: Uint8Array,
+  start: number,
+  name: 'event' | 'events' | 'message',
+  take: (valueStart: number) => number,
+): number {
   let at = skipSpace(source, start + 1)
   while (source[at] === QUOTE) {
     const keyEnd = stringEnd(source, at)
     const matches = isKey(source, at, keyEnd, name)
     // Behind the key stands a colon.
     at = skipSpace(source, skipSpace(source, keyEnd) + 1)
-    if (!matches) {
-      at = valueEnd(source, at)
-    } else if (name === 'message') {
-      span.start = at
-      at = valueEnd(source, at)
-      span.end = at
-    } else {
-      span.end = -1
-      at = source[at] === OPEN_BRACE ? skipObject(source, at, 'message', span) : valueEnd(source, at)
-    }
-    at = skipSpace(source, at)
+    at = skipSpace(source, matches ? take(at) : valueEnd(source, at))
     if (source[at] === COMMA) at = skipSpace(source, at + 1)
   }
   return at + 1

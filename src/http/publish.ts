@@ -1,11 +1,12 @@
 // POST /api/v1/pubsubs/{id}/events, the busiest call: hapi routes and authenticates it, and from there on it takes the
 // short way: the body from the raw request, a hand-written check, the answer on the raw response. Promises that the answer
-// goes out only when the event is as durable as its topic promises. Knows nothing of frames and subscribers.
+// goes out only when the event is, or all events are, as durable as their topic promises. Knows nothing of frames and
+// subscribers.
 import type { ServerResponse } from 'node:http'
 import type { Plugin } from '@hapi/hapi'
 import { formatEventId } from '../domain/event-id.ts'
 import { METRICS_TOPIC_ID } from '../domain/hub.ts'
-import { type PublishLimits, parsePublish } from '../domain/publish-input.ts'
+import { type PublishInput, type PublishLimits, parsePublish } from '../domain/publish-input.ts'
 import { apiAuth, topicOf } from './auth.ts'
 import type { Cors } from './cors.ts'
 import { httpError } from './errors.ts'
@@ -20,18 +21,25 @@ export interface PublishOptions {
   readonly limits: BodyLimits & PublishLimits
 }
 
-const jsonHeaders = ['content-type', 'application/json', 'content-length', String(answerOf(0).length)]
+const headersOfOne = jsonHeaders(answerOf(0))
 
 export const publishPlugin: Plugin<PublishOptions> = {
   name: 'sser-publish',
   register(server, { service, cors, limits }) {
-    const headersWithoutOrigin = [...cors.headers(undefined), ...jsonHeaders]
+    const headersWithoutOrigin = [...cors.headers(undefined), ...headersOfOne]
 
     function answer(response: ServerResponse, origin: string | undefined, number: number): void {
       // The publisher may have gone; its event is in the log all the same.
       if (response.destroyed) return
-      response.writeHead(201, origin === undefined ? headersWithoutOrigin : [...cors.headers(origin), ...jsonHeaders])
+      response.writeHead(201, origin === undefined ? headersWithoutOrigin : [...cors.headers(origin), ...headersOfOne])
       response.end(answerOf(number), 'latin1')
+    }
+
+    function answerAll(response: ServerResponse, origin: string | undefined, numbers: readonly number[]): void {
+      if (response.destroyed) return
+      const body = answerOfAll(numbers)
+      response.writeHead(201, [...cors.headers(origin), ...jsonHeaders(body)])
+      response.end(body, 'latin1')
     }
 
     server.route({
@@ -48,7 +56,9 @@ export const publishPlugin: Plugin<PublishOptions> = {
         const input = parsePublish(parseJson(body), body, limits)
         service.enter()
         try {
-          answer(res, req.headers.origin, await service.hub.publish(topic, input))
+          const { origin } = req.headers
+          if (isList(input)) answerAll(res, origin, await service.hub.publishAll(topic, input))
+          else answer(res, origin, await service.hub.publish(topic, input))
         } finally {
           service.leave()
         }
@@ -58,6 +68,19 @@ export const publishPlugin: Plugin<PublishOptions> = {
   },
 }
 
+/** Array.isArray does not narrow a readonly array. */
+function isList(input: PublishInput | readonly PublishInput[]): input is readonly PublishInput[] {
+  return Array.isArray(input)
+}
+
+function jsonHeaders(body: string): string[] {
+  return ['content-type', 'application/json', 'content-length', String(body.length)]
+}
+
 function answerOf(number: number): string {
   return `{"event":{"id":"${formatEventId(number)}"}}`
+}
+
+function answerOfAll(numbers: readonly number[]): string {
+  return `{"events":[${numbers.map((number) => `{"id":"${formatEventId(number)}"}`).join(',')}]}`
 }

@@ -3,8 +3,8 @@
  * processes of their own.
  *
  *   npm run bench                                  everything, about three minutes
- *   npm run bench -- publish idle                  some parts only: publish deliver latency replay storm idle engine
- *                                                  recovery prototype
+ *   npm run bench -- publish idle                  some parts only: publish batch deliver latency replay storm idle
+ *                                                  engine recovery prototype
  *   npm run bench -- --seconds 2 --scale 0.1       shorter runs; fewer events, subscribers and bytes where a part
  *                                                  depends on their number
  *   npm run bench -- --json FILE                   the figures for a program, beside the table
@@ -37,11 +37,23 @@ interface Figure {
   readonly better?: 'more' | 'less'
 }
 
-const PARTS = ['publish', 'deliver', 'latency', 'replay', 'storm', 'idle', 'engine', 'recovery', 'prototype'] as const
+const PARTS = [
+  'publish',
+  'batch',
+  'deliver',
+  'latency',
+  'replay',
+  'storm',
+  'idle',
+  'engine',
+  'recovery',
+  'prototype',
+] as const
 type Part = (typeof PARTS)[number]
 
 const TARGETS = {
   publishesPerSecond: 20_000,
+  batchedPerSecond: 300_000,
   deliveriesPerSecond: 250_000,
   engineRatio: 0.8,
   idleBytes: 16 * 1024,
@@ -50,6 +62,8 @@ const TARGETS = {
 
 const MESSAGE_BYTES = 120
 const WARM_UP_MS = 1_000
+const BATCH_EVENTS = 1_000
+const BATCH_CONNECTIONS = 4
 const SUBSCRIBERS = 1_000
 /** Topics, and connections that publish to them. */
 const DELIVERIES = [
@@ -105,6 +119,7 @@ async function main(): Promise<void> {
   const beganAt = performance.now()
   if (isWanted('engine')) await measureEngines()
   if (isWanted('publish')) await measurePublishing()
+  if (isWanted('batch')) await measureBatches()
   if (isWanted('deliver')) await measureDelivery()
   if (isWanted('latency')) await measureLatency()
   if (isWanted('replay') || isWanted('storm')) await measureReplay()
@@ -137,6 +152,21 @@ async function measurePublishing(): Promise<void> {
       }
     }
     note('publish', 'peak memory', server.rssBytesPeak / MIB, 'MiB')
+  })
+}
+
+async function measureBatches(): Promise<void> {
+  await withServer('batch', {}, async (server, load) => {
+    const api = new Api(server)
+    const { id } = await api.createTopic()
+    api.close()
+    const options = { ...loadTo(server.port, [id]), connections: BATCH_CONNECTIONS, eventsPerRequest: BATCH_EVENTS }
+    const result = await load.call('publishInLoop', options)
+    const what = `${BATCH_EVENTS} events a request, ${BATCH_CONNECTIONS} connections`
+    note('batch', `durable, ${what}`, result.perSecond * BATCH_EVENTS, 'events/s', TARGETS.batchedPerSecond)
+    note('batch', `answer p99, ${what}`, result.waitMs.p99, 'ms')
+    if (result.failed > 0) note('batch', `failed, ${what}`, result.failed, 'requests', 0, 'less')
+    note('batch', 'peak memory', server.rssBytesPeak / MIB, 'MiB')
   })
 }
 

@@ -32,7 +32,16 @@ export function percentiles(values: Float64Array): Percentiles {
 }
 
 export function publishRequest(port: number, token: string, topicId: string, message: string): Buffer {
-  const body = JSON.stringify({ event: { message } })
+  return requestWith(port, token, topicId, { event: { message } })
+}
+
+/** One request with so many events of this message. */
+export function batchRequest(port: number, token: string, topicId: string, message: string, events: number): Buffer {
+  return requestWith(port, token, topicId, { events: Array.from({ length: events }, () => ({ message })) })
+}
+
+function requestWith(port: number, token: string, topicId: string, content: unknown): Buffer {
+  const body = JSON.stringify(content)
   return Buffer.from(
     `POST /api/v1/pubsubs/${topicId}/events HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\nauthorization: Bearer ${token}\r\n` +
       `content-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,

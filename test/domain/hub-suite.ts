@@ -122,6 +122,54 @@ export function hubSuite(name: string, makeWorld: () => Promise<HubWorld>): void
       },
     )
 
+    check(
+      `${kind} events that are published together reach a live subscriber in one write, in order`,
+      async (world) => {
+        let received = 0
+        const figureChanged = (name: string, change: number) => {
+          if (name === 'message_received') received += change
+        }
+        const hub = await openHub(world, { observer: { figureChanged } })
+        const { topic } = await hub.createTopic({ persist })
+        const sink = new FakeSink()
+        await subscribe(hub, topic, sink, live)
+        // More than the logs of the tests write as one batch otherwise.
+        const events = Array.from({ length: 300 }, (_, i) => eventOf(`${i} ${'x'.repeat(100)}`, { id: `k${i}` }))
+        const [before, numbers, after] = await Promise.all([
+          hub.publish(topic, eventOf('before')),
+          hub.publishAll(topic, events),
+          hub.publish(topic, eventOf('after')),
+        ])
+        assert.deepEqual(
+          [before, ...numbers, after],
+          [before, ...numbers, after].toSorted((a, b) => a - b),
+        )
+        const frames = numbers.map((number, i) => frameText(number, events[i]!)).join('')
+        const writes = sink.writes.map((bytes) => Buffer.from(bytes).toString('utf8'))
+        assert.equal(writes.filter((text) => text.includes(frames)).length, 1)
+        assert.equal(sink.messages.length, 302)
+        assert.equal(received, 302)
+        assert.deepEqual(pick(hub, 'message_received', 'message_sent'), [302, 302])
+        await hub.close()
+      },
+    )
+
+    check(`${kind} events that are published together after a deletion are refused, all of them`, async (world) => {
+      const hub = await openHub(world)
+      const { topic } = await hub.createTopic({ persist })
+      const sink = new FakeSink()
+      await subscribe(hub, topic, sink, live)
+      const inTime = hub.publishAll(topic, [eventOf('last'), eventOf('words')])
+      const deletion = hub.deleteTopic(topic.id)
+      const late = hub.publishAll(topic, [eventOf('too'), eventOf('late')])
+      assert.equal((await inTime).length, 2)
+      assert.equal(await deletion, true)
+      await rejectsWith(late, 'TOPIC_UNKNOWN')
+      assert.deepEqual(sink.messages, ['last', 'words', '{"status": "closed"}'])
+      assert.deepEqual(pick(hub, 'message_received'), [2])
+      await hub.close()
+    })
+
     check(`deleting a ${kind} topic ends its streams with the closed block`, async (world) => {
       const hub = await openHub(world)
       const { topic } = await hub.createTopic({ persist })

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { DomainError } from '../../src/domain/errors.ts'
-import { messageSource, parsePublish } from '../../src/domain/publish-input.ts'
+import { messageSource, messageSources, type PublishInput, parsePublish } from '../../src/domain/publish-input.ts'
 
-const limits = { idBytesMax: 256, typeBytesMax: 256 }
+const limits = { idBytesMax: 256, typeBytesMax: 256, eventsPerRequestMax: 10_000 }
 
 interface Parsed {
   readonly key: string
@@ -15,6 +15,21 @@ interface Parsed {
 
 function parse(text: string): Parsed {
   const input = parsePublish(JSON.parse(text), Buffer.from(text), limits)
+  assert.ok(!Array.isArray(input), 'one event was sent')
+  return texts(input as PublishInput)
+}
+
+function parseList(text: string, eventsPerRequestMax = limits.eventsPerRequestMax): Parsed[] {
+  const inputs = parsePublish(JSON.parse(text), Buffer.from(text), { ...limits, eventsPerRequestMax })
+  assert.ok(Array.isArray(inputs), 'a list was sent')
+  return (inputs as readonly PublishInput[]).map((input) => texts(input))
+}
+
+function listOf(text: string): string[] {
+  return parseList(text).map(({ message }) => message)
+}
+
+function texts(input: PublishInput): Parsed {
   return {
     key: Buffer.from(input.key).toString(),
     type: Buffer.from(input.type).toString(),
@@ -29,7 +44,7 @@ function message(text: string): string {
 
 function assertMistake(text: string, path: string | undefined, secret?: string): void {
   assert.throws(
-    () => parse(text),
+    () => parsePublish(JSON.parse(text), Buffer.from(text), limits),
     (error: unknown) => {
       assert.ok(error instanceof DomainError, text)
       assert.equal(error.code, 'INVALID')
@@ -173,6 +188,83 @@ test('a message nested a million deep is taken, for no part of this calls itself
   assert.equal(message(`{"event":{"message": ${nested}}}`), nested)
 })
 
+test('each event of a list is taken as one alone would be', () => {
+  assert.deepEqual(
+    parseList('{"events":[{"id":"1","type":"a","message":"é"}, {"message":{"x": 1.0}},{"id":"","message":null}]}'),
+    [
+      { key: '1', type: 'a', isString: true, message: 'é' },
+      { key: '', type: '', isString: false, message: '{"x":1.0}' },
+      { key: '', type: '', isString: false, message: 'null' },
+    ],
+  )
+  const [text] = messageSources(Buffer.from('\ufeff {"events":[{"message":[1.0]}]}'))
+  assert.equal(Buffer.from(text ?? '').toString(), '[1.0]', 'a byte order mark does no harm')
+})
+
+test('in a list, too, messages arrive as they were written, each its own', () => {
+  const written = ['12345678901234567890', '1.0', '[0.10,{"2":1,"1":2}]', '{"a":1,"a":2}', '"s"', 'true', '["]","}"]']
+  const events = written.map((value, index) => ` {"x":[{"message":9}],"message" : ${value} ,"id":"${index}"}\n`)
+  const expected = written.map((value) => (value === '"s"' ? 's' : value))
+  assert.deepEqual(listOf(`{"events" : [${events.join(' , ')}] }`), expected)
+})
+
+test('of several lists, and of several messages in one event, the last counts', () => {
+  assert.deepEqual(listOf('{"events":[{"message":[1]},{"message":[2]}],"\\u0065vents":[{"message":[3.0]}]}'), ['[3.0]'])
+  assert.deepEqual(listOf('{"events":{"message":[1]},"events":[{"message":[3.0]}]}'), ['[3.0]'])
+  assert.deepEqual(listOf('{"events":[1,[2],"x"],"events":[{"message":[3.0],"\\u006dessage":[4.0]}]}'), ['[4.0]'])
+  assert.deepEqual(listOf('{"x":{"events":[{"message":1}]},"event ":1,"events":[{"message":[2.0]}]}'), ['[2.0]'])
+  assert.deepEqual(messageSources(Buffer.from('{"events":[{"message":1},{}],"events":7}')), [])
+  assert.deepEqual(messageSources(Buffer.from('{"events":[7,{"x":1}]}')), [undefined, undefined])
+})
+
+test('a mistake in one event of a list is told with its place, and so is a list that is none', () => {
+  const listWith = (event: string) => `{"events":[${'{"message":{}},'.repeat(17)}${event}]}`
+  for (const event of ['null', '[]', '1', '"secret"', '[{"message":1}]']) {
+    assertMistake(listWith(event), 'events[17]', 'secret')
+  }
+  assertMistake(listWith('{"id":"secret"}'), 'events[17].message', 'secret')
+  assertMistake(listWith('{"id":["secret"],"message":1}'), 'events[17].id', 'secret')
+  assertMistake(listWith('{"id":"a\\nb","message":1}'), 'events[17].id')
+  assertMistake(listWith('{"type":"sser.x","message":1}'), 'events[17].type')
+  assertMistake(listWith(`{"type":"${'x'.repeat(257)}","message":1}`), 'events[17].type')
+  assertMistake('{"events":[{},{"message":1}]}', 'events[0].message')
+  for (const events of ['[]', 'null', '{}', '1', '"secret"', '{"0":{"message":1},"length":1}']) {
+    assertMistake(`{"events":${events}}`, 'events', 'secret')
+  }
+  for (const event of ['{"message":1}', 'null', '[]']) {
+    assertMistake(`{"event":${event},"events":[{"message":1}]}`, 'events')
+    assertMistake(`{"events":[],"event":${event}}`, 'events')
+  }
+})
+
+test('a list of more events than are allowed is too large, and one of exactly as many is taken', () => {
+  const text = '{"events":[{"message":1},{"message":[2.0]},{"message":"3"}]}'
+  assert.equal(parseList(text, 3).length, 3)
+  assert.throws(
+    () => parseList(text, 2),
+    (error: unknown) => error instanceof DomainError && error.code === 'TOO_LARGE' && error.path === 'events',
+  )
+})
+
+test('the source of a list is gone over once, however many events need it', () => {
+  const count = 5_000
+  const text = Buffer.from(
+    `{"events":[${Array.from({ length: count }, (_, index) => `{"message":[${index}]}`).join()}]}`,
+  )
+  const body: unknown = JSON.parse(text.toString())
+  let reads = 0
+  const counted = new Proxy(text, {
+    get(target, property) {
+      reads += 1
+      const value: unknown = Reflect.get(target, property)
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+  assert.equal((parsePublish(body, counted, limits) as readonly PublishInput[]).length, count)
+  assert.ok(reads > text.length / 2, `${reads} reads were counted`)
+  assert.ok(reads < text.length * 20, `${reads} reads of a text of ${text.length} bytes`)
+})
+
 const space = fc.string({ unit: fc.constantFrom(' ', '\n', '\r', '\t'), maxLength: 3 })
 
 /** Writes a JSON value with random white space, and its own keys and strings partly in escapes. */
@@ -224,6 +316,10 @@ test('the slice that is taken means what JSON.parse made of it, and has no white
         const expected = (JSON.parse(text) as { event: { message: unknown } }).event.message
         assert.deepEqual(JSON.parse(slice), expected)
         assert.doesNotMatch(slice.replace(/"(?:[^"\\]|\\.)*"/g, ''), /\s/)
+
+        const list = [...texts(outer), ['events', `[${pad()}${event}${pad()},${event}${pad()}]`] as const]
+        const slices = messageSources(Buffer.from(object(list))).map((text) => Buffer.from(text ?? '').toString())
+        assert.deepEqual(slices, [slice, slice])
       },
     ),
   )

@@ -44,6 +44,7 @@ const httpDefaults: HttpOptions = {
   sendBufferBytes: 65_536,
   idBytesMax: 64,
   typeBytesMax: 64,
+  eventsPerRequestMax: 100,
 }
 
 export interface FixtureOptions {

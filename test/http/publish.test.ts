@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { type IncomingMessage, request } from 'node:http'
 import { test } from 'node:test'
 import { METRICS_TOPIC_ID } from '../../src/domain/hub.ts'
+import { StorageError } from '../../storage-engine/index.ts'
 import { API_TOKEN, errorOf, METRICS_TOKEN, post, startFixture } from './fixture.ts'
 
 test('an event is answered 201 with the number of the server, also where it has an id of its own', async (t) => {
@@ -237,4 +238,73 @@ test("an id of blanks only, a type of the server's own and a publish to topic 0 
     assert.deepEqual([code, details], [400, { path }])
   }
   assert.equal((await errorOf(await post(`${api}/pubsubs/0/events`, '{"event":{"message":1}}'))).code, 403)
+})
+
+test('events of a list are answered 201 with their ids in order, and come in that order', async (t) => {
+  const { api, createTopic, subscribe, logs, hub } = await startFixture(t, { hub: { recentFramesBytesMax: 0 } })
+  for (const persist of [true, false]) {
+    const { id } = await createTopic(persist)
+    const stream = subscribe(`${id}/events`)
+    await stream.until('\nid: ')
+    const before = hub.figures().message_received
+    const events = '{"id":"mine","type":"t","message":"one"}, {"message":{"n": 1.0}},{"message":null}'
+    const response = await post(`${api}/pubsubs/${id}/events`, `{"events":[${events}]}`)
+    assert.equal(response.status, 201)
+    assert.equal(response.headers.get('content-type'), 'application/json')
+    const text = await response.text()
+    assert.match(text, /^\{"events":\[(?:\{"id":"[0-9A-Za-z]{11}"\},?){3}\]\}$/)
+    const ids = (JSON.parse(text) as { events: { id: string }[] }).events.map((event) => event.id)
+    assert.deepEqual(ids, ids.toSorted())
+    assert.equal(hub.figures().message_received - before, 3)
+    const received = await stream.until(`id: ${ids[2]}\ndata: null\n`)
+    assert(received.includes(`id: mine\nevent: t\ndata: one\n\nid: ${ids[0]}\n\n`), received)
+    assert(received.includes(`id: ${ids[1]}\ndata: {"n":1.0}\n\nid: ${ids[2]}\n`), received)
+  }
+  assert.equal(logs.durable.status, 'open')
+})
+
+test('a mistake in one event of a list gets a 4xx with its place, and nothing of the list is published', async (t) => {
+  const { api, createTopic, hub } = await startFixture(t)
+  const { id } = await createTopic(true)
+  const before = hub.figures().message_received
+  const good = '{"message":[1]}'
+  for (const [body, status, path] of [
+    [`{"events":[${`${good},`.repeat(17)}{"id":"x"}]}`, 400, 'events[17].message'],
+    [`{"events":[${good},7]}`, 400, 'events[1]'],
+    [`{"events":[{"message":1,"type":7},${good}]}`, 400, 'events[0].type'],
+    ['{"events":[]}', 400, 'events'],
+    ['{"events":null}', 400, 'events'],
+    [`{"events":${good}}`, 400, 'events'],
+    [`{"event":${good},"events":[${good}]}`, 400, 'events'],
+    [`{"events":[${`${good},`.repeat(100)}${good}]}`, 413, 'events'],
+  ] as const) {
+    const { code, details } = await errorOf(await post(`${api}/pubsubs/${id}/events`, body))
+    assert.deepEqual([code, details], [status, { path }], body)
+  }
+  assert.equal(hub.figures().message_received, before)
+  const most = await post(`${api}/pubsubs/${id}/events`, `{"events":[${`${good},`.repeat(99)}${good}]}`)
+  assert.equal(most.status, 201)
+  assert.equal(((await most.json()) as { events: unknown[] }).events.length, 100)
+})
+
+test('a list for an unknown topic is a 404, and for topic 0 a 403', async (t) => {
+  const { api, hub } = await startFixture(t)
+  hub.addStaticTopic({ id: METRICS_TOPIC_ID, name: 'metrics', token: METRICS_TOKEN })
+  for (const [id, status] of [
+    ['00Q72zvO87K', 404],
+    ['0', 403],
+  ] as const) {
+    assert.equal((await errorOf(await post(`${api}/pubsubs/${id}/events`, '{"events":[{"message":1}]}'))).code, status)
+  }
+})
+
+test('a list that is more than the store takes at once gets a 413 in words, and the next publish is taken', async (t) => {
+  const { api, createTopic, logs, publish } = await startFixture(t)
+  const { id } = await createTopic(true)
+  const refused = new StorageError('STORAGE_TOO_LARGE', '99 bytes in one append; 64 are allowed.')
+  t.mock.method(logs.durable, 'appendAll', () => Promise.reject(refused), { times: 1 })
+  const { code, message } = await errorOf(await post(`${api}/pubsubs/${id}/events`, '{"events":[{"message":1}]}'))
+  assert.equal(code, 413)
+  assert.match(message, /^This is more than the store takes at once\. /)
+  assert.equal((await publish(id, { message: 'still there' })).status, 201)
 })

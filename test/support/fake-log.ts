@@ -23,9 +23,10 @@ export interface FakeLogOptions {
   readonly now?: () => number
 }
 
+/** One append. */
 interface Pending {
-  readonly record: LogRecord
-  readonly resolve: (offset: Offset) => void
+  readonly records: readonly LogRecord[]
+  readonly resolve: (offsets: readonly Offset[]) => void
   readonly reject: (error: StorageError) => void
 }
 
@@ -80,7 +81,13 @@ export class FakeLog implements EventLog {
     return this.#pending.length
   }
 
-  append(record: NewRecord, _options?: { urgent?: boolean }): Promise<Offset> {
+  async append(record: NewRecord, _options?: { urgent?: boolean }): Promise<Offset> {
+    const [offset] = await this.appendAll([record])
+    assert(offset !== undefined)
+    return offset
+  }
+
+  appendAll(records: readonly NewRecord[]): Promise<readonly Offset[]> {
     if (this.status !== 'open') {
       return Promise.reject(new StorageError(this.status === 'failed' ? 'STORAGE_FAILED' : 'STORAGE_CLOSED', 'no more'))
     }
@@ -90,10 +97,12 @@ export class FakeLog implements EventLog {
       return Promise.reject(refusal)
     }
     return new Promise((resolve, reject) => {
-      const key = record.key === undefined ? NOTHING : copy(record.key)
-      const { streamId, kind } = record
-      const stored = { offset: this.#take(), streamId, kind, timeMs: this.#now(), key, payload: copy(record.payload) }
-      this.#pending.push({ record: stored, resolve, reject })
+      const stored = records.map((record) => {
+        const key = record.key === undefined ? NOTHING : copy(record.key)
+        const { streamId, kind } = record
+        return { offset: this.#take(), streamId, kind, timeMs: this.#now(), key, payload: copy(record.payload) }
+      })
+      this.#pending.push({ records: stored, resolve, reject })
       if (!this.#isManual && this.#pending.length === 1) setImmediate(() => this.commit())
     })
   }
@@ -103,12 +112,13 @@ export class FakeLog implements EventLog {
     if (this.status === 'failed' || this.#pending.length === 0) return
     const batch = this.#pending
     this.#pending = []
-    this.#records.push(...batch.map(({ record }) => record))
-    this.#lastOffset = batch.at(-1)!.record.offset
-    const views = batch.map(({ record }) => view(record))
+    const committed = batch.flatMap(({ records }) => records)
+    for (const record of committed) this.#records.push(record)
+    this.#lastOffset = committed.at(-1)!.offset
+    const views = committed.map((record) => view(record))
     for (const listener of this.#commitListeners) listener(views)
     for (const { key, payload } of views) spoil(key, payload)
-    for (const { record, resolve } of batch) resolve(record.offset)
+    for (const { records, resolve } of batch) resolve(records.map(({ offset }) => offset))
   }
 
   /** As after a failed sync: what waits is refused, and all that comes. */
