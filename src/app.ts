@@ -13,16 +13,14 @@ import {
   type LogOptions,
   MemoryFiles,
   Sequencer,
-  type StorageError,
-  type StorageObserver,
   silentObserver,
 } from '../storage-engine/index.ts'
+import { failureReason, httpObserver, hubObserver, type OnRecovering, storageObserver } from './app-observers.ts'
 import type { Config } from './config.ts'
 import { FigureFeed } from './domain/figure-feed.ts'
 import { Hub } from './domain/hub.ts'
-import { type HubObserver, silentHubObserver, systemClock } from './domain/ports.ts'
+import { type HubObserver, systemClock } from './domain/ports.ts'
 import { METRICS_TOPIC_ID } from './domain/topic.ts'
-import type { HttpObserver } from './http/errors.ts'
 import { type HttpServer, startHttpServer } from './http/http-server.ts'
 import { Service } from './http/service.ts'
 import { createLogger, type Logger } from './logger.ts'
@@ -65,8 +63,11 @@ interface Parts {
   figures: FigureFeed | undefined
 }
 
-/** Resolves when it listens. Rejects with what a part failed with: StorageError, TokenFileError, or the system's error. */
-export async function startApp(config: Config, logger: Logger): Promise<App> {
+/**
+ * Resolves when it listens. Rejects with what a part failed with: StorageError, TokenFileError, or the system's error.
+ * `onRecovering` is called while the log is read, until `ready` is settled.
+ */
+export async function startApp(config: Config, logger: Logger, onRecovering?: OnRecovering): Promise<App> {
   const parts: Parts = { lock: undefined, durable: undefined, memory: undefined, hub: undefined, figures: undefined }
   const service = new Service()
   const { directory } = config.storage
@@ -100,7 +101,7 @@ export async function startApp(config: Config, logger: Logger): Promise<App> {
   }
   logger.info({ address: http.address.address, port: http.address.port }, 'The server listens.')
 
-  const ready = openHub(config, logger, service, parts, tokens.metricsAccessToken)
+  const ready = openHub(config, logger, service, parts, tokens.metricsAccessToken, onRecovering)
   // Whoever started the app hears of a failure by `ready`; that nobody has asked yet is no second failure.
   ready.catch(() => undefined)
   let closing: Promise<void> | undefined
@@ -121,11 +122,12 @@ async function openHub(
   service: Service,
   parts: Parts,
   metricsToken: string,
+  onRecovering: OnRecovering | undefined,
 ): Promise<void> {
   const sequencer = new Sequencer()
   if (config.kv.enabled) {
     const path = join(config.storage.directory, logFolder)
-    const observer = storageObserver(logger, service)
+    const observer = storageObserver(logger, service, onRecovering)
     parts.durable = await Log.open(new DiskFiles(), sequencer, observer, path, durableOptions(config))
   } else {
     sequencer.beginUnreserved(systemClock.wallMs())
@@ -228,59 +230,4 @@ async function settledWithin(work: Promise<unknown>, timeMs: number): Promise<bo
   const inTime = await Promise.race([settled, late])
   clearTimeout(timer)
   return inTime
-}
-
-function httpObserver(logger: Logger): HttpObserver {
-  return {
-    requestFailed({ error, ...fields }) {
-      // 503 and 507 are states, which their causes have told once already; a 500 is a mistake of ours.
-      if (fields.status === 500) logger.error({ ...fields, error }, 'A request failed inside the server.')
-      else logger.debug(fields, 'A request could not be served.')
-    },
-  }
-}
-
-function hubObserver(logger: Logger): HubObserver {
-  return {
-    ...silentHubObserver,
-    streamEnded: (topic, reason) => logger.debug({ topic, reason }, 'A stream has ended.'),
-    gapTold: (topic, reason) => logger.debug({ topic, reason }, 'A subscriber was told of a gap.'),
-    deliveryFailed: (topic, error) => logger.error({ topic, error }, 'A stream failed; its clients may resume.'),
-    catalogDamaged: ({ after, through, reason }) =>
-      logger.error({ after, through, reason }, 'Topics may be missing: the log is damaged where they were made.'),
-  }
-}
-
-function storageObserver(logger: Logger, service: Service): StorageObserver {
-  return {
-    ...silentObserver,
-    damaged: ({ file, position, bytes, reason }) =>
-      logger.error({ file, position, bytes, reason }, 'The log is damaged; everything else in it stays readable.'),
-    tailCut: (file, position, bytes) =>
-      logger.info(
-        { file, position, bytes },
-        'What a crash left unfinished was cut away; nothing of it was acknowledged.',
-      ),
-    indexRebuilt: (file, reason) => logger.info({ file, reason }, 'An index was made anew.'),
-    unknownFile: (name) => logger.warn({ name }, 'A file that is not of the log lies in its folder; it is left alone.'),
-    rolled: (file) => logger.debug({ file }, 'The log goes on in a new file.'),
-    recovering: (bytesDone, bytesTotal) => service.progress({ bytes_done: bytesDone, bytes_total: bytesTotal }),
-    recovered: (durationMs, segments, bytes) =>
-      logger.info({ durationMs: Math.round(durationMs), segments, bytes }, 'The log is recovered.'),
-    full(isFull) {
-      if (isFull) logger.error({}, 'The disk is full: publishers to persistent topics get 507 until there is room.')
-      else logger.info({}, 'The disk has room again.')
-    },
-    failed(error) {
-      logger.error({ error }, 'The durable log has failed: it takes no more writes until the server is started anew.')
-      service.fail(failureReason(error))
-    },
-  }
-}
-
-/** For /readyz, which anyone may ask: the kind of the failure, without the machine's paths. */
-function failureReason(error: StorageError | undefined): string {
-  const cause = error?.cause
-  const code = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? ` (${cause.code})` : ''
-  return `The durable log could not be synced${code} and takes no more writes. See the server's log, mend the disk, start anew.`
 }

@@ -4,6 +4,7 @@ import { type App, createAppLogger, type Logger, startApp } from '../app.ts'
 import { ConfigError, type LoadedConfig, loadConfig } from '../config.ts'
 import { greetingText } from './greeting.ts'
 import { packageVersion } from './package-version.ts'
+import { progressBar } from './progress-bar.ts'
 import { startFailureWords } from './start-failure.ts'
 
 /** EX_CONFIG of sysexits.h. */
@@ -26,18 +27,19 @@ export async function serve(): Promise<number> {
   for (const notice of notices) logger.warn({}, notice)
 
   const stopAsked = firstSignal(logger)
+  const bar = progressBar(process.stderr, 'Reading the log')
   let app: App
   try {
-    app = await startApp(config, logger)
+    app = await startApp(config, logger, bar.update)
   } catch (error) {
     return failed(error)
   }
-  const ended = await Promise.race([app.ready.then(() => 'ready' as const), stopAsked]).catch(
-    async (error: unknown) => {
+  const ended = await Promise.race([app.ready.then(() => 'ready' as const), stopAsked])
+    .finally(bar.clear)
+    .catch(async (error: unknown) => {
       await app.close()
       return failed(error)
-    },
-  )
+    })
   if (typeof ended === 'number') return ended
   if (ended === 'ready' && (!config.production || process.stdout.isTTY)) {
     process.stdout.write(

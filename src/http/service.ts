@@ -6,7 +6,7 @@ import type { Hub } from '../domain/hub.ts'
 import { httpError } from './errors.ts'
 
 /** How far recovery has come, as /readyz tells it: names in snake_case, numbers without units unless the name says so. */
-export type RecoveryProgress = Readonly<Record<string, number | string>>
+export type RecoveryProgress = Readonly<Record<string, number | string | null>>
 
 export type Health =
   | { readonly status: 'recovering'; readonly recovery: RecoveryProgress }

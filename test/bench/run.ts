@@ -4,7 +4,8 @@
  *
  *   npm run bench                                  everything, about three minutes
  *   npm run bench -- publish idle                  some parts only: publish batch deliver latency replay storm idle
- *                                                  engine recovery prototype
+ *                                                  engine recovery prototype compaction start
+ *   npm run bench -- compaction start              old logs of 2 and 10 GB, which need that much room; not run unless named
  *   npm run bench -- --seconds 2 --scale 0.1       shorter runs; fewer events, subscribers and bytes where a part
  *                                                  depends on their number
  *   npm run bench -- --json FILE                   the figures for a program, beside the table
@@ -23,6 +24,7 @@ import { Api } from '../support/api.ts'
 import { API_TOKEN, type ServerOptions, ServerProcess } from '../support/server-process.ts'
 import { measureEngine } from './engine.ts'
 import { LoadProcess } from './load-process.ts'
+import { type Bench, measureCompaction, measureStart } from './long-run.ts'
 import { type MadeLog, makeLog } from './make-log.ts'
 import { busiestFunctions } from './profile.ts'
 import { startPrototype } from './start-prototype.ts'
@@ -48,6 +50,8 @@ const PARTS = [
   'engine',
   'recovery',
   'prototype',
+  'compaction',
+  'start',
 ] as const
 type Part = (typeof PARTS)[number]
 
@@ -93,7 +97,8 @@ const { values: flags, positionals } = parseArgs({
 const unknown = positionals.filter((part) => !PARTS.some((known) => known === part))
 if (unknown.length > 0) throw new Error(`There is no part ${unknown.join(', ')}; there are ${PARTS.join(', ')}.`)
 const wanted = flags.prototype ? [...positionals, 'prototype'] : positionals
-const isWanted = (part: Part) => wanted.length === 0 || wanted.includes(part)
+const LARGE_PARTS: readonly Part[] = ['compaction', 'start']
+const isWanted = (part: Part) => (wanted.length === 0 ? !LARGE_PARTS.includes(part) : wanted.includes(part))
 const durationMs = Number(flags.seconds) * 1000
 const scale = Number(flags.scale)
 const scaled = (count: number) => Math.max(1, Math.round(count * scale))
@@ -126,12 +131,18 @@ async function main(): Promise<void> {
   if (isWanted('idle')) await measureIdle()
   if (isWanted('recovery')) await measureRecovery()
   if (isWanted('prototype')) await measurePrototype()
+  if (isWanted('compaction')) await measureCompaction(lentTo('compaction'))
+  if (isWanted('start')) await measureStart(lentTo('start'))
   console.log(`\nIn ${Math.round((performance.now() - beganAt) / 1000)} s:\n`)
   for (const figure of figures) console.log(lineOf(figure))
   const missed = figures.filter((figure) => isMissed(figure))
   if (missed.length > 0) console.log(`\nMissed: ${missed.map(({ part, what }) => `${part}: ${what}`).join('; ')}`)
   if (flags.json !== undefined)
     writeFileSync(flags.json, `${JSON.stringify({ machine, durationMs, scale, figures }, null, 2)}\n`)
+}
+
+function lentTo(part: Part): Bench {
+  return { work, durationMs, scaled, note: (...figure) => note(part, ...figure), withServer }
 }
 
 async function measurePublishing(): Promise<void> {

@@ -1,0 +1,76 @@
+/**
+ * What the parts tell of themselves, in the words of the server's log: one line an event, for the operator. Decides what
+ * is worth which level, and nothing else. No token, message or topic's content ever comes this way.
+ */
+import { type StorageError, type StorageObserver, silentObserver } from '../storage-engine/index.ts'
+import { type HubObserver, silentHubObserver } from './domain/ports.ts'
+import type { HttpObserver } from './http/errors.ts'
+import type { Service } from './http/service.ts'
+import type { Logger } from './logger.ts'
+import { recoveryProgress } from './recovery-progress.ts'
+
+/** For a person who waits at a terminal. */
+export type OnRecovering = (bytesDone: number, bytesTotal: number) => void
+
+export function httpObserver(logger: Logger): HttpObserver {
+  return {
+    requestFailed({ error, ...fields }) {
+      // 503 and 507 are states, which their causes have told once already; a 500 is a mistake of ours.
+      if (fields.status === 500) logger.error({ ...fields, error }, 'A request failed inside the server.')
+      else logger.debug(fields, 'A request could not be served.')
+    },
+  }
+}
+
+export function hubObserver(logger: Logger): HubObserver {
+  return {
+    ...silentHubObserver,
+    streamEnded: (topic, reason) => logger.debug({ topic, reason }, 'A stream has ended.'),
+    gapTold: (topic, reason) => logger.debug({ topic, reason }, 'A subscriber was told of a gap.'),
+    deliveryFailed: (topic, error) => logger.error({ topic, error }, 'A stream failed; its clients may resume.'),
+    catalogDamaged: ({ after, through, reason }) =>
+      logger.error({ after, through, reason }, 'Topics may be missing: the log is damaged where they were made.'),
+  }
+}
+
+export function storageObserver(
+  logger: Logger,
+  service: Service,
+  onRecovering: OnRecovering | undefined,
+): StorageObserver {
+  const beganAtMs = performance.now()
+  return {
+    ...silentObserver,
+    damaged: ({ file, position, bytes, reason }) =>
+      logger.error({ file, position, bytes, reason }, 'The log is damaged; everything else in it stays readable.'),
+    tailCut: (file, position, bytes) =>
+      logger.info(
+        { file, position, bytes },
+        'What a crash left unfinished was cut away; nothing of it was acknowledged.',
+      ),
+    indexRebuilt: (file, reason) => logger.info({ file, reason }, 'An index was made anew.'),
+    unknownFile: (name) => logger.warn({ name }, 'A file that is not of the log lies in its folder; it is left alone.'),
+    rolled: (file) => logger.debug({ file }, 'The log goes on in a new file.'),
+    recovering(bytesDone, bytesTotal) {
+      service.progress({ ...recoveryProgress(bytesDone, bytesTotal, performance.now() - beganAtMs) })
+      onRecovering?.(bytesDone, bytesTotal)
+    },
+    recovered: (durationMs, segments, bytes) =>
+      logger.info({ durationMs: Math.round(durationMs), segments, bytes }, 'The log is recovered.'),
+    full(isFull) {
+      if (isFull) logger.error({}, 'The disk is full: publishers to persistent topics get 507 until there is room.')
+      else logger.info({}, 'The disk has room again.')
+    },
+    failed(error) {
+      logger.error({ error }, 'The durable log has failed: it takes no more writes until the server is started anew.')
+      service.fail(failureReason(error))
+    },
+  }
+}
+
+/** For /readyz, which anyone may ask: the kind of the failure, without the machine's paths. */
+export function failureReason(error: StorageError | undefined): string {
+  const cause = error?.cause
+  const code = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? ` (${cause.code})` : ''
+  return `The durable log could not be synced${code} and takes no more writes. See the server's log, mend the disk, start anew.`
+}
