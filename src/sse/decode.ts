@@ -16,13 +16,14 @@ export interface SseEvent {
 }
 
 export interface DecoderOptions {
-  readonly onEvent: (event: SseEvent) => void
+  /** `namesId`: the event's own block names an id, so that `lastEventId` is none of an earlier block. */
+  readonly onEvent: (event: SseEvent, namesId: boolean) => void
   /** A comment's text, without the colon and one space behind it. */
   readonly onComment?: (text: string) => void
   /** The new reconnection time, in ms. */
   readonly onRetry?: (delayMs: number) => void
-  /** Called at the end of each block that names an id, also one without data, and before its `onEvent`. */
-  readonly onId?: (id: string) => void
+  /** Called at the end of each block that names an id; before its `onEvent`, unless it stands `alone`, without data. */
+  readonly onId?: (id: string, alone: boolean) => void
   /** Bound on one line and on the data of one event, each, in bytes of UTF-8. Beyond it `feed` throws. */
   readonly bufferBytesMax: number
   /** The last event id that an earlier connection left behind; '' by default. */
@@ -165,13 +166,14 @@ export function createDecoder(options: DecoderOptions): Decoder {
     type = ''
     data = undefined
     dataBytes = 0
+    const namesId = namedId !== undefined
     if (namedId !== undefined) {
       lastEventId = namedId
       namedId = undefined
-      onId?.(lastEventId)
+      onId?.(lastEventId, finishedData === undefined)
     }
     if (finishedData === undefined) return
-    onEvent({ type: finishedType === '' ? 'message' : finishedType, data: finishedData, lastEventId })
+    onEvent({ type: finishedType === '' ? 'message' : finishedType, data: finishedData, lastEventId }, namesId)
   }
 
   function bounded(bytes: number, what: string): number {

@@ -1,0 +1,173 @@
+/**
+ * The calls of a server, by name, as functions: topics, publishing, subscribing. Web standards only, so that the same
+ * file runs in Node, browsers, Deno and Bun. Every call takes an AbortSignal, and rejects with an SserError.
+ */
+
+import { type CallOptions, type ClientOptions, Connection } from './connection.ts'
+import { isRecord, SserError } from './errors.ts'
+import { type ReceivedItem, type SubscribeOptions, subscribe } from './subscribe.ts'
+
+export interface NewEvent {
+  /** Any JSON value. A string reaches subscribers as it is, everything else as JSON. */
+  readonly message: unknown
+  readonly type?: string
+  /** The publisher's own id, up to 256 bytes. */
+  readonly id?: string
+}
+
+export interface PublishedEvent {
+  /** The server's number. */
+  readonly id: string
+}
+
+/** Limits beyond which the oldest events go; null: none; absent: the server's default, or, in a change, as it is. */
+export interface RetentionRequest {
+  /** Such as `3600s`. */
+  readonly max_age?: string | null
+  readonly max_bytes?: number | null
+  readonly max_events?: number | null
+}
+
+export interface NewTopic {
+  /** Kept on the disk. False by default. */
+  readonly persist?: boolean
+  readonly name?: string | null
+  readonly retention?: RetentionRequest
+}
+
+export interface CreatedTopic {
+  readonly id: string
+  /** Subscribes to this topic. Told this once. */
+  readonly token: string
+}
+
+export interface EventPlace {
+  readonly id: string
+  /** RFC 3339, UTC. */
+  readonly time: string
+}
+
+export interface TopicDetails {
+  readonly id: string
+  readonly name: string | null
+  readonly persist: boolean
+  readonly static: boolean
+  readonly retention: Required<RetentionRequest>
+  readonly created_at: string
+  readonly events: number
+  readonly bytes: number
+  readonly earliest: EventPlace | null
+  readonly latest: EventPlace | null
+  readonly subscribers: number
+}
+
+export interface TopicPage {
+  readonly topics: readonly TopicDetails[]
+  /** To be given as `after` for the next page; null: this was the last. */
+  readonly next: string | null
+}
+
+export class SserClient {
+  readonly #connection: Connection
+  readonly topics: Topics
+
+  /** Throws a TypeError for a URL that is none. Nothing is sent yet. */
+  constructor(options: ClientOptions) {
+    this.#connection = new Connection(options)
+    this.topics = new Topics(this.#connection)
+  }
+
+  /** Resolves when the event is as durable as its topic promises. */
+  async publish(topicId: string, event: NewEvent, options: CallOptions = {}): Promise<PublishedEvent> {
+    const body = await this.#connection.call('POST', eventsPath(topicId), { event }, options)
+    return member<PublishedEvent>(body, 'event')
+  }
+
+  /** As `publish`, for a list: all of them or none. Resolves with their numbers, in their order. */
+  async publishMany(
+    topicId: string,
+    events: readonly NewEvent[],
+    options: CallOptions = {},
+  ): Promise<readonly PublishedEvent[]> {
+    if (events.length === 0) return []
+    const body = await this.#connection.call('POST', eventsPath(topicId), { events }, options)
+    return member<readonly PublishedEvent[]>(body, 'events')
+  }
+
+  /** See `subscribe`: the events of a topic, over any number of connections, until the topic is deleted. */
+  subscribe(topicId: string, options: SubscribeOptions = {}): AsyncGenerator<ReceivedItem, void, void> {
+    return subscribe(this.#connection, eventsPath(topicId), options)
+  }
+}
+
+export class Topics {
+  readonly #connection: Connection
+
+  constructor(connection: Connection) {
+    this.#connection = connection
+  }
+
+  async create(topic: NewTopic = {}, options: CallOptions = {}): Promise<CreatedTopic> {
+    return member<CreatedTopic>(await this.#connection.call('POST', '/pubsubs', { pubsub: topic }, options), 'pubsub')
+  }
+
+  async get(topicId: string, options: CallOptions = {}): Promise<TopicDetails> {
+    return member<TopicDetails>(await this.#connection.call('GET', topicPath(topicId), undefined, options), 'pubsub')
+  }
+
+  async list({
+    after,
+    limit,
+    ...options
+  }: CallOptions & { readonly after?: string; readonly limit?: number } = {}): Promise<TopicPage> {
+    const query = new URLSearchParams()
+    if (after !== undefined) query.set('after', after)
+    if (limit !== undefined) query.set('limit', String(limit))
+    const path = query.size === 0 ? '/pubsubs' : `/pubsubs?${query}`
+    const body = await this.#connection.call('GET', path, undefined, options)
+    return { topics: member(body, 'pubsubs'), next: (body as { readonly next: string | null }).next }
+  }
+
+  /** Every topic, page by page. */
+  async *all(options: CallOptions = {}): AsyncGenerator<TopicDetails, void, void> {
+    let after: string | undefined
+    do {
+      const page = await this.list({ ...options, ...(after === undefined ? {} : { after }) })
+      yield* page.topics
+      after = page.next ?? undefined
+    } while (after !== undefined)
+  }
+
+  /** What is not named stays as it is. */
+  async update(topicId: string, changes: Omit<NewTopic, 'persist'>, options: CallOptions = {}): Promise<TopicDetails> {
+    const body = await this.#connection.call('PATCH', topicPath(topicId), { pubsub: changes }, options)
+    return member<TopicDetails>(body, 'pubsub')
+  }
+
+  /** Drops the topic's events, up to and including `through`; without it all. */
+  async empty(
+    topicId: string,
+    { through, ...options }: CallOptions & { readonly through?: string } = {},
+  ): Promise<void> {
+    const query = through === undefined ? '' : `?through=${encodeURIComponent(through)}`
+    await this.#connection.call('DELETE', eventsPath(topicId) + query, undefined, options)
+  }
+
+  /** Also resolves where there is no such topic. */
+  async delete(topicId: string, options: CallOptions = {}): Promise<void> {
+    await this.#connection.call('DELETE', topicPath(topicId), undefined, options)
+  }
+}
+
+function topicPath(topicId: string): string {
+  return `/pubsubs/${encodeURIComponent(topicId)}`
+}
+
+function eventsPath(topicId: string): string {
+  return `${topicPath(topicId)}/events`
+}
+
+function member<Value>(body: unknown, name: string): Value {
+  if (isRecord(body) && name in body) return body[name] as Value
+  throw new SserError('SSER_PROTOCOL', `The answer has no ${name}: is there an sser server at this address?`)
+}

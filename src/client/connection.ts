@@ -1,0 +1,54 @@
+/** Requests to one server: its address, its token, JSON in and out. Knows no call by name. */
+
+import { refusal, SserError } from './errors.ts'
+
+export interface ClientOptions {
+  /** Where the server is, such as `https://events.example.com`; a path in front of `/api/v1` is kept. */
+  readonly url: string | URL
+  /** Sent as `Authorization: Bearer`; calls that need none work without. */
+  readonly token?: string
+  /** Takes the place of the global `fetch`. */
+  readonly fetch?: typeof globalThis.fetch
+}
+
+export interface CallOptions {
+  readonly signal?: AbortSignal
+}
+
+export class Connection {
+  readonly #base: string
+  readonly #token: string | undefined
+  readonly #fetch: typeof globalThis.fetch
+
+  /** Throws a TypeError for a URL that is none. */
+  constructor({ url, token, fetch }: ClientOptions) {
+    const { origin, pathname } = new URL(url)
+    this.#base = `${origin}${pathname.replace(/\/+$/, '')}/api/v1`
+    this.#token = token
+    this.#fetch = fetch ?? globalThis.fetch.bind(globalThis)
+  }
+
+  /** Resolves with the answer's JSON, undefined where it has no body. Rejects with SserError, or the signal's reason. */
+  async call(method: string, path: string, body: unknown, { signal }: CallOptions): Promise<unknown> {
+    const response = await this.send(path, {
+      method,
+      headers: body === undefined ? {} : { 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      ...(signal === undefined ? {} : { signal }),
+    })
+    if (!response.ok) throw await refusal(response)
+    const text = await response.text()
+    return text === '' ? undefined : JSON.parse(text)
+  }
+
+  /** Resolves with whatever answer there is. Rejects with SserError where there is none, or with the signal's reason. */
+  async send(path: string, request: RequestInit & { headers: Record<string, string> }): Promise<Response> {
+    const authorization = this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` }
+    try {
+      return await this.#fetch(this.#base + path, { ...request, headers: { ...request.headers, ...authorization } })
+    } catch (error) {
+      if (request.signal?.aborted === true) throw request.signal.reason
+      throw new SserError('SSER_UNREACHABLE', `No answer from ${this.#base}.`, { cause: error })
+    }
+  }
+}

@@ -1,0 +1,16 @@
+/** The client library's face: what `import … from 'sser/client'` gives. */
+
+export {
+  type CreatedTopic,
+  type EventPlace,
+  type NewEvent,
+  type NewTopic,
+  type PublishedEvent,
+  type RetentionRequest,
+  SserClient,
+  type TopicDetails,
+  type TopicPage,
+} from './client.ts'
+export type { CallOptions, ClientOptions } from './connection.ts'
+export { SserError, type SserErrorCode } from './errors.ts'
+export type { ReceivedEvent, ReceivedGap, ReceivedItem, SubscribeOptions } from './subscribe.ts'

@@ -1,0 +1,235 @@
+/**
+ * A topic's events as an async iterator that outlives its connections: when one ends, the next resumes behind the last
+ * finished block, after a pause that grows and is jittered. It reads from the network only when its consumer asks for
+ * more, so a slow consumer costs the memory of one piece of the stream, and the server keeps the rest in its log.
+ */
+
+import { createDecoder, SseDecodeError } from '../sse/decode.ts'
+import type { Connection } from './connection.ts'
+import { isRecord, refusal, SserError } from './errors.ts'
+
+export interface SubscribeOptions {
+  /** Resume after this: the `cursor` of an item, or any id that the server gave. */
+  readonly lastEventId?: string
+  /** Without `lastEventId`: begin at the earliest event that is kept, or at a time. Without both: with the next event. */
+  readonly since?: 'earliest' | Date
+  /** Ends the iteration; it then throws the signal's reason. */
+  readonly signal?: AbortSignal
+  /** A connection that brings nothing for so long, not even a heartbeat, counts as broken. 45 s by default. */
+  readonly silenceMsMax?: number
+  /** The longest pause between two attempts. 30 s by default. */
+  readonly retryMsMax?: number
+  /** The largest event that is taken, in bytes. 64 MiB by default. */
+  readonly eventBytesMax?: number
+}
+
+export interface ReceivedEvent {
+  readonly kind: 'event'
+  /** The publisher's own id where there is one, the server's otherwise. */
+  readonly id: string
+  /** `message` where the publisher named none. */
+  readonly type: string
+  readonly data: string
+  /** To be stored, and given as `lastEventId`, when this event is dealt with. */
+  readonly cursor: string
+}
+
+/** Events may be missing between what came before and what comes behind. */
+export interface ReceivedGap {
+  readonly kind: 'gap'
+  /** For people. */
+  readonly reason: string
+  readonly cursor: string
+}
+
+export type ReceivedItem = ReceivedEvent | ReceivedGap
+
+const SILENCE_MS_MAX = 45_000
+const RETRY_MS_AT_FIRST = 2_000
+const RETRY_MS_MAX = 30_000
+const EVENT_BYTES_MAX = 64 * 1024 * 1024
+/** More attempts than that make the pause no longer. */
+const DOUBLINGS_MAX = 10
+const GAP_TYPE = 'sser.gap'
+const CLOSED_DATA = '{"status": "closed"}'
+/** Whoever asks again gets the same answer. */
+const FINAL_STATUSES: ReadonlySet<number> = new Set([400, 401, 403, 404, 406, 410])
+
+/**
+ * Ends when the topic is deleted. Throws SserError where the server refuses the stream for good (400, 401, 403, 404);
+ * everything else is tried again. Leaving the loop ends the connection.
+ */
+export async function* subscribe(
+  connection: Connection,
+  path: string,
+  options: SubscribeOptions,
+): AsyncGenerator<ReceivedItem, void, void> {
+  const { signal, since, retryMsMax = RETRY_MS_MAX } = options
+  const state: StreamState = { cursor: options.lastEventId ?? '', retryMs: RETRY_MS_AT_FIRST, isDeleted: false }
+  const from = since instanceof Date ? since.toISOString() : since
+  let failures = 0
+  for (;;) {
+    signal?.throwIfAborted()
+    let waitMs = 0
+    const query = state.cursor === '' && from !== undefined ? `?since=${encodeURIComponent(from)}` : ''
+    try {
+      for await (const items of receive(connection, path + query, state, options)) {
+        failures = 0
+        for (const item of items) {
+          yield item
+          signal?.throwIfAborted()
+        }
+      }
+      if (state.isDeleted) return
+    } catch (error) {
+      signal?.throwIfAborted()
+      if (!(error instanceof Interruption)) throw error
+      failures += 1
+      waitMs = error.waitMs
+    }
+    const grown = Math.min(retryMsMax, state.retryMs * 2 ** Math.min(Math.max(0, failures - 1), DOUBLINGS_MAX))
+    await pause(Math.max(waitMs, grown * (0.5 + Math.random() / 2)), signal)
+  }
+}
+
+/** What goes on from one connection to the next. */
+interface StreamState {
+  cursor: string
+  retryMs: number
+  isDeleted: boolean
+}
+
+/** This attempt is over; the next one may do better. */
+class Interruption extends Error {
+  readonly waitMs: number
+
+  constructor(waitMs: number, cause?: unknown) {
+    super('The stream was interrupted.', { cause })
+    this.waitMs = waitMs
+  }
+}
+
+/** One connection, piece by piece. Throws Interruption, or what is final. */
+async function* receive(
+  connection: Connection,
+  path: string,
+  state: StreamState,
+  { signal, silenceMsMax = SILENCE_MS_MAX, eventBytesMax = EVENT_BYTES_MAX }: SubscribeOptions,
+): AsyncGenerator<readonly ReceivedItem[]> {
+  const attempt = new AbortController()
+  const giveUp = () => attempt.abort(signal?.reason)
+  signal?.addEventListener('abort', giveUp, { once: true })
+  let silence: ReturnType<typeof setTimeout> | undefined
+  const heard = () => {
+    clearTimeout(silence)
+    silence = setTimeout(() => attempt.abort(new Interruption(0)), silenceMsMax)
+  }
+  try {
+    heard()
+    const response = await opened(connection, path, state, attempt.signal)
+    if (response === undefined) return
+    const reader = response.getReader()
+    const { feed } = itemDecoder(state, eventBytesMax)
+    for (;;) {
+      heard()
+      const { value, done } = await reader.read()
+      // What the consumer takes its time for is not the server's silence.
+      clearTimeout(silence)
+      if (done) return
+      const items = feed(value)
+      if (items.length > 0) yield items
+    }
+  } catch (error) {
+    if (error instanceof SserError && error.code !== 'SSER_UNREACHABLE') throw error
+    if (error instanceof SseDecodeError) throw new SserError('SSER_PROTOCOL', error.message, { cause: error })
+    throw error instanceof Interruption ? error : new Interruption(0, error)
+  } finally {
+    clearTimeout(silence)
+    signal?.removeEventListener('abort', giveUp)
+    attempt.abort()
+  }
+}
+
+/** The stream's bytes; undefined where the server says that there will be none any more. */
+async function opened(
+  connection: Connection,
+  path: string,
+  state: StreamState,
+  signal: AbortSignal,
+): Promise<ReadableStream<Uint8Array> | undefined> {
+  const headers: Record<string, string> = { accept: 'text/event-stream' }
+  // A header's value is bytes to the server, which reads them as UTF-8, and one character a byte to fetch.
+  if (state.cursor !== '') headers['last-event-id'] = String.fromCharCode(...new TextEncoder().encode(state.cursor))
+  const response = await connection.send(path, { method: 'GET', headers, signal })
+  if (response.status === 204) {
+    state.isDeleted = true
+    return undefined
+  }
+  if (FINAL_STATUSES.has(response.status)) throw await refusal(response)
+  if (!response.ok || response.body === null) {
+    await response.body?.cancel()
+    throw new Interruption(Number(response.headers.get('retry-after') ?? 0) * 1_000)
+  }
+  const type = response.headers.get('content-type') ?? ''
+  if (type.startsWith('text/event-stream')) return response.body
+  await response.body.cancel()
+  throw new SserError('SSER_PROTOCOL', `The answer is ${type || 'of no type'}, not text/event-stream.`, {
+    status: response.status,
+  })
+}
+
+/** Turns pieces of the stream into items, and keeps the state up to date. */
+function itemDecoder(state: StreamState, eventBytesMax: number) {
+  let items: (ReceivedItem & { cursor: string })[] = []
+  const decoder = createDecoder({
+    bufferBytesMax: eventBytesMax,
+    lastEventId: state.cursor,
+    onRetry: (delayMs) => {
+      state.retryMs = delayMs
+    },
+    onId: (id, alone) => {
+      state.cursor = id
+      // Behind an event with a publisher's id, and behind a gap, its number stands in a block of its own: resuming from
+      // the number is exact.
+      const last = items.at(-1)
+      if (alone && last !== undefined) last.cursor = id
+    },
+    onEvent: ({ type, data, lastEventId }, namesId) => {
+      if (type === GAP_TYPE) items.push({ kind: 'gap', reason: reasonOf(data), cursor: lastEventId })
+      else if (namesId) items.push({ kind: 'event', id: lastEventId, type, data, cursor: lastEventId })
+      else if (data === CLOSED_DATA) state.isDeleted = true
+    },
+  })
+  return {
+    feed(bytes: Uint8Array): readonly ReceivedItem[] {
+      items = []
+      decoder.feed(bytes)
+      return items
+    },
+  }
+}
+
+function reasonOf(data: string): string {
+  try {
+    const gap: unknown = JSON.parse(data)
+    if (isRecord(gap) && typeof gap['reason'] === 'string') return gap['reason']
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error
+  }
+  return data
+}
+
+/** Rejects with the signal's reason as soon as it is aborted. */
+function pause(timeMs: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      clearTimeout(timer)
+      reject(signal?.reason)
+    }
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', stop)
+      resolve()
+    }, timeMs)
+    signal?.addEventListener('abort', stop, { once: true })
+  })
+}
