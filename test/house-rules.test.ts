@@ -52,6 +52,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   yaml: ['src/config'],
   pino: ['src/logger.ts'],
   'pino-pretty': ['src/logger.ts'],
+  commander: ['src/cli/'],
   'node-forge': ['src/tls/'],
   'acme-client': ['src/tls/'],
   'prom-client': ['src/metrics.ts'],

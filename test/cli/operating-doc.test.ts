@@ -45,7 +45,7 @@ function fixedPart(literal: string): string {
 
 function messages(): string[] {
   const found = [
-    ...['src/app.ts', 'src/cli/serve.ts'].flatMap((path) =>
+    ...['src/app.ts', 'src/app-observers.ts', 'src/cli/serve.ts'].flatMap((path) =>
       literalsAfter(String.raw`logger\.(?:info|warn|error)\(\s*(?:\{[^}]*\}|[a-z]+),\s*`, read(path)),
     ),
     ...engineSources().flatMap((source) => literalsAfter(String.raw`new StorageError\(\s*'[A-Z_]+',\s*`, source)),

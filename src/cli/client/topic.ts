@@ -1,0 +1,129 @@
+/** `sser topic`: make, see, change, empty and delete topics. */
+
+import type { Command } from 'commander'
+import type { NewTopic, RetentionRequest, TopicDetails } from '../../client/index.ts'
+import { type ClientHost, clientOf, print, type ServerOptions, UsageError, withServerOptions } from './host.ts'
+
+interface TopicOptions extends ServerOptions {
+  readonly name?: string
+  readonly maxAge?: string
+  readonly maxBytes?: string
+  readonly maxEvents?: string
+}
+
+const NONE = 'none'
+
+export function addTopicCommand(program: Command, host: ClientHost): void {
+  const topic = program.command('topic').description('make, see, change, empty and delete topics')
+  const subcommand = (nameAndArguments: string, description: string) =>
+    withServerOptions(topic.command(nameAndArguments).description(description))
+
+  withTopicOptions(subcommand('create', 'make a topic; prints its id and the token that subscribes to it'))
+    .option('--memory', 'keep its events in memory only, until the server ends')
+    .addHelpText('after', '\nExample:\n  sser topic create --name orders --max-age 720h')
+    .action(async (options: TopicOptions & { readonly memory?: boolean }) => {
+      const { id, token } = await clientOf(options, host).topics.create(
+        { persist: options.memory !== true, ...settingsOf(options) },
+        host,
+      )
+      await print(host, options.json === true ? line({ id, token }) : `id     ${id}\ntoken  ${token}\n`)
+    })
+
+  subcommand('list', 'all topics, one a line: id, events, bytes, subscribers, name')
+    .addHelpText('after', '\nExample:\n  sser topic list')
+    .action(async (options: ServerOptions) => {
+      for await (const details of clientOf(options, host).topics.all(host)) {
+        await print(host, options.json === true ? line(details) : row(details))
+      }
+    })
+
+  subcommand('show <topic>', 'one topic: its settings, and what it holds')
+    .addHelpText('after', '\nExample:\n  sser topic show $TOPIC')
+    .action(async (id: string, options: ServerOptions) => {
+      const details = await clientOf(options, host).topics.get(id, host)
+      await print(host, options.json === true ? line(details) : page(details))
+    })
+
+  withTopicOptions(subcommand('update <topic>', 'change its name or what it keeps; what is not named stays'))
+    .addHelpText('after', `\nExample:\n  sser topic update $TOPIC --max-events 1000 --max-age ${NONE}`)
+    .action(async (id: string, options: TopicOptions) => {
+      const changes = settingsOf(options)
+      if (Object.keys(changes).length === 0)
+        throw new UsageError('Name something to change, such as --max-events 1000.')
+      const details = await clientOf(options, host).topics.update(id, changes, host)
+      await print(host, options.json === true ? line(details) : page(details))
+    })
+
+  subcommand('empty <topic>', 'drop its events; subscribers that had not read them are told of a gap')
+    .option('--through <ID>', 'only those up to and including this id')
+    .addHelpText('after', '\nExample:\n  sser topic empty $TOPIC')
+    .action(async (id: string, options: ServerOptions & { readonly through?: string }) => {
+      const { through } = options
+      await clientOf(options, host).topics.empty(id, {
+        signal: host.signal,
+        ...(through === undefined ? {} : { through }),
+      })
+    })
+
+  subcommand('delete <topic>', 'delete it with its events; its streams end')
+    .addHelpText('after', '\nExample:\n  sser topic delete $TOPIC')
+    .action(async (id: string, options: ServerOptions) => {
+      await clientOf(options, host).topics.delete(id, host)
+    })
+}
+
+function withTopicOptions(command: Command): Command {
+  return command
+    .option('--name <NAME>', 'for people')
+    .option('--max-age <TIME>', `drop events that are older, such as 90m or 720h; ${NONE}: no limit`)
+    .option('--max-bytes <N>', `drop the oldest beyond so many bytes; ${NONE}: no limit`)
+    .option('--max-events <N>', `drop the oldest beyond so many events; ${NONE}: no limit`)
+}
+
+function settingsOf({ name, maxAge, maxBytes, maxEvents }: TopicOptions): Pick<NewTopic, 'name' | 'retention'> {
+  const retention: RetentionRequest = {
+    ...(maxAge === undefined ? {} : { max_age: maxAge === NONE ? null : maxAge }),
+    ...(maxBytes === undefined ? {} : { max_bytes: numberOf('--max-bytes', maxBytes) }),
+    ...(maxEvents === undefined ? {} : { max_events: numberOf('--max-events', maxEvents) }),
+  }
+  return {
+    ...(name === undefined ? {} : { name }),
+    ...(Object.keys(retention).length === 0 ? {} : { retention }),
+  }
+}
+
+function numberOf(option: string, text: string): number | null {
+  if (text === NONE) return null
+  if (/^[1-9]\d{0,15}$/.test(text)) return Number(text)
+  throw new UsageError(`${option} takes a whole number from 1 on, or ${NONE}, not ${JSON.stringify(text)}.`)
+}
+
+function line(value: unknown): string {
+  return `${JSON.stringify(value)}\n`
+}
+
+function row({ id, events, bytes, subscribers, name }: TopicDetails): string {
+  const figures = [String(events).padStart(12), String(bytes).padStart(14), String(subscribers).padStart(8)]
+  return `${id}${figures.join('')}  ${name ?? ''}`.trimEnd().concat('\n')
+}
+
+function page(details: TopicDetails): string {
+  const { retention, earliest, latest } = details
+  const limits = [
+    ...(retention.max_age === null ? [] : [`age ${retention.max_age}`]),
+    ...(retention.max_bytes === null ? [] : [`${retention.max_bytes} bytes`]),
+    ...(retention.max_events === null ? [] : [`${retention.max_events} events`]),
+  ]
+  const rows: readonly (readonly [string, string])[] = [
+    ['id', details.id],
+    ['name', details.name ?? ''],
+    ['kept', details.persist ? 'on the disk' : 'in memory'],
+    ['limits', limits.length === 0 ? 'none' : limits.join(', ')],
+    ['created', details.created_at],
+    ['events', `${details.events}, ${details.bytes} bytes`],
+    ['earliest', earliest === null ? 'none' : `${earliest.id}  ${earliest.time}`],
+    ['latest', latest === null ? 'none' : `${latest.id}  ${latest.time}`],
+    ['subscribers', String(details.subscribers)],
+  ]
+  return rows.map(([name, value]) => `${`${name.padEnd(12)} ${value}`.trimEnd()}\n`).join('')
+}
