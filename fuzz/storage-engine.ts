@@ -6,17 +6,16 @@ import { BlockCache } from '../storage-engine/block-cache.ts'
 import { indexName } from '../storage-engine/data-directory.ts'
 import {
   BATCH_BYTES_LIMIT,
-  BATCH_MAGIC,
   batchLengthAt,
   decodeFooter,
   decodeHeader,
   encodeFooter,
   encodeHeader,
-  FOOTER_MAGIC,
   HEADER_BYTES,
   type NewRecord,
-  ORDER_BY_OFFSET,
+  RECORD_HEADER_BYTES,
   RecordView,
+  rolledHeader,
   segmentSeed,
   verifyBatch,
   verifyRecord,
@@ -24,15 +23,45 @@ import {
 import { IndexDoubt, IndexFile, PAGE_BYTES, writeIndexFile } from '../storage-engine/index-file.ts'
 import { MemoryFiles } from '../storage-engine/memory-files.ts'
 import { hashKey, MemoryIndex, type SegmentIndex } from '../storage-engine/memory-index.ts'
-import { scanSegment } from '../storage-engine/scan.ts'
+import { type ScanSource, scanSegment } from '../storage-engine/scan.ts'
 import { nextCacheId, recordsOf } from '../storage-engine/segment.ts'
+import { damaged, forgery } from './damage.ts'
 import type { Random } from './random.ts'
+import type { RoundTarget } from './target.ts'
 
 const IDENTITY = Uint8Array.from({ length: 16 }, (_, i) => 17 * i)
 const GENERATION = 5
 const SEED = segmentSeed(IDENTITY, GENERATION)
 /** What a scanner reads at once, where no batch is larger. */
 const READ_BYTES_MAX = 1024 * 1024
+
+export const logScan: RoundTarget = {
+  name: 'log-scan',
+  about: 'Any bytes, and any damage to a segment, are scanned without a crash, and nothing comes that was not written.',
+  round: (random) => scanRound(random, scanSegment),
+  planted: [{ bug: "a batch's CRC is not checked", round: (random) => scanRound(random, scanWithoutCrc) }],
+}
+
+export const recordDecode: RoundTarget = {
+  name: 'record-decode',
+  about: 'Any bytes in the place of a header, batch, record or footer are refused, or are what was written.',
+  round: (random) => decodeRound(random, verifyRecord),
+  planted: [
+    {
+      bug: "a record's CRC is not checked",
+      round: (random) => decodeRound(random, verifyWithoutCrc),
+    },
+  ],
+}
+
+export const indexFile: RoundTarget = {
+  name: 'index-file',
+  about: 'Any damage to a sidecar is a doubt, or changes no answer. A round takes a few milliseconds.',
+  round: (random) => indexRound(random, (index) => index),
+  planted: [{ bug: 'an index forgets a stream', round: (random) => indexRound(random, withoutOneStream) }],
+}
+
+const KEY_LENGTH_AT = 34
 
 interface Written {
   readonly bytes: Buffer
@@ -42,9 +71,8 @@ interface Written {
 
 /** A segment of a few batches, some of them with messages that look like parts of a segment. */
 function writtenSegment(random: Random, index?: MemoryIndex): Written {
-  const header = { identity: IDENTITY, generation: GENERATION, order: ORDER_BY_OFFSET, predecessor: 4 } as const
-  const lists = { inputs: [], outputs: [] }
-  const parts = [encodeHeader({ ...header, ...lists, predecessorEnd: 0, contentEnd: HEADER_BYTES, createdMs: 0 })]
+  const header = { identity: IDENTITY, generation: GENERATION, predecessor: 4, predecessorEnd: 0, createdMs: 0 }
+  const parts: Buffer[] = [encodeHeader(rolledHeader({ ...header, contentEnd: HEADER_BYTES }))]
   const batches = new Map<number, Buffer>()
   let position = HEADER_BYTES
   let offset = 1000
@@ -84,35 +112,7 @@ function someRecord(random: Random, parts: readonly Buffer[]): NewRecord {
   return { streamId, kind: 1 + random.below(255), key, payload }
 }
 
-/** Looks like the begin of a batch or footer, with any length. */
-function forgery(random: Random): Buffer {
-  const bytes = Buffer.from(random.bytes(64 + 8 * random.below(10)))
-  bytes.writeUInt32LE(random.pick([BATCH_MAGIC, FOOTER_MAGIC]), 0)
-  bytes.writeUInt32LE(
-    random.pick([0, 8, 64, 96, bytes.length, BATCH_BYTES_LIMIT, BATCH_BYTES_LIMIT + 8, 0xffff_fff8]),
-    4,
-  )
-  return bytes
-}
-
-/** Damage of the kinds that happen: bits, holes, stretches of other bytes, bytes of another place, a cut, more. */
-function damaged(random: Random, whole: Buffer, begin: number): Buffer {
-  let bytes = Buffer.from(whole)
-  for (let rest = random.below(4); rest > 0 && bytes.length > begin; rest--) {
-    const at = begin + random.below(bytes.length - begin)
-    const length = Math.min(bytes.length - at, random.pick([1, 4, 8, 64, 512]))
-    const kind = random.below(6)
-    if (kind === 0) bytes[at]! ^= 1 << random.below(8)
-    else if (kind === 1) bytes.fill(random.pick([0, 0xff]), at, at + length)
-    else if (kind === 2) bytes.set(random.bytes(length), at)
-    else if (kind === 3) bytes.copyWithin(at & ~7, random.below(bytes.length) & ~7, bytes.length)
-    else if (kind === 4) bytes = bytes.subarray(0, at)
-    else bytes = Buffer.concat([bytes, random.oneIn(2) ? forgery(random) : random.bytes(random.below(100))])
-  }
-  return bytes
-}
-
-export async function logScan(random: Random): Promise<void> {
+async function scanRound(random: Random, scan: typeof scanSegment): Promise<void> {
   const { bytes: whole, batches } = writtenSegment(random)
   const isForeign = random.oneIn(5)
   const bytes = isForeign
@@ -122,18 +122,18 @@ export async function logScan(random: Random): Promise<void> {
     seed: SEED,
     sizeBytes: bytes.length,
     async read(target: Uint8Array, position: number): Promise<number> {
-      assert(target.length <= READ_BYTES_MAX, `${target.length} bytes are wanted at once`)
+      assert.ok(target.length <= READ_BYTES_MAX, `${target.length} bytes are wanted at once`)
       const part = bytes.subarray(position, position + target.length)
       target.set(part)
       return part.length
     },
   }
   let told = HEADER_BYTES
-  for await (const item of scanSegment(source, HEADER_BYTES, { crc: 0, last: 0 })) {
+  for await (const item of scan(source, HEADER_BYTES, { crc: 0, last: 0 })) {
     assert.equal(item.position, told, 'every byte is told once')
     if (item.kind === 'batch') {
       const written = batches.get(item.position)
-      assert(!isForeign && written !== undefined && written.equals(item.bytes), 'a batch that was not written')
+      assert.ok(!isForeign && written !== undefined && written.equals(item.bytes), 'a batch that was not written')
     }
     if (item.kind === 'unverified') told = item.end
     else told += item.kind === 'batch' ? item.header.length : 96
@@ -141,7 +141,7 @@ export async function logScan(random: Random): Promise<void> {
   assert.equal(told, Math.max(HEADER_BYTES, bytes.length), 'every byte is told')
 }
 
-export function recordDecode(random: Random): void {
+function decodeRound(random: Random, verify: typeof verifyRecord): void {
   const { bytes: whole, batches } = writtenSegment(random)
   const bytes = random.oneIn(4) ? Buffer.from(random.bytes(random.below(300))) : damaged(random, whole, 0)
   const header = decodeHeader(bytes)
@@ -149,22 +149,23 @@ export function recordDecode(random: Random): void {
   for (let at = 0; at < bytes.length; at += random.oneIn(3) ? 1 : 8) {
     const place = random.oneIn(10) ? random.below(2 ** 32) : at
     const length = batchLengthAt(bytes, at, SEED, place)
-    assert(length <= BATCH_BYTES_LIMIT)
+    assert.ok(length <= BATCH_BYTES_LIMIT, 'no batch is longer')
     if (length > 0 && at + length <= bytes.length) {
       const batch = bytes.subarray(at, at + length)
-      if (verifyBatch(batch, SEED, place) !== undefined) assert(batches.get(place)?.equals(batch), 'not written there')
+      if (verifyBatch(batch, SEED, place) !== undefined)
+        assert.ok(batches.get(place)?.equals(batch), 'not written there')
     }
     decodeFooter(bytes, at, SEED, place)
-    if (!verifyRecord(bytes, at, SEED, place)) continue
+    if (!verify(bytes, at, SEED, place)) continue
     const record = new RecordView(bytes, at)
     const original = new RecordView(whole, place)
-    assert(verifyRecord(whole, place, SEED, place), 'a record that was not written there')
+    assert.ok(verifyRecord(whole, place, SEED, place), 'a record that was not written there')
     assert.deepEqual([record.offset, record.streamId, record.kind], [original.offset, original.streamId, original.kind])
     assert.deepEqual([record.key, record.payload], [original.key, original.payload])
   }
 }
 
-export async function indexFile(random: Random): Promise<void> {
+async function indexRound(random: Random, opened: (index: SegmentIndex) => SegmentIndex): Promise<void> {
   const index = new MemoryIndex(hashKey)
   const { bytes: segment } = writtenSegment(random, index)
   const files = new MemoryFiles()
@@ -189,11 +190,11 @@ export async function indexFile(random: Random): Promise<void> {
   }
   try {
     const cache = new BlockCache(PAGE_BYTES, random.pick([0, 2, 100]) * PAGE_BYTES)
-    const opened = await IndexFile.load(path, IDENTITY, GENERATION, source, cache)
-    assert.deepEqual(await answers(opened), await answers(index))
+    const loaded = await IndexFile.load(path, IDENTITY, GENERATION, source, cache)
+    assert.deepEqual(await answers(opened(loaded)), await answers(index))
   } catch (error) {
     if (!(error instanceof IndexDoubt)) throw error
-    assert(!bytes.equals(whole), 'a whole sidecar is not doubtful')
+    assert.ok(!bytes.equals(whole), 'a whole sidecar is not doubtful')
   }
 }
 
@@ -205,4 +206,42 @@ async function answers(index: SegmentIndex): Promise<unknown[]> {
   }
   for (const number of [0, 999, 1001, 1010]) given.push(await index.markBefore(number), await index.olderThan(number))
   return given
+}
+
+async function* scanWithoutCrc(source: ScanSource, begin: number): ReturnType<typeof scanSegment> {
+  const bytes = Buffer.alloc(source.sizeBytes)
+  await source.read(bytes, 0)
+  let position = begin
+  for (;;) {
+    const length = batchLengthAt(bytes, position, source.seed, position)
+    if (length === 0 || position + length > bytes.length) break
+    const batch = bytes.subarray(position, position + length)
+    const count = batch.readUInt32LE(52)
+    const unread = { crc: 0, previousCrc: 0, first: 0, last: 0, ceiling: 0, syncedGeneration: 0, syncedPosition: 0 }
+    yield { kind: 'batch', position, header: { ...unread, length, count }, bytes: batch }
+    position += length
+  }
+  if (position < bytes.length) yield { kind: 'unverified', position, end: bytes.length, reason: 'not looked at' }
+}
+
+function verifyWithoutCrc(source: Buffer, at: number): boolean {
+  if (at + RECORD_HEADER_BYTES > source.length) return false
+  const length = source.readUInt32LE(at)
+  const needed = RECORD_HEADER_BYTES + source.readUInt16LE(at + KEY_LENGTH_AT)
+  return length >= needed && at + length <= source.length
+}
+
+function withoutOneStream(index: SegmentIndex): SegmentIndex {
+  const forgotten = 102
+  return {
+    recordCount: index.recordCount,
+    sizeBytes: index.sizeBytes,
+    seek: (streamId, after) => index.seek(streamId === forgotten ? 0 : streamId, after),
+    findKey: (hash) => index.findKey(hash),
+    markBefore: (after) => index.markBefore(after),
+    olderThan: (timeMs) => index.olderThan(timeMs),
+    totals: () => index.totals(),
+    totalsOf: (streamId) => index.totalsOf(streamId),
+    byNumber: (after) => index.byNumber(after),
+  }
 }

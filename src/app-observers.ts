@@ -30,6 +30,8 @@ export function hubObserver(logger: Logger): HubObserver {
     deliveryFailed: (topic, error) => logger.error({ topic, error }, 'A stream failed; its clients may resume.'),
     catalogDamaged: ({ after, through, reason }) =>
       logger.error({ after, through, reason }, 'Topics may be missing: the log is damaged where they were made.'),
+    checkpointRefused: (reason) =>
+      logger.warn({ reason }, 'A checkpoint cannot be used; the log is read in its place.'),
   }
 }
 
@@ -49,7 +51,10 @@ export function storageObserver(
         'What a crash left unfinished was cut away; nothing of it was acknowledged.',
       ),
     indexRebuilt: (file, reason) => logger.info({ file, reason }, 'An index was made anew.'),
+    checkpointDoubtful: (file, reason) =>
+      logger.warn({ file, reason }, 'A checkpoint is passed over; the log is read in its place.'),
     unknownFile: (name) => logger.warn({ name }, 'A file that is not of the log lies in its folder; it is left alone.'),
+    compacted: (run) => logger.debug({ ...run }, 'Segments were compacted.'),
     rolled: (file) => logger.debug({ file }, 'The log goes on in a new file.'),
     recovering(bytesDone, bytesTotal) {
       service.progress({ ...recoveryProgress(bytesDone, bytesTotal, performance.now() - beganAtMs) })

@@ -13,13 +13,17 @@ import {
   type LogOptions,
   MemoryFiles,
   Sequencer,
+  type StorageObserver,
   silentObserver,
 } from '../storage-engine/index.ts'
 import { failureReason, httpObserver, hubObserver, type OnRecovering, storageObserver } from './app-observers.ts'
 import type { Config } from './config.ts'
+import { type ControlServer, startControlServer } from './control/control-server.ts'
+import { Checkpointer } from './domain/checkpointer.ts'
 import { FigureFeed } from './domain/figure-feed.ts'
 import { Hub } from './domain/hub.ts'
 import { type HubObserver, systemClock } from './domain/ports.ts'
+import { changedRetention, unlimited } from './domain/retention.ts'
 import { METRICS_TOPIC_ID } from './domain/topic.ts'
 import { type HttpServer, startHttpServer } from './http/http-server.ts'
 import { Service } from './http/service.ts'
@@ -60,6 +64,8 @@ interface Parts {
   durable: Log | undefined
   memory: Log | undefined
   hub: Hub | undefined
+  checkpointer: Checkpointer | undefined
+  control: ControlServer | undefined
   figures: FigureFeed | undefined
 }
 
@@ -68,7 +74,10 @@ interface Parts {
  * `onRecovering` is called while the log is read, until `ready` is settled.
  */
 export async function startApp(config: Config, logger: Logger, onRecovering?: OnRecovering): Promise<App> {
-  const parts: Parts = { lock: undefined, durable: undefined, memory: undefined, hub: undefined, figures: undefined }
+  const parts: Parts = {
+    ...{ lock: undefined, durable: undefined, memory: undefined },
+    ...{ hub: undefined, checkpointer: undefined, control: undefined, figures: undefined },
+  }
   const service = new Service()
   const { directory } = config.storage
   let tokens: EnsuredTokens
@@ -127,7 +136,14 @@ async function openHub(
   const sequencer = new Sequencer()
   if (config.kv.enabled) {
     const path = join(config.storage.directory, logFolder)
-    const observer = storageObserver(logger, service, onRecovering)
+    const told = storageObserver(logger, service, onRecovering)
+    const observer: StorageObserver = {
+      ...told,
+      rolled(file) {
+        told.rolled(file)
+        parts.checkpointer?.rolled()
+      },
+    }
     parts.durable = await Log.open(new DiskFiles(), sequencer, observer, path, durableOptions(config))
   } else {
     sequencer.beginUnreserved(systemClock.wallMs())
@@ -142,6 +158,7 @@ async function openHub(
     recentFramesBytesMax: recentFramesBytes,
     topicsMax: config.limits.topicsMax,
     subscribersMax: config.limits.subscribersMax,
+    defaultRetention: changedRetention(unlimited, config.retention),
     heartbeatMs: config.pubsub.tickFrequencyMs,
     streamAgeMsMax: config.server.maxStreamAgeMs,
     writeTimeoutMs: config.server.writeTimeoutMs,
@@ -149,6 +166,7 @@ async function openHub(
     drainRetryMs: config.server.retryMs * drainSpread,
   })
   parts.hub = hub
+  if (parts.durable !== undefined) await lookAfter(parts.durable, hub, config, logger, parts)
   const metricsTopic = hub.addStaticTopic({ id: METRICS_TOPIC_ID, name: 'metrics', token: metricsToken })
   parts.figures = new FigureFeed(systemClock, (event) => hub.publish(metricsTopic, event))
   for (const topic of config.pubsub.staticPubSubs) hub.addStaticTopic(topic)
@@ -161,7 +179,32 @@ async function openHub(
   logger.info({ topics: active_topics, ...parts.durable?.statistics() }, 'The server is ready.')
 }
 
-function durableOptions({ log }: Config): LogOptions {
+/** What goes on beside a durable log: compaction, checkpoints, and the socket for the commands of this machine. */
+async function lookAfter(durable: Log, hub: Hub, config: Config, logger: Logger, parts: Parts): Promise<void> {
+  const { log, storage } = config
+  const { enabled, bytesPerSecond, deadShare, intervalMs } = log.compaction
+  const { judge } = hub
+  if (enabled && judge === undefined) {
+    logger.error({}, 'The log is not compacted, since topics may be missing: see what was said of damage, and mend it.')
+  } else if (enabled && judge !== undefined) {
+    const limits = { bytesPerSecondMax: bytesPerSecond, deadShareMin: deadShare, intervalMs }
+    durable.startCompaction({ judge, ...limits })
+  }
+  parts.checkpointer = new Checkpointer(
+    systemClock,
+    log.checkpointIntervalMs,
+    () => hub.checkpoint(),
+    (error) => logger.warn({ error }, 'A checkpoint could not be written; the next start may take longer.'),
+  )
+  try {
+    parts.control = await startControlServer(storage.directory, durable)
+  } catch (error) {
+    logger.warn({ error }, 'The control socket could not be made: `sser log` works on a stopped server only.')
+  }
+}
+
+/** How the durable log is opened, by the server and by the commands that open it in its absence. */
+export function durableOptions({ log }: Config): LogOptions {
   return {
     sync: log.sync,
     syncIntervalMs: log.syncIntervalMs,
@@ -171,6 +214,8 @@ function durableOptions({ log }: Config): LogOptions {
     blockCacheBytesMax: log.readCacheBytes,
     pageCacheBytesMax: log.indexCacheBytes,
     reserveBytes: log.reserve ? log.segmentBytes : 0,
+    quotaBytes: log.maxBytes,
+    whenFull: log.whenFull,
     isDurable: true,
   }
 }
@@ -207,8 +252,10 @@ async function stop(
   // A recovery that is not through goes on with its files and keeps the lock: the end of the process ends both.
   if (!isOpened) return
   parts.figures?.close()
+  await parts.control?.close()
   // Without connections every sink has ended.
   await parts.hub?.close()
+  await parts.checkpointer?.close()
   await parts.memory?.close()
   try {
     await parts.durable?.close()

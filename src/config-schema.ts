@@ -31,6 +31,7 @@ export const APP_ENVS: readonly AppEnv[] = ['development', 'staging', 'productio
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
 export type LogSync = 'commit' | 'interval' | 'never'
+export type WhenFull = 'refuse' | 'dropOldest'
 
 /** A topic that the configuration names. Its id has all 11 characters here, however it was written. */
 export interface StaticPubSub {
@@ -78,6 +79,20 @@ export interface Settings {
     readonly readCacheBytes: number
     readonly indexCacheBytes: number
     readonly reserve: boolean
+    readonly maxBytes: number
+    readonly whenFull: WhenFull
+    readonly checkpointIntervalMs: number
+    readonly compaction: {
+      readonly enabled: boolean
+      readonly intervalMs: number
+      readonly bytesPerSecond: number
+      readonly deadShare: number
+    }
+  }
+  readonly retention: {
+    readonly maxAgeMs?: number
+    readonly maxBytes?: number
+    readonly maxEvents?: number
   }
   readonly memory: { readonly maxBytes: number }
   readonly hub: { readonly recentFramesBytes: number }
@@ -371,9 +386,62 @@ const logSchema = joi
       .description(
         'Keeps a file about as large as a segment aside, and gives its room back when the disk is full, so that topics can still be deleted.',
       ),
+    maxBytes: bytes(MIB_BYTES, 1024 * 1024 * GIB_BYTES)
+      .default(16 * GIB_BYTES)
+      .description(
+        'The files of the log together take at most about this much. From three quarters of it on, what is dropped is taken out of them sooner, the fuller they are.',
+      ),
+    whenFull: joi
+      .string()
+      .valid('refuse', 'dropOldest')
+      .default('refuse')
+      .description(
+        'What happens at `log.maxBytes`. `refuse`: publishers get a 507 until topics are deleted or emptied, or limits drop something. `dropOldest`: the oldest events go, of whichever topic; readers that had not read them are told of the gap.',
+      ),
+    checkpointInterval: duration(SECOND_MS, 24 * HOUR_MS)
+      .default(5 * MINUTE_MS)
+      .description('How often the state of all topics is written to a file, so that a start reads little of the log.'),
+    compaction: joi
+      .object({
+        enabled: flag()
+          .default(true)
+          .description(
+            'Whether old parts of the log are rewritten, without what was dropped, and grouped by topic. Without it the log only grows.',
+          ),
+        interval: duration(SECOND_MS, 24 * HOUR_MS)
+          .default(30 * SECOND_MS)
+          .description('How often is looked for something worth rewriting.'),
+        bytesPerSecond: bytes(64 * KIB_BYTES, 64 * GIB_BYTES)
+          .default(16 * MIB_BYTES)
+          .description('At most so many bytes are read and written for it, together.'),
+        deadShare: joi
+          .number()
+          .min(0.01)
+          .max(1)
+          .default(0.5)
+          .meta(meta({ allowed: 'a number from 0.01 to 1' }))
+          .description('A part of the log is rewritten when this share of it is dropped.'),
+      })
+      .default()
+      .description('Rewriting of old parts of the log.'),
   })
   .default()
   .description('The durable log of persistent topics.')
+
+const retentionSchema = joi
+  .object({
+    maxAge: duration(1, 100 * 365 * 24 * HOUR_MS)
+      .meta(meta({ defaultText: 'none' }))
+      .description('Events that are older go.'),
+    maxBytes: bytes(1, Number.MAX_SAFE_INTEGER)
+      .meta(meta({ defaultText: 'none' }))
+      .description('The oldest events go while a topic has more bytes than this.'),
+    maxEvents: count(1, Number.MAX_SAFE_INTEGER)
+      .meta(meta({ defaultText: 'none' }))
+      .description('The oldest events go while a topic has more events than this.'),
+  })
+  .default()
+  .description('Limits of topics that are made without limits of their own.')
 
 const memorySchema = joi
   .object({
@@ -437,6 +505,7 @@ export const rootSchema = joi.object({
   kv: kvSchema,
   storage: storageSchema,
   log: logSchema,
+  retention: retentionSchema,
   memory: memorySchema,
   hub: hubSchema,
   limits: limitsSchema,
@@ -470,6 +539,12 @@ export const settingRelations: readonly SettingRelation[] = [
     others: ['log.batchBytesMax'],
     words: 'at least `log.batchBytesMax`',
     holds: ({ log }) => log.pendingBytesMax >= log.batchBytesMax,
+  },
+  {
+    key: 'log.maxBytes',
+    others: ['log.segmentBytes'],
+    words: 'at least four times `log.segmentBytes`, so that there is something to drop beside the newest part',
+    holds: ({ log }) => log.maxBytes >= 4 * log.segmentBytes,
   },
   {
     key: 'memory.maxBytes',

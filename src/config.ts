@@ -259,10 +259,14 @@ class ConfigLoad {
 
   #contentOf(document: { toJS(): unknown }, path: string): unknown {
     try {
-      return document.toJS()
+      const content = document.toJS()
+      // An alias of something that it is a part of: this throws, as it does for whatever would never end.
+      JSON.stringify(content)
+      return content
     } catch (error) {
       // Aliases that nowhere begin, or that multiply without bound; the message names at most the alias.
-      const words = error instanceof ReferenceError ? 'an alias that cannot be followed' : 'content that cannot be used'
+      const isAlias = error instanceof ReferenceError || error instanceof TypeError
+      const words = isAlias ? 'an alias that cannot be followed' : 'content that cannot be used'
       this.mistakes.push({ key: path, found: words, allowed: 'YAML 1.2 with few aliases' })
       return undefined
     }

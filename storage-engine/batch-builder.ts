@@ -58,8 +58,10 @@ export class BatchBuilder {
     this.#end = encodeRecord(this.#buffer, at, record, offset, timeMs)
     const place = this.#sealedFor
     if (place !== undefined) sealRecord(this.#buffer, at, place.seed, place.position + at)
-    if (this.#count === 0) this.#first = offset
-    this.#last = offset
+    const isFirst = this.#count === 0
+    // Not always the number of the first and the last record: compaction lays them out by stream.
+    if (isFirst || offset < this.#first) this.#first = offset
+    if (isFirst || offset > this.#last) this.#last = offset
     this.#count += 1
   }
 

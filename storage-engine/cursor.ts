@@ -1,17 +1,21 @@
 /**
  * Reads forward through the segments: the records of one stream, through the indexes, or everything, batch by batch.
- * A cursor works while the writer writes, and over rolls; it holds no file and no lock. What it cannot read it says:
- * a gap is never passed over in silence.
+ * A cursor works while the writer writes, over rolls, and while compaction replaces the segment that it reads: then it
+ * goes on in the new one, behind its position. It holds no file and no lock. What it cannot read it says: a gap is never
+ * passed over in silence.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { StorageError, systemCode } from './errors.ts'
-import { aligned, type LogRecord, type Offset, RecordView, verifyRecord } from './format.ts'
-import type { Posting, PostingCursor } from './memory-index.ts'
+import { aligned, type LogRecord, type Offset, ORDER_BY_STREAM } from './format.ts'
+import { IndexDoubt } from './index-file.ts'
+import type { Posting, PostingCursor, SegmentIndex, StreamPosting } from './memory-index.ts'
 import type { Damage } from './observer.ts'
 import { isShortage } from './open-files.ts'
+import { readRecords, recordAt, type Unreadable } from './read-records.ts'
 import { scanSegment, UNKNOWN_CHAIN } from './scan.ts'
 import { recordsOf, type Segment } from './segment.ts'
+import { damageTo } from './segment-damage.ts'
 import type { SegmentSet } from './segment-set.ts'
 
 /** A stretch of numbers in which this reader may have lost something. */
@@ -46,6 +50,9 @@ export interface CursorHost {
 const STEP_BYTES = 64 * 1024
 const POSTINGS_PER_STEP = 512
 const STEPS_PER_TURN = 16
+/** How many records that lie by stream are read at once by whoever wants them by number. */
+const POSTINGS_PER_ROUND = 8192
+const ROUND_BYTES = 1024 * 1024
 
 export class StreamCursor implements Cursor {
   readonly streamId: number
@@ -85,7 +92,7 @@ export class StreamCursor implements Cursor {
     this.#stepsInTurn += 1
     if (this.#stepsInTurn % STEPS_PER_TURN === 0) await nextTurn()
     while (!this.#isClosed) {
-      if (this.#postings === undefined) await this.#enterSegment()
+      if (this.#postings === undefined && !(await this.#enterSegment())) continue
       if (this.#pendingAt >= this.#pending.length) {
         const found = this.#findMore()
         if (found !== true && !(await found)) continue
@@ -107,16 +114,25 @@ export class StreamCursor implements Cursor {
     return undefined
   }
 
-  async #enterSegment(): Promise<void> {
+  /** False: the segment is gone already, and another one covers its numbers. */
+  async #enterSegment(): Promise<boolean> {
     const { segments } = this.#host
     const after = this.#position
     const segment = segments.segmentAfter(after)
     this.#segment = segment
     this.#pending = []
     this.#pendingAt = 0
-    this.#postings = await segments.query(segment, (index) => index.seek(this.streamId, after))
+    try {
+      this.#postings = await segments.query(segment, (index) => index.seek(this.streamId, after))
+    } catch (error) {
+      if (isGone(segments, segment, error)) return false
+      throw error
+    }
     // After the question, which may have had the index made again, and damage found thereby.
-    this.#damages = segment.unindexedDamages.filter((damage) => damage.through > after)
+    this.#damages = segment.unindexedDamages
+      .flatMap((damage) => damageTo(this.streamId, damage) ?? [])
+      .filter((damage) => damage.through > after)
+    return true
   }
 
   #leaveSegment(segment: Segment): void {
@@ -126,7 +142,8 @@ export class StreamCursor implements Cursor {
 
   /**
    * Asks the index for more. Resolves at once where the index is in memory, as that of the active segment always is.
-   * False: a page of the sidecar was doubtful, the sidecar was made anew, and the segment must be entered again.
+   * False: a page of the sidecar was doubtful, and a segment must be entered again: this one, whose sidecar was made
+   * anew, or the one by which it was replaced.
    */
   #findMore(): boolean | Promise<boolean> {
     const found = (this.#postings as PostingCursor).next(POSTINGS_PER_STEP)
@@ -141,7 +158,11 @@ export class StreamCursor implements Cursor {
         return true
       },
       async (error: unknown) => {
-        await this.#host.segments.mendIndex(this.#segment as Segment, error)
+        const { segments } = this.#host
+        const segment = this.#segment as Segment
+        await segments.mendIndex(segment, error).catch((unmended: unknown) => {
+          if (!isGone(segments, segment, unmended)) throw unmended
+        })
         this.#postings = undefined
         return false
       },
@@ -212,7 +233,7 @@ export class StreamCursor implements Cursor {
 
   #unreadable(segment: Segment, posting: Posting, isReadError: boolean): CursorStep | undefined {
     if (!this.#host.segments.has(segment)) {
-      // Dropped while it was read: `noteEvicted` says what is lost.
+      // Replaced while it was read; or dropped, and `noteEvicted` says what is lost.
       this.#postings = undefined
       this.#pending = []
       return undefined
@@ -232,16 +253,13 @@ export class StreamCursor implements Cursor {
   }
 }
 
-/** The record if these bytes are the one that the posting means. */
-function recordAt(source: Buffer, segment: Segment, posting: Posting, streamId: number): RecordView | undefined {
-  if (source.length !== posting.length || !verifyRecord(source, 0, segment.seed, posting.position)) return undefined
-  const record = new RecordView(source, 0)
-  const isMeant = record.length === posting.length && record.offset === posting.offset && record.streamId === streamId
-  return isMeant ? record : undefined
+/** Whether reading failed because the segment was replaced or dropped meanwhile, and its files with it. */
+export function isGone(segments: SegmentSet, segment: Segment, error: unknown): boolean {
+  return (error instanceof IndexDoubt || systemCode(error) !== undefined) && !segments.has(segment)
 }
 
 /** Says nothing of the bytes: whoever reads may try again. */
-function shortage(segment: Segment, error: unknown): StorageError {
+export function shortage(segment: Segment, error: unknown): StorageError {
   return new StorageError('STORAGE_READ', `${segment.name} cannot be read at the moment (${String(error)}).`, error)
 }
 
@@ -280,17 +298,20 @@ export class LogCursor implements Cursor {
         if (!segment.isSealed && this.#host.lastOffset <= this.#position) return undefined
         this.#segment = segment
         this.#readEnd = segment.contentEnd
-        this.#items = this.#steps(segment, segment.contentEnd)
+        this.#items =
+          segment.order === ORDER_BY_STREAM ? this.#stepsByNumber(segment) : this.#steps(segment, segment.contentEnd)
       }
       const { value, done } = await this.#items.next().catch((error: unknown) => {
         // The next call begins anew behind what was handed out.
         this.#items = undefined
-        throw isShortage(error) ? shortage(this.#segment as Segment, error) : error
+        const segment = this.#segment as Segment
+        if (isGone(this.#host.segments, segment, error)) return GONE
+        throw isShortage(error) ? shortage(segment, error) : error
       })
       if (done !== true) return value
       this.#items = undefined
       const segment = this.#segment as Segment
-      // Dropped while it was read: the next round says what is lost.
+      // Replaced while it was read; or dropped, and the next round says what is lost.
       if (!this.#host.segments.has(segment)) continue
       if (segment.isSealed && this.#readEnd === segment.contentEnd) {
         this.#position = Math.max(this.#position, segment.chain.last)
@@ -299,14 +320,59 @@ export class LogCursor implements Cursor {
     return undefined
   }
 
+  /**
+   * Each record is verified, as by whoever reads one stream. Damage that only a scan has found may hide any number: here
+   * the whole segment is one gap then.
+   */
+  async *#stepsByNumber(segment: Segment): AsyncGenerator<CursorStep> {
+    const { segments } = this.#host
+    yield* this.#passDamages(segment.unindexedDamages)
+    for (;;) {
+      const after = this.#position
+      const postings = await segments.query(segment, (index) => postingsAfter(index, after))
+      if (postings.length === 0) return
+      const found = await readRecords(segment, postings)
+      let records: LogRecord[] = []
+      let bytes = 0
+      for (const [i, posting] of postings.entries()) {
+        const record = found[i] as LogRecord | Unreadable
+        if (typeof record === 'string' || bytes >= STEP_BYTES) {
+          if (records.length > 0) yield this.#handOut(records)
+          records = []
+          bytes = 0
+        }
+        if (typeof record === 'string') {
+          const end = posting.position + aligned(posting.length)
+          const gap = this.#damaged(segment, { position: posting.position, end, reason: record }, posting.offset)
+          // Gone: what follows is read in the segment that replaces it.
+          if (gap === undefined) return
+          yield gap
+        } else {
+          records.push(record)
+          bytes += posting.length
+        }
+      }
+      if (records.length > 0) yield this.#handOut(records)
+    }
+  }
+
+  #handOut(records: readonly LogRecord[]): CursorStep {
+    this.#position = (records.at(-1) as LogRecord).offset
+    return { records }
+  }
+
+  *#passDamages(damages: readonly Damage[]): Generator<CursorStep> {
+    for (const damage of damages) {
+      if (damage.through <= this.#position || this.#isClosed) continue
+      yield this.#pass({ after: this.#position, through: damage.through, reason: 'damaged' })
+    }
+  }
+
   async *#steps(segment: Segment, end: number): AsyncGenerator<CursorStep> {
     const { segments } = this.#host
     const after = this.#position
-    for (const damage of segment.unindexedDamages) {
-      // Damage before the segment's own records, as of a file that is missing, has no place among its batches.
-      if (damage.file === segment.name || damage.through <= this.#position) continue
-      yield this.#pass({ after: this.#position, through: damage.through, reason: 'damaged' })
-    }
+    // Damage before the segment's own records, as of a file that is missing, has no place among its batches.
+    yield* this.#passDamages(segment.unindexedDamages.filter(({ file }) => file !== segment.name))
     const mark = await segments.query(segment, (index) => index.markBefore(after))
     const source = {
       seed: segment.seed,
@@ -337,10 +403,7 @@ export class LogCursor implements Cursor {
       if (gap !== undefined) yield gap
     }
     // Damage behind the last batch that verifies lies behind what was read here.
-    for (const damage of segment.unindexedDamages) {
-      if (damage.through <= this.#position || this.#isClosed) continue
-      yield this.#pass({ after: this.#position, through: damage.through, reason: 'damaged' })
-    }
+    yield* this.#passDamages(segment.unindexedDamages)
   }
 
   #damaged(
@@ -359,4 +422,23 @@ export class LogCursor implements Cursor {
     this.#position = Math.max(this.#position, gap.through)
     return { gap }
   }
+}
+
+const GONE = { value: undefined, done: true } as const
+
+/** The next ones in the order of numbers, as many as are worth reading at once. */
+async function postingsAfter(index: SegmentIndex, after: Offset): Promise<readonly StreamPosting[]> {
+  const cursor = await index.byNumber(after)
+  const postings: StreamPosting[] = []
+  let bytes = 0
+  while (postings.length < POSTINGS_PER_ROUND) {
+    const some = await cursor.next(POSTINGS_PER_STEP)
+    if (some.length === 0) return postings
+    for (const posting of some) {
+      postings.push(posting)
+      bytes += posting.length
+      if (bytes >= ROUND_BYTES) return postings
+    }
+  }
+  return postings
 }

@@ -7,6 +7,7 @@ export type StorageErrorCode =
   | 'STORAGE_CLOSED' // the log was closed, or is closing
   | 'STORAGE_FAILED' // a sync failed earlier: final for this process (see docs/log-format.md)
   | 'STORAGE_FULL' // no room on the disk; nothing was written; try again when there is room
+  | 'STORAGE_QUOTA' // the log has reached the size it may have; nothing was written; try again when there is room
   | 'STORAGE_WRITE' // this batch could not be written; it was cut away; later ones may succeed
   | 'STORAGE_BUSY' // too many bytes wait for the disk already
   | 'STORAGE_TOO_LARGE' // a record or a batch over its bound

@@ -21,6 +21,10 @@ export const BATCH_HEADER_BYTES = 64
 export const RECORD_HEADER_BYTES = 40
 export const FOOTER_BYTES = 96
 
+/** Streams of the engine and of the domain's catalogue; all others are numbers of entries, which are never so small. */
+export const ENGINE_STREAM = 0
+export const CATALOG_STREAM = 1
+
 /** No batch is larger, so that a damaged length never makes a reader allocate more. */
 export const BATCH_BYTES_LIMIT = 64 * 1024 * 1024
 export const KEY_BYTES_LIMIT = 0xffff
@@ -36,6 +40,7 @@ export const FOOTER_MAGIC = 0x444e4553
 export const ORDER_BY_OFFSET = 0
 /** Records lie by stream, then by number, as compaction writes them. */
 export const ORDER_BY_STREAM = 1
+export type RecordOrder = typeof ORDER_BY_OFFSET | typeof ORDER_BY_STREAM
 
 export function aligned(bytes: number): number {
   return (bytes + 7) & ~7
@@ -69,7 +74,7 @@ export interface SegmentHeader {
   /** 128 random bits; the same in every segment of one log. */
   readonly identity: Uint8Array
   readonly generation: number
-  readonly order: typeof ORDER_BY_OFFSET | typeof ORDER_BY_STREAM
+  readonly order: RecordOrder
   /** Generation of the segment before this one; 0 for the first of a log. */
   readonly predecessor: number
   /** Where the predecessor ends, if this segment was made by a recovery; 0: the predecessor's own footer says it. */
@@ -77,9 +82,30 @@ export interface SegmentHeader {
   /** Content up to here was durable before the file got its name. */
   readonly contentEnd: number
   readonly createdMs: number
-  /** Generations that a compaction run read and wrote; empty for a segment that was written in order. */
+  /**
+   * The place in the log: generations of the first and the last of the rolled segments that this one stands for. One
+   * that was rolled stands for itself.
+   */
+  readonly placeFrom: number
+  readonly placeThrough: number
+  /** The highest number that the inputs of a compaction run ever held, dropped ones included; 0 where there are none. */
+  readonly coveredLast: Offset
+  /** The highest ceiling that was known to be durable when the compaction run began; 0 where there was none. */
+  readonly ceiling: Offset
+  /** Generations that a compaction run read and wrote; empty for a segment that was rolled. */
   readonly inputs: readonly number[]
   readonly outputs: readonly number[]
+}
+
+/** The header of a segment that is written by number, as opposed to one that a compaction writes. */
+export function rolledHeader(
+  fields: Pick<
+    SegmentHeader,
+    'identity' | 'generation' | 'predecessor' | 'predecessorEnd' | 'contentEnd' | 'createdMs'
+  >,
+): SegmentHeader {
+  const place = { placeFrom: fields.generation, placeThrough: fields.generation }
+  return { ...fields, ...place, order: ORDER_BY_OFFSET, coveredLast: 0, ceiling: 0, inputs: [], outputs: [] }
 }
 
 export function headerBytes(header: SegmentHeader): number {
@@ -101,6 +127,11 @@ export function encodeHeader(header: SegmentHeader): Buffer {
   writeU64(bytes, header.createdMs, 72)
   bytes.writeUInt32LE(header.inputs.length, 80)
   bytes.writeUInt32LE(header.outputs.length, 84)
+  // A place of its own is written as 0, as it was before there were others.
+  writeU64(bytes, header.placeFrom === header.generation ? 0 : header.placeFrom, 88)
+  writeU64(bytes, header.placeThrough === header.generation ? 0 : header.placeThrough, 96)
+  writeU64(bytes, header.coveredLast, 104)
+  writeU64(bytes, header.ceiling, 112)
   for (const [i, generation] of [...header.inputs, ...header.outputs].entries()) {
     writeU64(bytes, generation, HEADER_BYTES + 8 * i)
   }
@@ -129,14 +160,19 @@ export function decodeHeader(source: Buffer): DecodedHeader {
   if (order !== ORDER_BY_OFFSET && order !== ORDER_BY_STREAM) return { kind: 'damaged' }
   if (length !== HEADER_BYTES + 8 * (inputCount + outputCount)) return { kind: 'damaged' }
   const generations = Array.from({ length: inputCount + outputCount }, (_, i) => readU64(bytes, HEADER_BYTES + 8 * i))
+  const generation = readU64(bytes, 40)
   const header: SegmentHeader = {
     identity: Uint8Array.from(bytes.subarray(24, 40)),
-    generation: readU64(bytes, 40),
+    generation,
     order,
     predecessor: readU64(bytes, 48),
     predecessorEnd: readU64(bytes, 56),
     contentEnd: readU64(bytes, 64),
     createdMs: readU64(bytes, 72),
+    placeFrom: readU64(bytes, 88) || generation,
+    placeThrough: readU64(bytes, 96) || generation,
+    coveredLast: readU64(bytes, 104),
+    ceiling: readU64(bytes, 112),
     inputs: generations.slice(0, inputCount),
     outputs: generations.slice(inputCount),
   }
@@ -154,11 +190,11 @@ export interface BatchHeader {
   /** The whole batch, header and padding included. */
   readonly length: number
   readonly crc: number
-  /** CRC of the batch before this one in the log; 0 where there is none. */
+  /** CRC of the batch before this one in the log, or in the segment where it is ordered by stream; 0 for the first. */
   readonly previousCrc: number
-  /** The batch's own number, that of its first record if it has any. */
+  /** The lowest number of its records; a batch without any bears one of its own. */
   readonly first: Offset
-  /** Number of its last record; `first` for a batch without records. */
+  /** The highest number of its records; `first` for a batch without any. */
   readonly last: Offset
   /** Numbers below it are reserved once this batch is durable. */
   readonly ceiling: Offset
@@ -243,6 +279,8 @@ export interface LogRecord {
   readonly offset: Offset
   readonly streamId: number
   readonly kind: number
+  /** Bytes that it takes in the log, without padding. */
+  readonly length: number
   /** Milliseconds since 1970, by the writer's clock: a remark, never an order. */
   readonly timeMs: number
   /** Of length 0 where the record has none. */
@@ -325,6 +363,11 @@ export class RecordView implements LogRecord {
     return this.#source.readUInt16LE(this.#at + 34)
   }
 
+  /** All of it, without padding. */
+  get bytes(): Buffer {
+    return this.#source.subarray(this.#at, this.#at + this.length)
+  }
+
   get key(): Buffer {
     const begin = this.#at + RECORD_HEADER_BYTES
     return this.#source.subarray(begin, begin + this.keyLength)
@@ -343,12 +386,12 @@ export interface SegmentFooter {
   readonly lastCrc: number
   readonly recordCount: number
   readonly batchCount: number
-  /** 0 and 0 without a record. */
+  /** The lowest and the highest number; 0 and 0 without a record. */
   readonly first: Offset
   readonly last: Offset
   readonly timeMsMin: number
   readonly timeMsMax: number
-  /** Generation of the segment that follows; it was durable before this footer was written. */
+  /** Generation of the segment that follows, durable before this footer was written; 0 in a compacted segment. */
   readonly successor: number
 }
 

@@ -3,7 +3,7 @@
  * It can always be made again from its segment; one that does not fit its segment, or a page that does not verify, is
  * reported as an `IndexDoubt`, and the segment is scanned again. See docs/log-format.md, "The sidecar".
  *
- * In memory stays the header and, for each page of streams and of keys, its first entry: 8 bytes for 170 of them.
+ * In memory stays the header and, for each page of streams and of keys, its first entry: 8 bytes for 102 or 170 of them.
  */
 
 import { crc32 } from 'node:zlib'
@@ -11,14 +11,25 @@ import type { BlockCache, BlockSource } from './block-cache.ts'
 import { indexName, temporaryName } from './data-directory.ts'
 import { SyncFailure, systemCode } from './errors.ts'
 import type { Files } from './files.ts'
-import { type Offset, readU64, segmentSeed, writeU64 } from './format.ts'
+import {
+  type Offset,
+  ORDER_BY_OFFSET,
+  ORDER_BY_STREAM,
+  type RecordOrder,
+  readU64,
+  segmentSeed,
+  writeU64,
+} from './format.ts'
 import {
   type IndexMark,
   lowerBound,
   type MemoryIndex,
+  type NumberCursor,
   type Posting,
   type PostingCursor,
   type SegmentIndex,
+  type StreamPosting,
+  type StreamTotals,
 } from './memory-index.ts'
 import { isShortage } from './open-files.ts'
 
@@ -26,17 +37,28 @@ export const PAGE_BYTES = 4096
 /** The last eight bytes of a page hold its CRC. */
 const PAGE_CONTENT_BYTES = PAGE_BYTES - 8
 const INDEX_MAGIC = Buffer.from('SSERIDX\0', 'latin1')
-const INDEX_VERSION = 1
+const INDEX_VERSION = 2
 
-const STREAM_BYTES = 24
+const STREAM_BYTES = 40
 const POSTING_BYTES = 16
 const KEY_BYTES = 24
 const MARK_BYTES = 24
 const FENCE_BYTES = 8
-const SECTION_COUNT = 6
+const NUMBER_BYTES = 24
+const SECTIONS_AT = 104
+
+// Which section is which
+const STREAMS = 0
+const POSTINGS = 1
+const KEYS = 2
+const MARKS = 3
+const STREAM_FENCES = 4
+const KEY_FENCES = 5
+/** All postings by number; empty where records lie by number. */
+const NUMBERS = 6
 
 /** How much of a sidecar is made before other work gets its turn. */
-const PAGES_PER_WRITE = 64
+const PAGES_PER_WRITE = 16
 
 /** What ties a sidecar to its segment, and what is known of the segment without reading it. */
 export interface SegmentSummary {
@@ -67,7 +89,7 @@ interface Section {
   readonly itemBytes: number
 }
 
-const ITEM_BYTES = [STREAM_BYTES, POSTING_BYTES, KEY_BYTES, MARK_BYTES, FENCE_BYTES, FENCE_BYTES] as const
+const ITEM_BYTES = [STREAM_BYTES, POSTING_BYTES, KEY_BYTES, MARK_BYTES, FENCE_BYTES, FENCE_BYTES, NUMBER_BYTES] as const
 
 function itemsPerPage(itemBytes: number): number {
   return Math.floor(PAGE_CONTENT_BYTES / itemBytes)
@@ -94,7 +116,7 @@ export async function writeIndexFile(
   try {
     let position = 0
     let pending: Buffer[] = []
-    for (const page of indexPages(index, summary)) {
+    for (const page of indexPages(await sorted(index), summary)) {
       pending.push(page)
       if (pending.length < PAGES_PER_WRITE) continue
       await file.write(Buffer.concat(pending), position)
@@ -114,13 +136,33 @@ export async function writeIndexFile(
   })
 }
 
-function* indexPages(index: MemoryIndex, summary: SegmentSummary): Generator<Buffer> {
+/** What the sidecar is made of: the index's content in the order in which it is written. */
+interface Sorted {
+  readonly index: MemoryIndex
+  readonly streams: Uint32Array
+  readonly keys: Uint32Array
+  readonly marks: readonly IndexMark[]
+  readonly numbers: Uint32Array | undefined
+}
+
+async function sorted(index: MemoryIndex): Promise<Sorted> {
+  return {
+    index,
+    streams: await index.sortedStreams(),
+    keys: await index.sortedKeys(),
+    marks: await index.marks(),
+    numbers: index.order === ORDER_BY_STREAM ? await index.sortedNumbers() : undefined,
+  }
+}
+
+function* indexPages({ index, streams, keys, marks, numbers }: Sorted, summary: SegmentSummary): Generator<Buffer> {
   const seed = segmentSeed(summary.identity, summary.generation)
-  const streams = index.sortedStreams()
-  const keyHashes = index.sortedKeys()
-  const streamPages = pagesFor(streams.length, STREAM_BYTES)
-  const keyPages = pagesFor(keyHashes.length, KEY_BYTES)
-  const counts = [streams.length, index.recordCount, keyHashes.length, index.marks.length, streamPages, keyPages]
+  const streamCount = streams.length
+  const keyCount = keys.length
+  const streamPages = pagesFor(streamCount, STREAM_BYTES)
+  const keyPages = pagesFor(keyCount, KEY_BYTES)
+  const numberCount = numbers?.length ?? 0
+  const counts = [streamCount, index.recordCount, keyCount, marks.length, streamPages, keyPages, numberCount]
   let firstPage = 1
   const sections = counts.map((count, i) => {
     const itemBytes = ITEM_BYTES[i] as number
@@ -128,7 +170,7 @@ function* indexPages(index: MemoryIndex, summary: SegmentSummary): Generator<Buf
     firstPage += pagesFor(count, itemBytes)
     return section
   })
-  yield sealPage(encodeIndexHeader(summary, sections), 0, seed)
+  yield sealPage(encodeIndexHeader(summary, index.order, sections), 0, seed)
   let pageNumber = 1
   function* section(count: number, itemBytes: number, write: (page: Buffer, at: number, i: number) => void) {
     const perPage = itemsPerPage(itemBytes)
@@ -141,13 +183,14 @@ function* indexPages(index: MemoryIndex, summary: SegmentSummary): Generator<Buf
   }
 
   let postingBegin = 0
-  yield* section(streams.length, STREAM_BYTES, (page, at, i) => {
-    const streamId = streams[i] as number
-    const totals = index.streamTotals(streamId)
-    writeU64(page, streamId, at)
+  yield* section(streamCount, STREAM_BYTES, (page, at, i) => {
+    const totals = index.totalsAt(streams[i] as number)
+    writeU64(page, totals.streamId, at)
     page.writeUInt32LE(postingBegin, at + 8)
     page.writeUInt32LE(totals.count, at + 12)
-    writeU64(page, totals.last, at + 16)
+    writeU64(page, totals.first, at + 16)
+    writeU64(page, totals.last, at + 24)
+    page.writeUInt32LE(totals.bytes, at + 32)
     postingBegin += totals.count
   })
 
@@ -157,27 +200,31 @@ function* indexPages(index: MemoryIndex, summary: SegmentSummary): Generator<Buf
     row = row === undefined ? undefined : index.rowBehind(row)
     if (row === undefined) {
       streamAt += 1
-      row = index.rowAfter(streams[streamAt] as number, -1) as number
+      row = index.headRow(streams[streamAt] as number)
     }
     writePosting(page, index.posting(row), at)
   })
 
-  yield* section(keyHashes.length, KEY_BYTES, (page, at, i) => {
-    const keyHash = keyHashes[i] as number
-    writeU64(page, keyHash, at)
-    writePosting(page, index.findKey(keyHash) as Posting, at + 8)
+  yield* section(keyCount, KEY_BYTES, (page, at, i) => {
+    writeU64(page, index.keyHashAt(keys[i] as number), at)
+    writePosting(page, index.keyPosting(keys[i] as number), at + 8)
   })
-  yield* section(index.marks.length, MARK_BYTES, (page, at, i) => {
-    const mark = index.marks[i] as IndexMark
+  yield* section(marks.length, MARK_BYTES, (page, at, i) => {
+    const mark = marks[i] as IndexMark
     writeU64(page, mark.timeMsBefore, at)
     writeU64(page, mark.offset, at + 8)
     writeU64(page, mark.batchPosition, at + 16)
   })
   yield* section(streamPages, FENCE_BYTES, (page, at, i) => {
-    writeU64(page, streams[i * itemsPerPage(STREAM_BYTES)] as number, at)
+    writeU64(page, index.streamAt(streams[i * itemsPerPage(STREAM_BYTES)] as number), at)
   })
   yield* section(keyPages, FENCE_BYTES, (page, at, i) => {
-    writeU64(page, keyHashes[i * itemsPerPage(KEY_BYTES)] as number, at)
+    writeU64(page, index.keyHashAt(keys[i * itemsPerPage(KEY_BYTES)] as number), at)
+  })
+  yield* section(numberCount, NUMBER_BYTES, (page, at, i) => {
+    const posting = index.streamPosting(numbers?.[i] as number)
+    writePosting(page, posting, at)
+    writeU64(page, posting.streamId, at + 16)
   })
 }
 
@@ -187,7 +234,7 @@ function writePosting(page: Buffer, posting: Posting, at: number): void {
   page.writeUInt32LE(posting.length, at + 12)
 }
 
-function encodeIndexHeader(summary: SegmentSummary, sections: readonly Section[]): Buffer {
+function encodeIndexHeader(summary: SegmentSummary, order: RecordOrder, sections: readonly Section[]): Buffer {
   const page = Buffer.alloc(PAGE_BYTES)
   page.set(INDEX_MAGIC, 0)
   page.writeUInt32LE(INDEX_VERSION, 8)
@@ -201,9 +248,10 @@ function encodeIndexHeader(summary: SegmentSummary, sections: readonly Section[]
   writeU64(page, summary.last, 72)
   writeU64(page, summary.timeMsMin, 80)
   writeU64(page, summary.timeMsMax, 88)
+  page.writeUInt32LE(order, 96)
   for (const [i, section] of sections.entries()) {
-    page.writeUInt32LE(section.firstPage, 96 + 8 * i)
-    page.writeUInt32LE(section.count, 100 + 8 * i)
+    page.writeUInt32LE(section.firstPage, SECTIONS_AT + 8 * i)
+    page.writeUInt32LE(section.count, SECTIONS_AT + 8 * i + 4)
   }
   return page
 }
@@ -215,6 +263,7 @@ function sealPage(page: Buffer, pageNumber: number, seed: number): Buffer {
 
 export class IndexFile implements SegmentIndex {
   readonly summary: SegmentSummary
+  readonly order: RecordOrder
   readonly #path: string
   readonly #seed: number
   readonly #source: BlockSource
@@ -229,6 +278,7 @@ export class IndexFile implements SegmentIndex {
     source: BlockSource,
     cache: BlockCache,
     summary: SegmentSummary,
+    order: RecordOrder,
     sections: readonly Section[],
   ) {
     this.#path = path
@@ -236,6 +286,7 @@ export class IndexFile implements SegmentIndex {
     this.#source = source
     this.#cache = cache
     this.summary = summary
+    this.order = order
     this.#sections = sections
   }
 
@@ -256,8 +307,8 @@ export class IndexFile implements SegmentIndex {
       throw new IndexDoubt(path, 'is not an index of a version that is known here')
     }
     const sections = ITEM_BYTES.map((itemBytes, i) => ({
-      firstPage: page.readUInt32LE(96 + 8 * i),
-      count: page.readUInt32LE(100 + 8 * i),
+      firstPage: page.readUInt32LE(SECTIONS_AT + 8 * i),
+      count: page.readUInt32LE(SECTIONS_AT + 8 * i + 4),
       itemBytes,
     }))
     const summary: SegmentSummary = {
@@ -272,9 +323,10 @@ export class IndexFile implements SegmentIndex {
       timeMsMin: readU64(page, 80),
       timeMsMax: readU64(page, 88),
     }
-    const index = new IndexFile(path, seed, source, cache, summary, sections)
-    index.#streamFences = await index.#readFences(4)
-    index.#keyFences = await index.#readFences(5)
+    const order = page.readUInt32LE(96) === ORDER_BY_OFFSET ? ORDER_BY_OFFSET : ORDER_BY_STREAM
+    const index = new IndexFile(path, seed, source, cache, summary, order, sections)
+    index.#streamFences = await index.#readFences(STREAM_FENCES)
+    index.#keyFences = await index.#readFences(KEY_FENCES)
     return index
   }
 
@@ -282,31 +334,21 @@ export class IndexFile implements SegmentIndex {
     return this.summary.recordCount
   }
 
+  get sizeBytes(): number {
+    const { firstPage, count, itemBytes } = this.#section(NUMBERS)
+    return (firstPage + pagesFor(count, itemBytes)) * PAGE_BYTES
+  }
+
   async seek(streamId: number, after: Offset): Promise<PostingCursor> {
-    const section = this.#section(0)
-    const pageIndex = lowerBound(this.#streamFences.length, (i) => (this.#streamFences[i] as number) > streamId) - 1
-    if (pageIndex < 0) return EMPTY
-    const page = await this.#page(section.firstPage + pageIndex)
-    const perPage = itemsPerPage(STREAM_BYTES)
-    const count = Math.min(perPage, section.count - pageIndex * perPage)
-    const at = lowerBound(count, (i) => readU64(page, i * STREAM_BYTES) >= streamId) * STREAM_BYTES
-    if (at >= count * STREAM_BYTES || readU64(page, at) !== streamId) return EMPTY
-    if (readU64(page, at + 16) <= after) return EMPTY
-    const begin = page.readUInt32LE(at + 8)
-    const end = begin + page.readUInt32LE(at + 12)
-    let low = begin
-    let high = end
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      const posting = await this.posting(middle)
-      if (posting.offset > after) high = middle
-      else low = middle + 1
-    }
-    return new FilePostingCursor(this, low, end)
+    const stream = await this.#stream(streamId)
+    if (stream === undefined || stream.last <= after) return EMPTY
+    const end = stream.begin + stream.count
+    const begin = await this.#lowerBound(stream.begin, end, async (i) => (await this.posting(i)).offset > after)
+    return new FilePostingCursor(this, begin, end)
   }
 
   async findKey(keyHash: number): Promise<Posting | undefined> {
-    const section = this.#section(2)
+    const section = this.#section(KEYS)
     const pageIndex = lowerBound(this.#keyFences.length, (i) => (this.#keyFences[i] as number) > keyHash) - 1
     if (pageIndex < 0) return undefined
     const page = await this.#page(section.firstPage + pageIndex)
@@ -326,57 +368,118 @@ export class IndexFile implements SegmentIndex {
     return mark === undefined ? 0 : mark.offset - 1
   }
 
+  async *totals(): AsyncGenerator<readonly StreamTotals[]> {
+    for await (const entries of this.#streamPages()) yield entries.map(totalsOfEntry)
+  }
+
+  async totalsOf(streamId: number): Promise<StreamTotals | undefined> {
+    const stream = await this.#stream(streamId)
+    return stream === undefined ? undefined : totalsOfEntry(stream)
+  }
+
+  async byNumber(after: Offset): Promise<NumberCursor> {
+    const { count } = this.#section(NUMBERS)
+    const isPast = async (i: number) => ((await this.#numbers(i, i + 1))[0] as StreamPosting).offset > after
+    let at = await this.#lowerBound(0, count, isPast)
+    return {
+      next: async (countMax) => {
+        if (at >= count) return []
+        const postings = await this.#numbers(at, Math.min(count, at + countMax))
+        at += postings.length
+        return postings
+      },
+    }
+  }
+
   async posting(i: number): Promise<Posting> {
     const perPage = itemsPerPage(POSTING_BYTES)
-    const page = await this.#page(this.#section(1).firstPage + Math.floor(i / perPage))
+    const page = await this.#page(this.#section(POSTINGS).firstPage + Math.floor(i / perPage))
     return readPosting(page, (i % perPage) * POSTING_BYTES)
   }
 
   /** Postings `begin` to `end`, no more than lie in one page. */
   async postings(begin: number, end: number): Promise<readonly Posting[]> {
-    const perPage = itemsPerPage(POSTING_BYTES)
-    const page = await this.#page(this.#section(1).firstPage + Math.floor(begin / perPage))
-    const count = Math.min(end - begin, perPage - (begin % perPage))
-    return Array.from({ length: count }, (_, i) => readPosting(page, ((begin % perPage) + i) * POSTING_BYTES))
+    return await this.#items(POSTINGS, begin, end, readPosting)
   }
 
   /** Every record of the segment with its stream, stream by stream. */
-  async *entries(): AsyncGenerator<Posting & { readonly streamId: number }> {
-    const section = this.#section(0)
-    const perPage = itemsPerPage(STREAM_BYTES)
-    for (let i = 0; i < section.count; i += 1) {
-      const page = await this.#page(section.firstPage + Math.floor(i / perPage))
-      const at = (i % perPage) * STREAM_BYTES
-      const streamId = readU64(page, at)
-      const end = page.readUInt32LE(at + 8) + page.readUInt32LE(at + 12)
-      for (let begin = page.readUInt32LE(at + 8); begin < end; ) {
-        const postings = await this.postings(begin, end)
-        for (const posting of postings) yield { ...posting, streamId }
-        begin += postings.length
+  async *entries(): AsyncGenerator<StreamPosting> {
+    for await (const streams of this.#streamPages()) {
+      for (const { streamId, begin, count } of streams) {
+        for (let at = begin; at < begin + count; ) {
+          const postings = await this.postings(at, begin + count)
+          for (const posting of postings) yield { ...posting, streamId }
+          at += postings.length
+        }
       }
     }
   }
 
+  /** All entries of streams, page by page. */
+  async *#streamPages(): AsyncGenerator<readonly StreamEntry[]> {
+    const { count } = this.#section(STREAMS)
+    for (let begin = 0; begin < count; ) {
+      const entries = await this.#items(STREAMS, begin, count, readStreamEntry)
+      yield entries
+      begin += entries.length
+    }
+  }
+
+  async #stream(streamId: number): Promise<StreamEntry | undefined> {
+    const section = this.#section(STREAMS)
+    const pageIndex = lowerBound(this.#streamFences.length, (i) => (this.#streamFences[i] as number) > streamId) - 1
+    if (pageIndex < 0) return undefined
+    const page = await this.#page(section.firstPage + pageIndex)
+    const perPage = itemsPerPage(STREAM_BYTES)
+    const count = Math.min(perPage, section.count - pageIndex * perPage)
+    const found = lowerBound(count, (i) => readU64(page, i * STREAM_BYTES) >= streamId)
+    if (found === count || readU64(page, found * STREAM_BYTES) !== streamId) return undefined
+    return readStreamEntry(page, found * STREAM_BYTES)
+  }
+
+  async #numbers(begin: number, end: number): Promise<readonly StreamPosting[]> {
+    return await this.#items(NUMBERS, begin, end, (page, at) => ({
+      ...readPosting(page, at),
+      streamId: readU64(page, at + 16),
+    }))
+  }
+
+  /** Items `begin` to `end` of a section, no more than lie in one page. */
+  async #items<T>(section: number, begin: number, end: number, read: (page: Buffer, at: number) => T): Promise<T[]> {
+    const { firstPage, itemBytes } = this.#section(section)
+    const perPage = itemsPerPage(itemBytes)
+    const page = await this.#page(firstPage + Math.floor(begin / perPage))
+    const count = Math.min(end - begin, perPage - (begin % perPage))
+    return Array.from({ length: count }, (_, i) => read(page, ((begin % perPage) + i) * itemBytes))
+  }
+
   /** The mark before the first for which `isPast` holds. */
   async #lastMark(isPast: (mark: IndexMark) => boolean): Promise<IndexMark | undefined> {
-    let low = 0
-    let high = this.#section(3).count
+    const { count } = this.#section(MARKS)
+    const found = await this.#lowerBound(0, count, async (i) => isPast(await this.#mark(i)))
+    return found === 0 ? undefined : await this.#mark(found - 1)
+  }
+
+  /** As `lowerBound`, over what lies in pages. */
+  async #lowerBound(begin: number, end: number, isPast: (i: number) => Promise<boolean>): Promise<number> {
+    let low = begin
+    let high = end
     while (low < high) {
       const middle = (low + high) >>> 1
-      if (isPast(await this.#mark(middle))) high = middle
+      if (await isPast(middle)) high = middle
       else low = middle + 1
     }
-    return low === 0 ? undefined : await this.#mark(low - 1)
+    return low
   }
 
   async #mark(i: number): Promise<IndexMark> {
     const perPage = itemsPerPage(MARK_BYTES)
-    const page = await this.#page(this.#section(3).firstPage + Math.floor(i / perPage))
+    const page = await this.#page(this.#section(MARKS).firstPage + Math.floor(i / perPage))
     const at = (i % perPage) * MARK_BYTES
     return { timeMsBefore: readU64(page, at), offset: readU64(page, at + 8), batchPosition: readU64(page, at + 16) }
   }
 
-  async #readFences(sectionIndex: 4 | 5): Promise<Float64Array<ArrayBuffer>> {
+  async #readFences(sectionIndex: typeof STREAM_FENCES | typeof KEY_FENCES): Promise<Float64Array<ArrayBuffer>> {
     const section = this.#section(sectionIndex)
     const fences = new Float64Array(section.count)
     const perPage = itemsPerPage(FENCE_BYTES)
@@ -390,7 +493,6 @@ export class IndexFile implements SegmentIndex {
   }
 
   #section(i: number): Section {
-    if (i >= SECTION_COUNT) throw new RangeError(`no section ${i}`)
     return this.#sections[i] as Section
   }
 
@@ -450,6 +552,26 @@ async function readPage(
 export function pageVerifies(page: Buffer, seed: number, pageNumber: number): boolean {
   const crc = crc32(page.subarray(0, PAGE_CONTENT_BYTES), (seed ^ pageNumber) >>> 0)
   return page.readUInt32LE(PAGE_CONTENT_BYTES) === crc
+}
+
+/** A stream's totals, and where its postings begin. */
+interface StreamEntry extends StreamTotals {
+  readonly begin: number
+}
+
+function readStreamEntry(page: Buffer, at: number): StreamEntry {
+  return {
+    streamId: readU64(page, at),
+    begin: page.readUInt32LE(at + 8),
+    count: page.readUInt32LE(at + 12),
+    first: readU64(page, at + 16),
+    last: readU64(page, at + 24),
+    bytes: page.readUInt32LE(at + 32),
+  }
+}
+
+function totalsOfEntry({ begin, ...totals }: StreamEntry): StreamTotals {
+  return totals
 }
 
 function readPosting(page: Buffer, at: number): Posting {

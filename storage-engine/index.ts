@@ -1,24 +1,33 @@
 /** The engine's face: the only file of this folder that others import. */
 
+export {
+  type CopyReport,
+  copyLog,
+  ListedFiles,
+  type LogListing,
+  listPinned,
+  listStopped,
+  readBackup,
+  restoreLog,
+} from './backup.ts'
+export type { Checkpoint } from './checkpoint.ts'
+export type { ChoiceReason } from './compaction-choice.ts'
+export type { CompactionJudge } from './compaction-run.ts'
+export type { CompactedRun, CompactionFigures, CompactionOptions, CompactionReport } from './compactor.ts'
 export type { Cursor, CursorStep, LogGap } from './cursor.ts'
 export { acquireDirectoryLock, type DirectoryLock } from './directory-lock.ts'
 export { DiskFiles } from './disk-files.ts'
 export { StorageError, type StorageErrorCode } from './errors.ts'
 export type { DataFile, Files } from './files.ts'
-export type { LogRecord, NewRecord, Offset } from './format.ts'
-export {
-  EVERYTHING,
-  type Finding,
-  type FindingKind,
-  type InspectedItem,
-  type InspectedSegment,
-  inspectLog,
-  type LogInspection,
-  type RecordRange,
-  severityOf,
-} from './inspect.ts'
-export { CATALOG_STREAM, ENGINE_STREAM, Log, type LogOptions, type LogStatistics, type SkippedRange } from './log.ts'
+export { CATALOG_STREAM, ENGINE_STREAM, type LogRecord, type NewRecord, type Offset } from './format.ts'
+export { inspectLog, type LogInspection } from './inspect.ts'
+export { type Finding, type FindingKind, type InspectedSegment, severityOf } from './inspect-findings.ts'
+export { EVERYTHING, type InspectedItem, type RecordRange } from './inspect-records.ts'
+export { Log, type LogOptions, type LogStatistics, type SkippedRange } from './log.ts'
 export { MemoryFiles } from './memory-files.ts'
+export type { Posting, StreamTotals } from './memory-index.ts'
 export { type Damage, type StorageObserver, silentObserver } from './observer.ts'
+export type { PinnedLog } from './pinned-log.ts'
+export { planRepair, type RepairPlan, type RepairStep, repairLog } from './repair.ts'
 export { Sequencer } from './sequencer.ts'
 export type { SyncMode } from './writer.ts'

@@ -4,19 +4,34 @@
  * Of one log there is one writer in all the world; whoever opens it on a disk holds the folder's lock.
  */
 
+import assert from 'node:assert'
 import { BlockCache } from './block-cache.ts'
-import { type Cursor, LogCursor, StreamCursor } from './cursor.ts'
+import type { Checkpoint } from './checkpoint.ts'
+import { CheckpointStore } from './checkpoint-store.ts'
+import { type CompactionFigures, type CompactionOptions, type CompactionReport, Compactor } from './compactor.ts'
+import { type Cursor, isGone, LogCursor, StreamCursor, shortage } from './cursor.ts'
 import { StorageError, SyncFailure, systemCode } from './errors.ts'
 import type { Files } from './files.ts'
-import { type LogRecord, type NewRecord, type Offset, RecordView, readU64, verifyRecord, writeU64 } from './format.ts'
-import { hashKey, type KeyHash, type Posting, withoutOuterBlanks } from './memory-index.ts'
+import {
+  ENGINE_STREAM,
+  type LogRecord,
+  type NewRecord,
+  type Offset,
+  RecordView,
+  readU64,
+  verifyRecord,
+  writeU64,
+} from './format.ts'
+import { hashKey, type KeyHash, type Posting, type StreamTotals, withoutOuterBlanks } from './memory-index.ts'
 import type { Damage, StorageObserver } from './observer.ts'
-import { OpenFiles } from './open-files.ts'
+import { isShortage, OpenFiles } from './open-files.ts'
+import { type PinnedLog, pinLog } from './pinned-log.ts'
 import { recoverLog } from './recovery.ts'
 import { isDiskFull, Reserve } from './reserve.ts'
 import type { Segment, SegmentContext } from './segment.ts'
 import { SegmentSet } from './segment-set.ts'
 import type { Sequencer } from './sequencer.ts'
+import { postingsOf, totalsAbove, totalsOfStream } from './stream-reads.ts'
 import { type SyncMode, Writer, type WriterStatus } from './writer.ts'
 
 export interface LogOptions {
@@ -28,6 +43,12 @@ export interface LogOptions {
   readonly pendingBytesMax: number
   /** Of the whole log, whose oldest segments are dropped then; undefined: no bound. */
   readonly logBytesMax?: number | undefined
+  /** Of all segments and sidecars: over it only urgent records are taken. Undefined: no bound but the disk's. */
+  readonly quotaBytes?: number | undefined
+  /** What compaction does when the quota is nearly reached: nothing, or it has the oldest records dropped. */
+  readonly whenFull?: 'refuse' | 'dropOldest' | undefined
+  /** Numbers begin so much higher than they would: for a log that may have had a later life, as one from a backup. */
+  readonly raiseCeilingBy?: number | undefined
   /** Blocks of segments, and pages of sidecars, kept in memory. */
   readonly blockCacheBytesMax: number
   readonly pageCacheBytesMax: number
@@ -56,11 +77,12 @@ export interface LogStatistics {
   readonly damages: number
   readonly pendingBytes: number
   readonly cachedBytes: number
+  /** Of all segments and sidecars, and how many there may be. */
+  readonly bytesOnDisk: number
+  readonly quotaBytes: number | undefined
+  /** Undefined where it was not started. */
+  readonly compaction: CompactionFigures | undefined
 }
-
-/** Streams of the engine and of the domain's catalogue; all others are numbers of entries, which are never so small. */
-export const ENGINE_STREAM = 0
-export const CATALOG_STREAM = 1
 
 const START_KIND = 0
 const BLOCK_BYTES = 32 * 1024
@@ -74,13 +96,18 @@ export class Log {
   readonly #segments: SegmentSet
   readonly #writer: Writer
   readonly #reserve: Reserve
+  readonly #checkpoints: CheckpointStore
   readonly #keyHash: KeyHash
+  readonly #options: LogOptions
   readonly #skipped: SkippedRange[] = []
   readonly #cursors = new Set<StreamCursor>()
   readonly #commitListeners: ((records: readonly LogRecord[]) => void)[] = []
-  readonly #evictListeners: ((dropped: ReadonlyMap<number, Offset>) => void)[] = []
+  readonly #evictListeners: ((dropped: readonly StreamTotals[]) => void)[] = []
   readonly #failListeners: ((error: StorageError) => void)[] = []
   #lastOffset: Offset = 0
+  #compactor: Compactor | undefined
+  /** As it was at the last commit. */
+  #active: Segment
   #closing: Promise<void> | undefined
 
   private constructor(
@@ -93,7 +120,10 @@ export class Log {
     this.#sequencer = sequencer
     this.#segments = segments
     this.#reserve = reserve
+    this.#checkpoints = new CheckpointStore(segments.context, segments.active.identity)
     this.#keyHash = segments.context.keyHash
+    this.#options = options
+    this.#active = segments.active
     this.#lastOffset = segments.all.findLast((segment) => segment.recordCount > 0)?.last ?? 0
     this.#writer = new Writer(
       segments,
@@ -104,11 +134,13 @@ export class Log {
         syncIntervalMs: options.syncIntervalMs,
         batchBytesMax: options.batchBytesMax,
         pendingBytesMax: options.pendingBytesMax,
+        quotaBytes: options.quotaBytes,
         reservesNumbers: options.isDurable,
         now,
       },
       (records) => this.#committed(records),
       (error) => {
+        void this.#compactor?.stop()
         for (const listener of this.#failListeners) listener(error)
       },
     )
@@ -152,7 +184,7 @@ export class Log {
       })
       await reserve.restore()
       log = new Log(sequencer, segments, reserve, options, now)
-      if (options.isDurable) await log.#start(recovered.ceiling, now())
+      if (options.isDurable) await log.#start(recovered.ceiling + (options.raiseCeilingBy ?? 0), now())
       observer.recovered(performance.now() - beganAt, segments.all.length, segments.bytes)
       return log
     } catch (error) {
@@ -206,6 +238,9 @@ export class Log {
       damages: this.damages.length,
       pendingBytes: this.#writer.pendingBytes,
       cachedBytes: context.blocks.bytes + context.pages.bytes,
+      bytesOnDisk: this.#segments.bytesOnDisk,
+      quotaBytes: this.#options.quotaBytes,
+      compaction: this.#compactor?.figures,
     }
   }
 
@@ -220,8 +255,8 @@ export class Log {
   }
 
   /** As `append`, for several records: all of them or none, also after a crash. */
-  async appendAll(records: readonly NewRecord[]): Promise<readonly Offset[]> {
-    const { offsets, settled } = this.#writer.append(records, false)
+  async appendAll(records: readonly NewRecord[], options?: { readonly urgent?: boolean }): Promise<readonly Offset[]> {
+    const { offsets, settled } = this.#writer.append(records, options?.urgent ?? false)
     await settled
     return offsets
   }
@@ -234,8 +269,8 @@ export class Log {
     this.#commitListeners.push(listener)
   }
 
-  /** Called when a bounded log has dropped its oldest records: for each stream the highest number that went. */
-  onEvict(listener: (dropped: ReadonlyMap<number, Offset>) => void): void {
+  /** Called when a bounded log has dropped its oldest records, with what each stream had in a segment that went. */
+  onEvict(listener: (dropped: readonly StreamTotals[]) => void): void {
     this.#evictListeners.push(listener)
   }
 
@@ -266,32 +301,114 @@ export class Log {
    */
   async findKey(streamId: number, key: Uint8Array): Promise<Offset | undefined> {
     const keyHash = this.#keyHash(streamId, key)
-    for (const segment of [...this.#segments.all]) {
+    return await this.#askInOrder(async (segment) => {
       const posting = await this.#segments.query(segment, (index) => index.findKey(keyHash))
-      if (posting === undefined) continue
+      if (posting === undefined) return undefined
       const record = await this.#record(segment, posting)
-      if (record === undefined) return posting.offset
-      if (record.streamId === streamId && isSameKey(record.key, key)) return record.offset
-    }
-    return undefined
+      const isMeant = record === undefined || (record.streamId === streamId && isSameKey(record.key, key))
+      return isMeant ? posting.offset : undefined
+    })
   }
 
   /** A number such that the stream's first record at or after `timeMs` is the first one behind it. */
   async findTime(streamId: number, timeMs: number): Promise<Offset> {
     // What is committed while this looks lies behind, whatever its time.
     const end = this.#lastOffset
-    for (const segment of [...this.#segments.all]) {
-      if (segment.timeMsMax < timeMs) continue
+    const first = await this.#askInOrder(async (segment) => {
+      if (segment.timeMsMax < timeMs) return undefined
       const after = await this.#segments.query(segment, (index) => index.olderThan(timeMs))
       const cursor = this.cursor(after, streamId)
       try {
-        const found = await firstFrom(cursor, timeMs, segment.chain.last)
-        if (found !== undefined) return found - 1
+        return await firstFrom(cursor, timeMs, segment.chain.last)
       } finally {
         cursor.close()
       }
+    })
+    return first === undefined ? end : first - 1
+  }
+
+  /** Where the stream's records above `after` lie, some at a time, ascending: from the indexes, without reading them. */
+  postings(streamId: number, after: Offset): AsyncIterable<readonly Posting[]> {
+    return postingsOf(this.#segments, streamId, after)
+  }
+
+  /**
+   * What all streams have above `after`, some items at a time: see `totalsAbove`. To be asked before anything compacts
+   * the log, and before anything is appended.
+   */
+  streamTotals(after: Offset, exactThrough: Offset): AsyncIterable<readonly StreamTotals[]> {
+    return totalsAbove(this.#segments, after, exactThrough)
+  }
+
+  /** The newest checkpoint that can be believed; undefined: there is none. */
+  async loadCheckpoint(): Promise<Checkpoint | undefined> {
+    return await this.#checkpoints.load(this.#segments.checkpointFloor, this.#lastOffset)
+  }
+
+  /**
+   * Writes a checkpoint of a fold that has taken everything up to `offset`, and perhaps more. Rejects with what `chunks`
+   * and the disk fail with, and changes nothing then; with STORAGE_FAILED where a sync fails.
+   */
+  async saveCheckpoint(offset: Offset, chunks: AsyncIterable<Uint8Array>): Promise<void> {
+    try {
+      await this.#checkpoints.save(offset, chunks)
+    } catch (error) {
+      throw error instanceof SyncFailure ? this.#writer.fail(error) : error
     }
-    return end
+  }
+
+  /** What a stream has above `after`, by the indexes; a count of 0 where it has nothing. */
+  streamTotalsOf(streamId: number, after: Offset): Promise<StreamTotals> {
+    return totalsOfStream(this.#segments, streamId, after)
+  }
+
+  /**
+   * Records of the stream up to this number are dropped, all of them where it is Infinity: its cursors that are behind will
+   * tell a gap. Compaction asks its judge.
+   */
+  dropped(streamId: number, through: Offset): void {
+    for (const cursor of this.#cursors) {
+      if (cursor.streamId === streamId) cursor.noteEvicted(Math.min(through, this.#lastOffset))
+    }
+  }
+
+  /** Compacts in the background from now on, until `close`. At most once, and only a durable log. */
+  startCompaction(options: CompactionOptions): void {
+    assert(this.#compactor === undefined && this.#options.isDurable)
+    const log = this
+    const { segmentBytesMax, quotaBytes, whenFull } = this.#options
+    const host = {
+      segments: this.#segments,
+      segmentBytesMax,
+      quotaBytes,
+      dropsOldest: whenFull === 'dropOldest',
+      get ceiling() {
+        return log.#sequencer.ceiling
+      },
+      get commitInFlight() {
+        return log.#writer.commitInFlight
+      },
+      makeRoom: () => this.#writer.makeRoom(),
+      fail: (cause: SyncFailure) => this.#writer.fail(cause),
+    }
+    this.#compactor = new Compactor(host, options)
+    this.#compactor.start()
+  }
+
+  /**
+   * Compacts until nothing is worth it any more; behind a run that is under way. Only where compaction was started.
+   * `onProgress` is called after each run. Rejects with StorageError.
+   */
+  async compact(onProgress?: (report: CompactionReport) => void): Promise<CompactionReport> {
+    assert(this.#compactor !== undefined)
+    if (this.failure !== undefined) throw this.failure
+    return await this.#compactor.compactNow(onProgress)
+  }
+
+  /** Seals what was acknowledged so far, and keeps all files of the log on the disk. Rejects with StorageError. */
+  async pin(): Promise<PinnedLog> {
+    await this.#writer.sealActive()
+    return await pinLog(this.#segments)
   }
 
   /** Writes what is queued, seals the segment, closes the files. Idempotent. */
@@ -301,7 +418,9 @@ export class Log {
   }
 
   async #close(): Promise<void> {
+    const leavingOff = this.#compactor?.stop()
     await this.#writer.close()
+    await leavingOff
     for (const cursor of [...this.#cursors]) cursor.close()
     try {
       if (this.status === 'closed') await this.#sealWithRoom()
@@ -349,10 +468,29 @@ export class Log {
     cursor.close()
   }
 
+  /** The first answer that a segment gives. One that is replaced while it is asked is asked in its new form. */
+  async #askInOrder<T>(ask: (segment: Segment) => Promise<T | undefined>): Promise<T | undefined> {
+    const segments = this.#segments
+    let segment = segments.all[0]
+    while (segment !== undefined) {
+      const asked: Segment = segment
+      try {
+        const answer = await ask(asked)
+        if (answer !== undefined) return answer
+        segment = segments.has(asked) ? segments.successorOf(asked) : segments.segmentAfter(asked.chain.last)
+      } catch (error) {
+        if (!isGone(segments, asked, error)) throw error
+        segment = segments.segmentAfter(asked.chainBefore.last)
+      }
+    }
+    return undefined
+  }
+
   async #record(segment: Segment, posting: Posting): Promise<RecordView | undefined> {
     const { blocks } = this.#segments.context
     const bytes = await blocks.read(segment, posting.position, posting.length).catch((error: unknown) => {
-      if (systemCode(error) === undefined) throw error
+      if (systemCode(error) === undefined || isGone(this.#segments, segment, error)) throw error
+      if (isShortage(error)) throw shortage(segment, error)
       return Buffer.alloc(0)
     })
     if (!verifyRecord(bytes, 0, segment.seed, posting.position)) return undefined
@@ -365,10 +503,15 @@ export class Log {
       this.#lastOffset = last.offset
       for (const listener of this.#commitListeners) listener(records)
     }
+    if (this.#active !== this.#segments.active) {
+      this.#active = this.#segments.active
+      this.#compactor?.noteSealed()
+    }
     const dropped = this.#segments.evict()
-    if (dropped === undefined) return
+    if (dropped.length === 0) return
+    const lastOf = new Map(dropped.map(({ streamId, last }) => [streamId, last]))
     for (const cursor of this.#cursors) {
-      const through = dropped.get(cursor.streamId)
+      const through = lastOf.get(cursor.streamId)
       if (through !== undefined) cursor.noteEvicted(through)
     }
     for (const listener of this.#evictListeners) listener(dropped)

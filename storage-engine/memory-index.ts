@@ -1,13 +1,15 @@
 /**
- * The index of a segment that is being written or scanned, in memory: where each stream's records lie, which record
- * bears a key, where to begin for a time or a number. Flat columns, 24 bytes a record and 16 to 32 more for a key; no
- * object per record.
+ * The index of a segment that is being written or scanned, in memory: where each stream's records lie and how much they
+ * are, which record bears a key, where to begin for a time or a number. Flat columns, 24 bytes a record and 17 to 35
+ * more for a key; no object per record.
  *
  * When the segment is sealed its content goes into a sidecar file (index-file.ts), which answers the same questions.
  */
 
+import assert from 'node:assert'
 import { hash } from 'node:crypto'
-import type { Offset, RecordView } from './format.ts'
+import { type Offset, ORDER_BY_OFFSET, type RecordOrder, type RecordView } from './format.ts'
+import { NumberOrder } from './number-order.ts'
 import { NO_ROW, NumberTable } from './number-table.ts'
 
 /** Where one record of a stream lies. */
@@ -18,9 +20,24 @@ export interface Posting {
   readonly length: number
 }
 
-/** A record every so often, by which readers of everything, and readers from a time, find where to begin. */
+/** The same of any stream. */
+export interface StreamPosting extends Posting {
+  readonly streamId: number
+}
+
+/** What a stream has in a segment, or in several. */
+export interface StreamTotals {
+  readonly streamId: number
+  readonly count: number
+  /** Lengths of its records, without padding. */
+  readonly bytes: number
+  readonly first: Offset
+  readonly last: Offset
+}
+
+/** A record every so often in the order of numbers, by which readers of everything, and readers from a time, find where to begin. */
 export interface IndexMark {
-  /** The latest time of all records of the segment before this one; 0 for the first. */
+  /** The latest time of all records of the segment with lower numbers; 0 for the first. */
   readonly timeMsBefore: number
   readonly offset: Offset
   /** Where the batch begins that holds the record. */
@@ -32,17 +49,31 @@ export interface PostingCursor {
   next(countMax: number): readonly Posting[] | Promise<readonly Posting[]>
 }
 
+/** A segment's records of all streams, in the order of numbers. */
+export interface NumberCursor {
+  /** Some, at most so many; none at the end. */
+  next(countMax: number): Promise<readonly StreamPosting[]>
+}
+
 /** What is asked of a segment's index, whether in memory or in a file. */
 export interface SegmentIndex {
   readonly recordCount: number
+  /** Of the file that it is read from; 0 in memory. */
+  readonly sizeBytes: number
   /** The stream's records with numbers above `after`. */
   seek(streamId: number, after: Offset): PostingCursor | Promise<PostingCursor>
-  /** The earliest record whose key has this hash; the reader compares the key itself. */
+  /** The record that lies first of those whose key has this hash; the reader compares the key itself. */
   findKey(keyHash: number): Posting | undefined | Promise<Posting | undefined>
   /** The last mark at or before the record that follows `after`; undefined: begin at the segment's begin. */
   markBefore(after: Offset): IndexMark | undefined | Promise<IndexMark | undefined>
   /** A number such that every record up to it is older than `timeMs`, close below the first that is not. */
   olderThan(timeMs: number): Offset | Promise<Offset>
+  /** What each stream has in the segment, some streams at a time, ascending. */
+  totals(): AsyncIterable<readonly StreamTotals[]>
+  /** What that stream has in it; undefined: nothing. */
+  totalsOf(streamId: number): StreamTotals | undefined | Promise<StreamTotals | undefined>
+  /** All records with numbers above `after`. Asked only where they are ordered by stream. */
+  byNumber(after: Offset): Promise<NumberCursor>
 }
 
 export const RECORDS_PER_MARK = 256
@@ -73,8 +104,11 @@ function isBlank(byte: number | undefined): boolean {
 }
 
 const CAPACITY_AT_FIRST = 256
+const STREAMS_AT_ONCE = 256
 
 export class MemoryIndex implements SegmentIndex {
+  readonly order: RecordOrder
+  readonly sizeBytes = 0
   readonly #keyHash: KeyHash
   // One row a record
   #offsets = new Float64Array(CAPACITY_AT_FIRST)
@@ -84,18 +118,27 @@ export class MemoryIndex implements SegmentIndex {
   #previous = new Uint32Array(CAPACITY_AT_FIRST)
   #count = 0
   // One row a stream
-  readonly #slots = new NumberTable()
+  readonly #streams = new NumberTable()
   #heads = new Uint32Array(CAPACITY_AT_FIRST)
   #tails = new Uint32Array(CAPACITY_AT_FIRST)
   #counts = new Uint32Array(CAPACITY_AT_FIRST)
-
+  #bytes = new Uint32Array(CAPACITY_AT_FIRST)
+  // One row a hash
   readonly #keys = new NumberTable()
+  #keyRows = new Uint32Array(CAPACITY_AT_FIRST)
+
   readonly #marks: IndexMark[] = []
+  /** Present where records do not come in the order of numbers; then it makes the marks, too. */
+  readonly #numberOrder: NumberOrder | undefined
+  #first = Number.POSITIVE_INFINITY
+  #last: Offset = 0
   #timeMsMin = Number.POSITIVE_INFINITY
   #timeMsMax = 0
 
-  constructor(keyHash: KeyHash) {
+  constructor(keyHash: KeyHash, order: RecordOrder = ORDER_BY_OFFSET) {
     this.#keyHash = keyHash
+    this.order = order
+    this.#numberOrder = order === ORDER_BY_OFFSET ? undefined : new NumberOrder()
   }
 
   get recordCount(): number {
@@ -103,15 +146,11 @@ export class MemoryIndex implements SegmentIndex {
   }
 
   get streamCount(): number {
-    return this.#slots.count
+    return this.#streams.count
   }
 
   get keyCount(): number {
     return this.#keys.count
-  }
-
-  get marks(): readonly IndexMark[] {
-    return this.#marks
   }
 
   /** 0 without a record. */
@@ -123,30 +162,33 @@ export class MemoryIndex implements SegmentIndex {
     return this.#timeMsMax
   }
 
-  /** 0 without a record. */
+  /** The lowest number; 0 without a record. */
   get first(): Offset {
-    return this.#count === 0 ? 0 : (this.#offsets[0] as number)
+    return this.#count === 0 ? 0 : this.#first
   }
 
+  /** The highest. */
   get last(): Offset {
-    return this.#count === 0 ? 0 : (this.#offsets[this.#count - 1] as number)
+    return this.#last
   }
 
-  /** Takes the record that lies at `position`, in a batch at `batchPosition`. Numbers must ascend. */
+  /** Takes the record that lies at `position`, in a batch at `batchPosition`. Numbers must ascend within a stream. */
   add(record: RecordView, position: number, batchPosition: number): void {
     const row = this.#count
     if (row === this.#offsets.length) this.#growRows()
-    const offset = record.offset
-    const timeMs = record.timeMs
+    const { offset, timeMs, length, streamId } = record
     this.#offsets[row] = offset
     this.#positions[row] = position
-    this.#lengths[row] = record.length
+    this.#lengths[row] = length
     this.#next[row] = NO_ROW
-    this.#link(record.streamId, row)
-    if (row % RECORDS_PER_MARK === 0) this.#marks.push({ timeMsBefore: this.#timeMsMax, offset, batchPosition })
+    this.#link(streamId, row, length)
+    if (this.#numberOrder !== undefined) this.#numberOrder.add(streamId, timeMs, batchPosition)
+    else if (row % RECORDS_PER_MARK === 0) this.#marks.push({ timeMsBefore: this.#timeMsMax, offset, batchPosition })
+    if (offset < this.#first) this.#first = offset
+    if (offset > this.#last) this.#last = offset
     if (timeMs > this.#timeMsMax) this.#timeMsMax = timeMs
     if (timeMs < this.#timeMsMin) this.#timeMsMin = timeMs
-    if (record.keyLength > 0) this.#keys.add(this.#keyHash(record.streamId, record.key), row)
+    if (record.keyLength > 0) this.#noteKey(this.#keyHash(streamId, record.key), row)
     this.#count = row + 1
   }
 
@@ -155,33 +197,83 @@ export class MemoryIndex implements SegmentIndex {
   }
 
   findKey(keyHash: number): Posting | undefined {
-    const row = this.#keys.get(keyHash)
-    return row === NO_ROW ? undefined : this.posting(row)
+    const index = this.#keys.get(keyHash)
+    return index === NO_ROW ? undefined : this.keyPosting(index)
   }
 
-  markBefore(after: Offset): IndexMark | undefined {
-    return this.#marks[lowerBound(this.#marks.length, (i) => (this.#marks[i] as IndexMark).offset > after + 1) - 1]
+  markBefore(after: Offset): IndexMark | undefined | Promise<IndexMark | undefined> {
+    if (this.#numberOrder === undefined) return lastMark(this.#marks, (mark) => mark.offset > after + 1)
+    return this.marks().then((marks) => lastMark(marks, (mark) => mark.offset > after + 1))
   }
 
-  olderThan(timeMs: number): Offset {
-    const found = lowerBound(this.#marks.length, (i) => (this.#marks[i] as IndexMark).timeMsBefore >= timeMs)
-    const mark = this.#marks[found - 1]
-    return mark === undefined ? 0 : mark.offset - 1
+  olderThan(timeMs: number): Offset | Promise<Offset> {
+    if (this.#numberOrder === undefined) return offsetBefore(this.#marks, timeMs)
+    return this.marks().then((marks) => offsetBefore(marks, timeMs))
   }
 
-  /** Streams in ascending order; for writing the sidecar. */
-  sortedStreams(): Float64Array {
-    return this.#slots.sorted()
+  /** Totals are those of the turn in which they are told, of the streams that there were when it began. */
+  async *totals(): AsyncGenerator<readonly StreamTotals[]> {
+    const rows = await this.#streams.sorted()
+    for (let begin = 0; begin < rows.length; begin += STREAMS_AT_ONCE) {
+      yield Array.from(rows.subarray(begin, begin + STREAMS_AT_ONCE), (index) => this.totalsAt(index))
+    }
   }
 
-  streamTotals(streamId: number): { readonly count: number; readonly last: Offset } {
-    const slot = this.#slots.get(streamId)
-    return { count: this.#counts[slot] as number, last: this.#offsets[this.#tails[slot] as number] as number }
+  totalsOf(streamId: number): StreamTotals | undefined {
+    const index = this.#streams.get(streamId)
+    return index === NO_ROW ? undefined : this.totalsAt(index)
   }
 
-  /** Hashes of all keys in ascending order; for writing the sidecar. */
-  sortedKeys(): Float64Array {
-    return this.#keys.sorted()
+  /** What the stream has that came as the `index`th. */
+  totalsAt(index: number): StreamTotals {
+    return {
+      streamId: this.#streams.at(index),
+      count: this.#counts[index] as number,
+      bytes: this.#bytes[index] as number,
+      first: this.#offsets[this.#heads[index] as number] as number,
+      last: this.#offsets[this.#tails[index] as number] as number,
+    }
+  }
+
+  async byNumber(after: Offset): Promise<NumberCursor> {
+    const rows = await this.sortedNumbers()
+    const begin = lowerBound(rows.length, (i) => (this.#offsets[rows[i] as number] as number) > after)
+    return new MemoryNumberCursor(this, rows, begin)
+  }
+
+  // For writing the sidecar
+
+  /** Streams in ascending order, by the index that `totalsAt` takes. */
+  async sortedStreams(): Promise<Uint32Array> {
+    return await this.#streams.sorted()
+  }
+
+  /** Hashes of all keys in ascending order, by the index that `keyHashAt` takes. */
+  async sortedKeys(): Promise<Uint32Array> {
+    return await this.#keys.sorted()
+  }
+
+  streamAt(index: number): number {
+    return this.#streams.at(index)
+  }
+
+  keyHashAt(index: number): number {
+    return this.#keys.at(index)
+  }
+
+  keyPosting(index: number): Posting {
+    return this.posting(this.#keyRows[index] as number)
+  }
+
+  /** All rows by number. Only where records are ordered by stream. */
+  async sortedNumbers(): Promise<Uint32Array> {
+    assert(this.#numberOrder !== undefined)
+    return await this.#numberOrder.sorted(this.#offsets.subarray(0, this.#count))
+  }
+
+  async marks(): Promise<readonly IndexMark[]> {
+    if (this.#numberOrder === undefined) return this.#marks
+    return await this.#numberOrder.marks(this.#offsets.subarray(0, this.#count), RECORDS_PER_MARK)
   }
 
   posting(row: number): Posting {
@@ -192,13 +284,30 @@ export class MemoryIndex implements SegmentIndex {
     }
   }
 
+  /** As `posting`; only where records are ordered by stream. */
+  streamPosting(row: number): StreamPosting {
+    assert(this.#numberOrder !== undefined)
+    const { offset, position, length } = this.posting(row)
+    return { offset, position, length, streamId: this.#numberOrder.streamIdOf(row) }
+  }
+
+  /** The first row that does not lie before `position`, or the count of all. */
+  rowAt(position: number): number {
+    return lowerBound(this.#count, (i) => (this.#positions[i] as number) >= position)
+  }
+
+  /** The first row of the stream that came as the `index`th. */
+  headRow(index: number): number {
+    return this.#heads[index] as number
+  }
+
   /** The stream's first row with a number above `after`, or undefined while there is none. */
   rowAfter(streamId: number, after: Offset): number | undefined {
-    const slot = this.#slots.get(streamId)
-    if (slot === NO_ROW) return undefined
-    if ((this.#offsets[this.#heads[slot] as number] as number) > after) return this.#heads[slot]
+    const index = this.#streams.get(streamId)
+    if (index === NO_ROW) return undefined
+    if ((this.#offsets[this.#heads[index] as number] as number) > after) return this.#heads[index]
     // Backward from the newest: as many steps as there will be records to read.
-    let row = this.#tails[slot] as number
+    let row = this.#tails[index] as number
     let found: number | undefined
     while (row !== NO_ROW && (this.#offsets[row] as number) > after) {
       found = row
@@ -213,23 +322,32 @@ export class MemoryIndex implements SegmentIndex {
     return next === NO_ROW ? undefined : next
   }
 
-  #link(streamId: number, row: number): void {
-    const slot = this.#slots.get(streamId)
-    if (slot === NO_ROW) {
-      const fresh = this.#slots.count
-      if (fresh === this.#heads.length) this.#growStreams()
-      this.#slots.add(streamId, fresh)
-      this.#heads[fresh] = row
-      this.#tails[fresh] = row
-      this.#counts[fresh] = 1
+  #link(streamId: number, row: number, length: number): void {
+    const fresh = this.#streams.count
+    const index = this.#streams.add(streamId)
+    if (index === fresh) {
+      if (index === this.#heads.length) this.#growStreams()
+      this.#heads[index] = row
+      this.#tails[index] = row
+      this.#counts[index] = 1
+      this.#bytes[index] = length
       this.#previous[row] = NO_ROW
       return
     }
-    const tail = this.#tails[slot] as number
+    const tail = this.#tails[index] as number
     this.#next[tail] = row
     this.#previous[row] = tail
-    this.#tails[slot] = row
-    this.#counts[slot] = (this.#counts[slot] as number) + 1
+    this.#tails[index] = row
+    this.#counts[index] = (this.#counts[index] as number) + 1
+    this.#bytes[index] = (this.#bytes[index] as number) + length
+  }
+
+  /** The first row that bears a hash stays. */
+  #noteKey(keyHash: number, row: number): void {
+    const fresh = this.#keys.count
+    if (this.#keys.add(keyHash) !== fresh) return
+    if (fresh === this.#keyRows.length) this.#keyRows = grown(this.#keyRows)
+    this.#keyRows[fresh] = row
   }
 
   #growRows(): void {
@@ -246,6 +364,7 @@ export class MemoryIndex implements SegmentIndex {
     this.#heads = grown(this.#heads)
     this.#tails = grown(this.#tails)
     this.#counts = grown(this.#counts)
+    this.#bytes = grown(this.#bytes)
   }
 }
 
@@ -272,6 +391,34 @@ class MemoryPostingCursor implements PostingCursor {
     }
     return postings
   }
+}
+
+class MemoryNumberCursor implements NumberCursor {
+  readonly #index: MemoryIndex
+  readonly #rows: Uint32Array
+  #at: number
+
+  constructor(index: MemoryIndex, rows: Uint32Array, begin: number) {
+    this.#index = index
+    this.#rows = rows
+    this.#at = begin
+  }
+
+  async next(countMax: number): Promise<readonly StreamPosting[]> {
+    const rows = this.#rows.subarray(this.#at, this.#at + countMax)
+    this.#at += rows.length
+    return Array.from(rows, (row) => this.#index.streamPosting(row))
+  }
+}
+
+/** The mark before the first for which `isPast` holds. */
+function lastMark(marks: readonly IndexMark[], isPast: (mark: IndexMark) => boolean): IndexMark | undefined {
+  return marks[lowerBound(marks.length, (i) => isPast(marks[i] as IndexMark)) - 1]
+}
+
+function offsetBefore(marks: readonly IndexMark[], timeMs: number): Offset {
+  const mark = lastMark(marks, ({ timeMsBefore }) => timeMsBefore >= timeMs)
+  return mark === undefined ? 0 : mark.offset - 1
 }
 
 /** The first of 0 to `count` for which `isPast` holds; it must hold for all that follow one for which it does. */

@@ -1,5 +1,6 @@
 /** What the engine tells about itself; the silent one is for whoever does not care. Called synchronously: be quick. */
 
+import type { CompactedRun } from './compactor.ts'
 import type { StorageError } from './errors.ts'
 import type { Offset } from './format.ts'
 
@@ -12,6 +13,14 @@ export interface Damage {
   readonly after: Offset
   readonly through: Offset
   readonly reason: string
+  /** Where records lie by stream: those around the damage that can be read, as far as there are any. */
+  readonly before?: RecordName | undefined
+  readonly behind?: RecordName | undefined
+}
+
+export interface RecordName {
+  readonly streamId: number
+  readonly offset: Offset
 }
 
 export interface StorageObserver {
@@ -22,6 +31,10 @@ export interface StorageObserver {
   /** What a crash left unfinished at the end of the log was cut away; nothing of it was acknowledged. */
   tailCut(file: string, position: number, bytes: number): void
   indexRebuilt(file: string, reason: string): void
+  /** A checkpoint is passed over; a start reads more of the log instead. */
+  checkpointDoubtful(file: string, reason: string): void
+  /** A compaction run is through: its output has taken the place of its inputs. */
+  compacted(run: CompactedRun): void
   /** A file that is not ours lies in the folder. It is left alone. */
   unknownFile(name: string): void
   /** Bytes that were read to make the log ready, and how many there will be. */
@@ -39,6 +52,8 @@ export const silentObserver: StorageObserver = {
   damaged: () => undefined,
   tailCut: () => undefined,
   indexRebuilt: () => undefined,
+  checkpointDoubtful: () => undefined,
+  compacted: () => undefined,
   unknownFile: () => undefined,
   recovering: () => undefined,
   recovered: () => undefined,

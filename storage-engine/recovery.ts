@@ -11,9 +11,17 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import { indexName, parseName, segmentName, temporaryName } from './data-directory.ts'
-import { StorageError, SyncFailure, systemCode } from './errors.ts'
-import type { DataFile, Files } from './files.ts'
+import {
+  type Arrangement,
+  arrange,
+  doubtDamage,
+  type Found,
+  manifestDamage,
+  type NewestManifest,
+} from './arrangement.ts'
+import { indexName, manifestName, parseName, segmentName, temporaryName } from './data-directory.ts'
+import { StorageError, systemCode } from './errors.ts'
+import type { DataFile } from './files.ts'
 import {
   type BatchHeader,
   decodeFooter,
@@ -21,7 +29,7 @@ import {
   HEADER_BYTES,
   headerBytes,
   type Offset,
-  ORDER_BY_OFFSET,
+  rolledHeader,
   type SegmentFooter,
   type SegmentHeader,
   sealBatch,
@@ -29,12 +37,42 @@ import {
   segmentSeed,
 } from './format.ts'
 import { IndexDoubt, IndexFile, writeIndexFile } from './index-file.ts'
-import { type IndexMark, MemoryIndex } from './memory-index.ts'
+import {
+  continues,
+  deciderOf,
+  durableEnd,
+  endDamage,
+  endOfLog,
+  footerDamage,
+  headerDamage,
+  highestCeiling,
+  isCompacted,
+  isUnusedSpare,
+  type Loaded,
+  loadInOrder,
+  missingDamage,
+  missingSegments,
+  OVERLAP,
+  overlapDamage,
+  provenEnd,
+  type Scan,
+  type ScannedBatch,
+  scanSource,
+  shortDamage,
+  tailAmong,
+  UNKNOWN_THROUGH,
+  type Unverified,
+  unverifiedDamage,
+} from './loaded-log.ts'
+import { type Manifest, noManifest, readNewestManifest, removeReplaced, writeManifest } from './manifest.ts'
+import { MemoryIndex } from './memory-index.ts'
 import type { Damage } from './observer.ts'
-import { type Chain, type ScanItem, scanSegment, UNKNOWN_CHAIN, UNKNOWN_CRC } from './scan.ts'
-import { nextCacheId, recordsOf, Segment, type SegmentContext, syncOrFail } from './segment.ts'
-import { createSegmentFile, readSegmentHeader } from './segment-files.ts'
+import { type Chain, scanSegment, UNKNOWN_CHAIN } from './scan.ts'
+import { nextCacheId, recordsOf, Segment, type SegmentContext } from './segment.ts'
+import { damageOf } from './segment-damage.ts'
+import { createSegmentFile, readSegmentHeader, type SegmentFile, verifiesInFull } from './segment-files.ts'
 import { RESERVATION } from './sequencer.ts'
+import { syncDirectoryOrFail, syncOrFail } from './whole-file.ts'
 
 export interface RecoveredLog {
   /** In the order of their numbers; the last one is open for writing. */
@@ -46,49 +84,15 @@ export interface RecoveredLog {
   readonly syncedPosition: number
   /** The highest that any file bears, or is named by one: none of these may be used again. */
   readonly newestGeneration: number
+  /** What the log takes for the newest manifest; what it names as replaced is not gone yet. */
+  readonly manifest: Manifest
 }
-
-/** One segment's file, as the listing and its header tell. */
-export interface Found {
-  readonly generation: number
-  readonly name: string
-  readonly sizeBytes: number
-  /** Undefined where the header does not verify. */
-  readonly header: SegmentHeader | undefined
-}
-
-/** A segment whose content is known. */
-export interface Loaded {
-  readonly found: Found
-  segment: Segment
-  /** The footer, where one verifies. */
-  readonly footer: SegmentFooter | undefined
-  readonly scan: Scan | undefined
-}
-
-export interface Scan {
-  readonly batches: readonly ScannedBatch[]
-  readonly unverified: readonly Unverified[]
-}
-
-export interface ScannedBatch {
-  readonly position: number
-  readonly end: number
-  readonly header: BatchHeader
-}
-
-/** Stands for the end of a range of numbers that is not known; whoever opens the log puts its next number there. */
-export const UNKNOWN_THROUGH: Offset = Number.MAX_SAFE_INTEGER
 
 /**
  * So far above the highest ceiling that can be read those of lost batches may lie: each raises it by one reservation at
  * most, and no segment holds more batches than that. Twelve days of numbers.
  */
 const CEILING_MARGIN = 2 ** 20 * RESERVATION
-const OVERLAP = 'its numbers overlap with those of an earlier segment'
-
-export type Unverified = Extract<ScanItem, { kind: 'unverified' }>
-
 export async function recoverLog(context: SegmentContext): Promise<RecoveredLog> {
   return await new Recovery(context).run()
 }
@@ -100,8 +104,9 @@ class Recovery {
   #bytesTotal = 0
   #bytesDone = 0
   #ceiling: Offset = 0
-  /** The highest generation that any name in the folder bears. */
+  /** The highest generation that any name in the folder bears, or the manifest. */
   #newestSeen = 0
+  #newestManifest: NewestManifest = { number: 0, manifest: undefined }
 
   constructor(context: SegmentContext) {
     this.#context = context
@@ -110,11 +115,15 @@ class Recovery {
   async run(): Promise<RecoveredLog> {
     const found = await this.#find()
     if (found.length === 0) return await this.#startNewLog()
-    const loaded = await this.#loadAll(found)
-    const active = await this.#settleTail(loaded)
-    const sealed = loaded.map((one) => one.segment).filter((segment) => segment !== active && segment.isSealed)
+    const arrangement = await this.#arrange(found)
+    const loaded = await loadInOrder(arrangement.live, (one, chain, decider) => this.#load(one, chain, decider))
+    const tailAt = tailAmong(loaded)
+    const active = await this.#settleTail(loaded, tailAt)
+    // What lies behind the tail, and could not be removed, holds nothing of the log.
+    const settled = loaded.slice(0, tailAt + 1).map((one) => one.segment)
+    const sealed = settled.filter((segment) => segment !== active && segment.isSealed)
     const kept = this.#withoutOverlaps([...sealed, active])
-    this.#reportMissing(loaded, kept)
+    this.#reportMissing(loaded, kept, arrangement)
     this.#boundDamages(kept)
     for (const damage of this.#damages) this.#context.observer.damaged(damage)
     const named = loaded.map((one) => one.footer?.successor ?? 0)
@@ -124,20 +133,22 @@ class Recovery {
       ceiling: this.#ceiling + (this.#isEndDamaged(kept) ? CEILING_MARGIN : 0),
       syncedPosition: active.contentEnd,
       newestGeneration: Math.max(active.generation, this.#newestSeen, ...named),
+      manifest: await this.#removeWhatMayGo(arrangement),
     }
   }
 
   // What is there
 
-  async #find(): Promise<Found[]> {
+  async #find(): Promise<SegmentFile[]> {
     const { files, directory, observer } = this.#context
-    const found: Found[] = []
+    const found: SegmentFile[] = []
     const temporaries: string[] = []
-    for (const name of await files.list(directory)) {
+    const names = await files.list(directory)
+    for (const name of names) {
       const parsed = parseName(name)
       if (parsed.kind === 'unknown') observer.unknownFile(name)
       if (parsed.kind === 'temporary') temporaries.push(name)
-      if ('generation' in parsed) this.#newestSeen = Math.max(this.#newestSeen, parsed.generation)
+      if ('generation' in parsed) this.#see(parsed.generation)
       if (parsed.kind !== 'segment') continue
       const { decoded, sizeBytes } = await readHeader(this.#context, name)
       if (decoded.kind === 'unknown-version') throw newerFormat(directory, name, decoded.version)
@@ -146,41 +157,86 @@ class Recovery {
     }
     refuseForeign(directory, found)
     if (found.length > 0) this.#identity = identityOf(found)
+    this.#newestManifest = await this.#readManifest(names)
     // Only now is it certain that the folder is ours to change.
     for (const name of temporaries) await files.remove(`${directory}/${name}`)
     // A killed process may have left names that are not durable: nothing is built on them before they are.
     await syncDirectoryOrFail(files, directory)
-    return found.sort((a, b) => a.generation - b.generation)
+    return found
+  }
+
+  async #readManifest(names: readonly string[]): Promise<NewestManifest> {
+    const { files, directory } = this.#context
+    const newest = await readNewestManifest(files, directory, names)
+    if (newest === undefined) return { number: 0, manifest: undefined }
+    const { name, number, decoded } = newest
+    if (decoded.kind === 'unknown-version') throw newerFormat(directory, name, decoded.version)
+    if (decoded.kind === 'damaged') return { number, manifest: undefined }
+    const { manifest } = decoded
+    if (this.#identity.length > 0 && Buffer.compare(manifest.identity, this.#identity) !== 0) {
+      throw foreign(directory, name, 'belongs to another log')
+    }
+    if (manifest.number !== number) throw foreign(directory, name, `is a copy of ${manifestName(manifest.number)}`)
+    for (const { generation, placeThrough, inputs } of manifest.compacted) {
+      for (const one of [generation, placeThrough, ...inputs]) this.#see(one)
+    }
+    for (const { generation } of manifest.replaced) this.#see(generation)
+    return { number, manifest }
+  }
+
+  #see(generation: number): void {
+    this.#newestSeen = Math.max(this.#newestSeen, generation)
   }
 
   async #startNewLog(): Promise<RecoveredLog> {
+    const { number } = this.#newestManifest
+    if (number > 0) throw allMissing(this.#context.directory, number)
     this.#identity = randomBytes(16)
-    const active = await this.#createSegment(1, 0, 0, { crc: 0, last: 0 }, [])
-    return { segments: [active], damages: [], ceiling: 0, syncedPosition: active.contentEnd, newestGeneration: 1 }
+    const generation = this.#newestSeen + 1
+    const active = await this.#createSegment(generation, 0, 0, { crc: 0, last: 0 }, [])
+    return {
+      segments: [active],
+      damages: [],
+      ceiling: 0,
+      syncedPosition: active.contentEnd,
+      newestGeneration: generation,
+      manifest: noManifest(this.#identity),
+    }
+  }
+
+  /** Which of the files are part of the log. Nothing is removed that the newest manifest on the disk does not tell of. */
+  async #arrange(found: readonly SegmentFile[]): Promise<Arrangement> {
+    const context = this.#context
+    const arrangement = await arrange(this.#identity, found, this.#newestManifest, (file) => {
+      return verifiesInFull(context, file)
+    })
+    for (const doubt of arrangement.doubts) this.#damages.push(doubtDamage(doubt))
+    const { number, manifest } = this.#newestManifest
+    if (number > 0 && manifest === undefined) this.#damages.push(manifestDamage(number))
+    if (arrangement.isUnwritten) await writeManifest(context.files, context.directory, arrangement.manifest)
+    return arrangement
+  }
+
+  /** Returns the manifest without those that are gone. */
+  async #removeWhatMayGo({ replaced, remnants, manifest }: Arrangement): Promise<Manifest> {
+    if (manifest.number === 0 && remnants.length === 0) return manifest
+    const { files, openFiles, directory } = this.#context
+    // What a manifest names, and what is not there any more, can be left out of the next one.
+    const there = new Set((await files.list(directory)).map(generationOf))
+    const absent = manifest.replaced.map(({ generation }) => generation).filter((one) => !there.has(one))
+    const generations = [...replaced, ...remnants].map(({ generation }) => generation)
+    const gone = await removeReplaced(files, openFiles, directory, manifest.number, generations)
+    const isGone = ({ generation }: { readonly generation: number }) =>
+      gone.includes(generation) || absent.includes(generation)
+    return { ...manifest, replaced: manifest.replaced.filter((entry) => !isGone(entry)) }
   }
 
   // What it holds
 
-  async #loadAll(found: readonly Found[]): Promise<Loaded[]> {
-    const loaded: Loaded[] = []
-    // The CRC of a segment's last batch, where it is certain which one that is; before the first segment there is none.
-    const lastCrcs = new Map([[0, 0]])
-    let last: Offset = 0
-    for (const [i, one] of found.entries()) {
-      const chain: Chain = { crc: lastCrcs.get(one.header?.predecessor ?? -1) ?? UNKNOWN_CRC, last }
-      const footer = await this.#footerAtEnd(one)
-      const decider = deciderOf(one, found.slice(i + 1))
-      const next: Loaded =
-        footer === undefined
-          ? await this.#loadByScan(one, undefined, chain, decider)
-          : await this.#loadByIndex(one, footer, chain)
-      loaded.push(next)
-      const { segment } = next
-      const isDecided = next.footer !== undefined || segment.contentEnd === decider?.predecessorEnd
-      if (isDecided) lastCrcs.set(one.generation, segment.chain.crc)
-      last = Math.max(last, segment.chain.last)
-    }
-    return loaded
+  async #load(found: Found, chain: Chain, decider: SegmentHeader | undefined): Promise<Loaded> {
+    const footer = await this.#footerAtEnd(found)
+    if (footer === undefined) return await this.#loadByScan(found, undefined, chain, decider)
+    return await this.#loadByIndex(found, footer, chain)
   }
 
   async #footerAtEnd(found: Found): Promise<SegmentFooter | undefined> {
@@ -209,8 +265,9 @@ class Recovery {
       if (fits) {
         segment.adopt(index, summary, footer.last)
         segment.markSealed()
-        if (found.header === undefined) this.#reportHeader(found, segment)
-        return { found, segment, footer, scan: undefined }
+        const loaded = { found, segment, footer, scan: undefined }
+        this.#reportHeader(loaded)
+        return loaded
       }
       doubt = 'it does not fit its segment'
     } catch (error) {
@@ -261,7 +318,7 @@ class Recovery {
     const batches: ScannedBatch[] = []
     const unverified: Unverified[] = []
     let foundFooter = footer
-    const items = scanSegment(scanSource(segment, sizeBytes), segment.headerEnd, chain)
+    const items = scanSegment(scanSource(segment, sizeBytes), segment.headerEnd, segment.chainBefore, segment.order)
     for await (const item of items) {
       if (item.kind === 'batch') {
         segment.accept(item.bytes, item.header, item.position)
@@ -274,8 +331,8 @@ class Recovery {
       segment.markSealed()
       segment.endWith(foundFooter)
     }
-    if (found.header === undefined) this.#reportHeader(found, segment)
     const loaded = { found, segment, footer: foundFooter, scan: { batches, unverified } }
+    this.#reportHeader(loaded)
     if (foundFooter !== undefined) for (const one of unverified) this.#reportUnverified(loaded, one)
     return loaded
   }
@@ -283,13 +340,13 @@ class Recovery {
   // The end of the log
 
   /** Settles where the log ends; returns the segment that is written from now on. */
-  async #settleTail(loaded: readonly Loaded[]): Promise<Segment> {
-    const tailAt = loaded.findLastIndex(holdsContent)
-    for (const [i, one] of loaded.entries()) if (i < tailAt) await this.#settleBeforeTail(one, loaded)
-    const tail = loaded[Math.max(0, tailAt)] as Loaded
-    const behind = loaded.slice(Math.max(0, tailAt) + 1)
+  async #settleTail(loaded: readonly Loaded[], tailAt: number): Promise<Segment> {
+    for (const one of loaded.slice(0, tailAt)) await this.#settleBeforeTail(one, loaded)
     this.#ceiling = await highestCeiling(loaded)
-    const successor = behind.find((one) => this.#isEndOf(one, tail))
+    const tail = loaded[tailAt]
+    if (tail === undefined) return await this.#goOnBehind(loaded.findLast(isCompacted) as Loaded)
+    const behind = loaded.slice(tailAt + 1)
+    const successor = behind.find((one) => continues(one, tail))
     const active = successor === undefined ? await this.#recoverTail(tail) : await this.#continueIn(tail, successor)
     for (const one of behind) {
       // A header that does not verify is damage, and evidence: such a file stays.
@@ -300,18 +357,18 @@ class Recovery {
     return active
   }
 
+  /** The segment that was written is gone, and with it the rolled one which named it. */
+  async #goOnBehind(last: Loaded): Promise<Segment> {
+    this.#note(last.segment, endDamage(last))
+    const { placeThrough, chain } = last.segment
+    return await this.#createSegment(this.#newestSeen + 1, placeThrough, 0, chain, [])
+  }
+
   async #removeUnused(one: Loaded): Promise<void> {
     const { files, directory, openFiles } = this.#context
     openFiles.forget(one.segment.path)
     await files.remove(one.segment.path)
     await syncDirectoryOrFail(files, directory)
-  }
-
-  /** Whether the empty segment `one` is where the log goes on after `tail`, by the word of a footer or a recovery. */
-  #isEndOf(one: Loaded, tail: Loaded): boolean {
-    if (one.found.header === undefined) return false
-    if (tail.footer !== undefined) return tail.footer.successor === one.found.generation
-    return one.found.header.predecessor === tail.found.generation && one.found.header.predecessorEnd > 0
   }
 
   async #continueIn(tail: Loaded, successor: Loaded): Promise<Segment> {
@@ -324,7 +381,7 @@ class Recovery {
     }
     const segment = new Segment(
       this.#context,
-      this.#headerOf(successor.found),
+      successor.found.believed,
       successor.segment.headerEnd,
       tail.segment.chain,
     )
@@ -377,11 +434,7 @@ class Recovery {
     this.#reportShort(one, durableEnd(one.found))
     const unverified = one.scan?.unverified ?? []
     for (const item of unverified) this.#reportUnverified(one, item)
-    if (unverified.length === 0) {
-      // The file may end short with a whole batch: nothing in it says that there was no more.
-      const { contentEnd, chain } = one.segment
-      this.#report(one.segment, contentEnd, 0, chain.last, UNKNOWN_THROUGH, 'the footer is missing')
-    }
+    if (unverified.length === 0) this.#note(one.segment, footerDamage(one))
     one.segment.markSealed()
   }
 
@@ -453,17 +506,14 @@ class Recovery {
     batches: readonly Buffer[],
   ): Promise<Segment> {
     const contentBytes = batches.reduce((sum, batch) => sum + batch.length, 0)
-    const header: SegmentHeader = {
+    const header = rolledHeader({
       identity: this.#identity,
       generation,
-      order: ORDER_BY_OFFSET,
       predecessor,
       predecessorEnd,
       contentEnd: HEADER_BYTES + contentBytes,
       createdMs: this.#context.now(),
-      inputs: [],
-      outputs: [],
-    }
+    })
     const segment = new Segment(this.#context, header, HEADER_BYTES, chain)
     let position = HEADER_BYTES
     for (const batch of batches) {
@@ -508,56 +558,36 @@ class Recovery {
   // Reports
 
   #reportUnverified(one: Loaded, item: Unverified): void {
-    const batches = one.scan?.batches ?? []
-    const before = batches.findLast((batch) => batch.end <= item.position)
-    const behind = batches.find((batch) => batch.position >= item.end)
-    const after = before?.header.last ?? one.segment.chainBefore.last
-    const through = behind === undefined ? (one.footer?.last ?? UNKNOWN_THROUGH) : behind.header.first - 1
-    this.#report(one.segment, item.position, item.end - item.position, after, Math.max(after, through), item.reason)
+    this.#note(one.segment, unverifiedDamage(one, item))
   }
 
-  /** Content that was durable, by the word of a header, lies behind the end of the file. */
   #reportShort(one: Loaded, end: number): void {
-    const { sizeBytes } = one.found
-    if (end <= sizeBytes) return
-    const { last } = one.segment.chain
-    this.#report(one.segment, sizeBytes, end - sizeBytes, last, UNKNOWN_THROUGH, 'the file is shorter than it was')
+    const damage = shortDamage(one, end)
+    if (damage !== undefined) this.#note(one.segment, damage)
   }
 
-  #reportHeader(found: Found, segment: Segment): void {
-    this.#damages.push({
-      file: found.name,
-      position: 0,
-      bytes: HEADER_BYTES,
-      after: segment.first,
-      through: segment.first,
-      reason: 'the header does not verify; the batches behind it are readable all the same',
-    })
+  #reportHeader(one: Loaded): void {
+    if (one.found.header === undefined) this.#damages.push(headerDamage(one))
   }
 
-  #report(segment: Segment, position: number, bytes: number, after: Offset, through: Offset, reason: string): void {
-    const damage: Damage = { file: segment.name, position, bytes, after, through, reason }
+  #note(segment: Segment, damage: Damage): void {
     this.#damages.push(damage)
-    if (through > after) segment.unindexedDamages.push(damage)
+    if (damage.through > damage.after) segment.unindexedDamages.push(damage)
   }
 
   /** Segments that others name and that are not there, or tell nothing: every reader that crosses the place is told. */
-  #reportMissing(loaded: readonly Loaded[], segments: readonly Segment[]): void {
-    const readable = loaded.filter((one) => one.found.header !== undefined || one.segment.batchCount > 0)
-    const present = new Set([0, ...readable.map((one) => one.found.generation)])
-    const named = loaded.flatMap((one) => [one.footer?.successor ?? 0, one.found.header?.predecessor ?? 0])
-    for (const generation of new Set(named.filter((one) => !present.has(one)))) {
-      const behind = segments.find((segment) => segment.generation > generation) ?? (segments.at(-1) as Segment)
+  #reportMissing(loaded: readonly Loaded[], segments: readonly Segment[], arrangement: Arrangement): void {
+    for (const missing of missingSegments(loaded, arrangement.missing)) {
+      const { placeFrom } = missing
+      const behind = segments.find((segment) => segment.placeFrom > placeFrom) ?? (segments.at(-1) as Segment)
       // One that this recovery has made holds copies of what came before the segment that is missing.
       const isNew = !loaded.some((one) => one.found.generation === behind.generation)
-      const before = segments.findLast((segment) => segment.generation < generation)?.last ?? 0
+      const before = segments.findLast((segment) => segment.placeFrom < placeFrom)?.chain.last ?? 0
       const after = isNew ? Math.max(before, behind.last) : before
       const isEnd = isNew || behind.first === 0
-      const through = isEnd ? UNKNOWN_THROUGH : Math.max(after, behind.first - 1)
-      const place = { file: segmentName(generation), position: 0, bytes: 0 }
-      const isThere = loaded.some((one) => one.found.generation === generation)
-      const damage = { ...place, after, through, reason: isThere ? 'nothing in it verifies' : 'the file is missing' }
+      const damage = missingDamage(missing, after, isEnd ? UNKNOWN_THROUGH : behind.first - 1)
       this.#damages.push(damage)
+      if (damage.through === damage.after) continue
       if (isNew) behind.unindexedDamages.push(damage)
       else behind.unindexedDamages.unshift(damage)
     }
@@ -590,7 +620,7 @@ class Recovery {
     let last: Offset = 0
     for (const segment of segments) {
       if (segment.recordCount > 0 && segment.first <= last) {
-        this.#report(segment, 0, segment.contentEnd, last, last, OVERLAP)
+        this.#damages.push(overlapDamage(segment, last))
         continue
       }
       kept.push(segment)
@@ -604,13 +634,8 @@ class Recovery {
     this.#context.observer.recovering(this.#bytesDone, Math.max(this.#bytesTotal, this.#bytesDone))
   }
 
-  #headerOf(found: Found): Pick<SegmentHeader, 'identity' | 'generation' | 'predecessor'> {
-    return found.header ?? { identity: this.#identity, generation: found.generation, predecessor: 0 }
-  }
-
   #segmentOf(found: Found, chain: Chain): Segment {
-    const headerEnd = found.header === undefined ? HEADER_BYTES : headerBytes(found.header)
-    return new Segment(this.#context, this.#headerOf(found), headerEnd, chain)
+    return new Segment(this.#context, found.believed, headerBytes(found.believed), chain)
   }
 
   #path(found: Found): string {
@@ -636,118 +661,17 @@ export async function rebuildIndex(
   context: SegmentContext,
   segment: Segment,
 ): Promise<{ readonly index: MemoryIndex; readonly damages: readonly Damage[] }> {
-  const index = new MemoryIndex(context.keyHash)
-  const damages: Damage[] = []
-  let last = segment.chainBefore.last
-  let unverified: Unverified | undefined
-  const report = (through: Offset) => {
-    if (unverified === undefined) return
-    const { position, end, reason } = unverified
-    damages.push({ file: segment.name, position, bytes: end - position, after: last, through, reason })
-    unverified = undefined
-  }
-  for await (const item of scanSegment(scanSource(segment, segment.contentEnd), segment.headerEnd, UNKNOWN_CHAIN)) {
-    if (item.kind === 'unverified') unverified = item
+  const index = new MemoryIndex(context.keyHash, segment.order)
+  const unverified: Unverified[] = []
+  const source = scanSource(segment, segment.contentEnd)
+  for await (const item of scanSegment(source, segment.headerEnd, UNKNOWN_CHAIN, segment.order)) {
+    if (item.kind === 'unverified') unverified.push(item)
     if (item.kind !== 'batch') continue
-    report(item.header.first - 1)
-    last = item.header.last
     for (const [at, record] of recordsOf(item.bytes, item.header.count)) {
       index.add(record, item.position + at, item.position)
     }
   }
-  report(segment.chain.last)
-  return { index, damages }
-}
-
-function scanSource(segment: Segment, sizeBytes: number) {
-  return {
-    seed: segment.seed,
-    sizeBytes,
-    read: (target: Uint8Array, position: number) => segment.read(target, position),
-  }
-}
-
-/** Where the content ends that was durable before the file got its name, by the word of its header. */
-export function durableEnd(found: Found): number {
-  return found.header?.contentEnd ?? 0
-}
-
-/** The header of the segment by which a recovery has decided where `one` ends, if there is one among `others`. */
-export function deciderOf(one: Found, others: readonly Found[]): SegmentHeader | undefined {
-  const isDecider = ({ header }: Found) => header?.predecessor === one.generation && header.predecessorEnd > 0
-  return others.find(isDecider)?.header
-}
-
-/** Made ahead of a roll that went elsewhere: nothing but a header, and nobody names it. */
-export function isUnusedSpare(one: Loaded, loaded: readonly Loaded[]): boolean {
-  const { header, generation, sizeBytes } = one.found
-  if (header === undefined || sizeBytes > headerBytes(header) || header.contentEnd > headerBytes(header)) return false
-  return !loaded.some(
-    ({ found, footer }) => found.header?.predecessor === generation || footer?.successor === generation,
-  )
-}
-
-async function syncDirectoryOrFail(files: Files, directory: string): Promise<void> {
-  try {
-    await files.syncDirectory(directory)
-  } catch (error) {
-    throw new SyncFailure(directory, error)
-  }
-}
-
-/** Whether a segment holds a batch, or was durable with batches that are not there any more. */
-export function holdsContent(one: Loaded): boolean {
-  return one.segment.batchCount > 0 || (one.found.header?.contentEnd ?? 0) > one.segment.headerEnd
-}
-
-/**
- * The ceiling that the last batch which can be read has reserved; none before it is higher. Ceilings are not in footers
- * or sidecars.
- */
-export async function highestCeiling(loaded: readonly Loaded[]): Promise<Offset> {
-  for (const { segment, scan } of loaded.toReversed()) {
-    const batches = scan?.batches.map(({ header }) => header) ?? (await lastBatches(segment))
-    const ceiling = batches.reduce((highest, header) => Math.max(highest, header.ceiling), 0)
-    if (ceiling > 0) return ceiling
-  }
-  return 0
-}
-
-/** Those behind the last mark of a segment that was not read. */
-async function lastBatches(segment: Segment): Promise<BatchHeader[]> {
-  const begin = (await lastMark(segment))?.batchPosition ?? segment.headerEnd
-  const batches: BatchHeader[] = []
-  for await (const item of scanSegment(scanSource(segment, segment.contentEnd), begin, UNKNOWN_CHAIN)) {
-    if (item.kind === 'batch') batches.push(item.header)
-  }
-  return batches
-}
-
-/** The last mark of a sealed segment's index; undefined where there is none, or its page is in doubt. */
-export async function lastMark(segment: Segment): Promise<IndexMark | undefined> {
-  if (segment.recordCount === 0) return undefined
-  try {
-    return await segment.index.markBefore(segment.last)
-  } catch (error) {
-    if (!(error instanceof IndexDoubt)) throw error
-    return undefined
-  }
-}
-
-/** Everything before it was durable, by the word of the header or of a later batch. */
-export function provenEnd(tail: Loaded): number {
-  let proven = tail.found.header?.contentEnd ?? tail.segment.headerEnd
-  for (const { header } of (tail.scan as Scan).batches) {
-    if (header.syncedGeneration === tail.found.generation) proven = Math.max(proven, header.syncedPosition)
-  }
-  return Math.min(Math.max(proven, tail.segment.headerEnd), tail.found.sizeBytes)
-}
-
-/** The log ends at the first bytes that do not verify and that nothing vouches for, else behind the last batch. */
-export function endOfLog(tail: Loaded, proven: number): number {
-  const torn = (tail.scan as Scan).unverified.find((item) => item.end > proven)
-  if (torn === undefined) return Math.max(proven, (tail.scan as Scan).batches.at(-1)?.end ?? proven)
-  return Math.max(proven, torn.position)
+  return { index, damages: unverified.map((item) => damageOf(segment, index, item)) }
 }
 
 function headerFields(batch: Buffer): Omit<BatchHeader, 'length' | 'crc' | 'previousCrc'> {
@@ -767,7 +691,7 @@ async function truncateDurably(file: DataFile, sizeBytes: number): Promise<void>
   await syncOrFail(file)
 }
 
-function identityOf(found: readonly Found[]): Uint8Array {
+function identityOf(found: readonly SegmentFile[]): Uint8Array {
   const identity = found.find((one) => one.header !== undefined)?.header?.identity
   if (identity !== undefined) return identity
   const names = found.map((one) => one.name).join(', ')
@@ -777,18 +701,35 @@ function identityOf(found: readonly Found[]): Uint8Array {
   )
 }
 
-function refuseForeign(directory: string, found: readonly Found[]): void {
+function refuseForeign(directory: string, found: readonly SegmentFile[]): void {
   const identity = found.find((one) => one.header !== undefined)?.header?.identity
   for (const { name, generation, header } of found) {
     if (header === undefined || identity === undefined) continue
     const isSameLog = Buffer.compare(header.identity, identity) === 0
     if (isSameLog && header.generation === generation) continue
     const reason = isSameLog ? `is a copy of ${segmentName(header.generation)}` : 'belongs to another log'
-    throw new StorageError(
-      'STORAGE_FOREIGN',
-      `${directory}/${name} ${reason}. Nothing was changed. Move it out of the folder, and start again.`,
-    )
+    throw foreign(directory, name, reason)
   }
+}
+
+function foreign(directory: string, name: string, reason: string): StorageError {
+  return new StorageError(
+    'STORAGE_FOREIGN',
+    `${directory}/${name} ${reason}. Nothing was changed. Move it out of the folder, and start again.`,
+  )
+}
+
+function allMissing(directory: string, number: number): StorageError {
+  return new StorageError(
+    'STORAGE_MISSING',
+    `${directory} holds ${manifestName(number)}, and not one segment. Nothing was changed. Restore the log from a backup.`,
+  )
+}
+
+/** 0 for what is no file of a segment. */
+function generationOf(name: string): number {
+  const parsed = parseName(name)
+  return 'generation' in parsed ? parsed.generation : 0
 }
 
 async function readHeader(context: SegmentContext, name: string) {

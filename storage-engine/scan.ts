@@ -14,6 +14,8 @@ import {
   FOOTER_BYTES,
   FOOTER_MAGIC,
   type Offset,
+  ORDER_BY_OFFSET,
+  type RecordOrder,
   type SegmentFooter,
   verifyBatch,
 } from './format.ts'
@@ -25,7 +27,7 @@ export type ScanItem =
   | { readonly kind: 'footer'; readonly position: number; readonly footer: SegmentFooter }
   | { readonly kind: 'unverified'; readonly position: number; readonly end: number; readonly reason: string }
 
-/** The last batch of the log before some place: what the next one is chained to, and whose numbers it exceeds. */
+/** What lies before some place: the CRC that the next batch is chained to, and the number that it exceeds. */
 export interface Chain {
   readonly crc: number
   readonly last: Offset
@@ -45,8 +47,16 @@ const WINDOW_BYTES = 1024 * 1024
 /** A disk fails by blocks: behind an unreadable one the search goes on at the next. */
 const DISK_BLOCK_BYTES = 4096
 
-/** Scans from `begin`, the end of the header or of a batch; `previous` is the batch before. */
-export async function* scanSegment(source: ScanSource, begin: number, previous: Chain): AsyncGenerator<ScanItem> {
+/**
+ * Scans from `begin`, the end of the header or of a batch; `previous` is what lies before. In a segment that is ordered
+ * by stream, every batch lies above `previous.last`, and not above the batch before it.
+ */
+export async function* scanSegment(
+  source: ScanSource,
+  begin: number,
+  previous: Chain,
+  order: RecordOrder = ORDER_BY_OFFSET,
+): AsyncGenerator<ScanItem> {
   const window = new Window(source)
   let position = begin
   let chain = previous
@@ -55,7 +65,9 @@ export async function* scanSegment(source: ScanSource, begin: number, previous: 
     if (item !== undefined) {
       yield item
       position += item.kind === 'batch' ? item.header.length : FOOTER_BYTES
-      if (item.kind === 'batch') chain = { crc: item.header.crc, last: item.header.last }
+      if (item.kind === 'batch') {
+        chain = { crc: item.header.crc, last: order === ORDER_BY_OFFSET ? item.header.last : previous.last }
+      }
       continue
     }
     const next = await nextVerified(window, position, chain.last)

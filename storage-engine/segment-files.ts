@@ -1,16 +1,35 @@
 /**
- * Making, reading and finding the files of segments: each appears under its final name only when what it holds is
- * durable (temporary name, write, sync, rename, sync of the folder).
+ * Making and reading the files of segments, which appear under their final names only when what they hold is durable.
  */
 
-import { segmentName, temporaryName } from './data-directory.ts'
-import { SyncFailure, systemCode } from './errors.ts'
+import { segmentName } from './data-directory.ts'
+import { systemCode } from './errors.ts'
 import type { DataFile } from './files.ts'
-import { type DecodedHeader, decodeHeader, encodeHeader, HEADER_BYTES, type SegmentHeader } from './format.ts'
-import { type SegmentContext, syncOrFail } from './segment.ts'
+import {
+  type DecodedHeader,
+  decodeHeader,
+  encodeHeader,
+  FOOTER_BYTES,
+  HEADER_BYTES,
+  headerBytes,
+  type SegmentHeader,
+  segmentSeed,
+} from './format.ts'
+import { scanSegment } from './scan.ts'
+import type { SegmentContext } from './segment.ts'
+import { createWholeFile } from './whole-file.ts'
 
 /** Room for the header of a compacted segment that names a thousand others. */
 const HEADER_BYTES_MAX = HEADER_BYTES + 8 * 1024
+
+/** A segment's file, as the listing and its header tell. */
+export interface SegmentFile {
+  readonly generation: number
+  readonly name: string
+  readonly sizeBytes: number
+  /** Undefined where the header does not verify. */
+  readonly header: SegmentHeader | undefined
+}
 
 /** Makes a segment of a header and batches that are sealed for it, durable under its name when it resolves. */
 export async function createSegmentFile(
@@ -20,30 +39,12 @@ export async function createSegmentFile(
 ): Promise<DataFile> {
   const { files, directory } = context
   const name = segmentName(header.generation)
-  const temporaryPath = `${directory}/${temporaryName(name)}`
-  await files.remove(temporaryPath).catch(() => undefined)
-  const temporary = await files.open(temporaryPath, 'create')
-  try {
+  await createWholeFile(files, directory, name, async (file) => {
     let position = 0
     for (const bytes of [encodeHeader(header), ...content]) {
-      await temporary.write(bytes, position)
+      await file.write(bytes, position)
       position += bytes.length
     }
-    await syncOrFail(temporary)
-  } catch (error) {
-    await temporary.close()
-    await files.remove(temporaryPath).catch(() => undefined)
-    throw error
-  }
-  await temporary.close()
-  try {
-    await files.rename(temporaryPath, `${directory}/${name}`)
-  } catch (error) {
-    await files.remove(temporaryPath).catch(() => undefined)
-    throw error
-  }
-  await files.syncDirectory(directory).catch((error: unknown) => {
-    throw new SyncFailure(directory, error)
   })
   return await files.open(`${directory}/${name}`, 'update')
 }
@@ -65,4 +66,33 @@ export async function readSegmentHeader(
   } finally {
     await file.close()
   }
+}
+
+/** Whether a compacted segment is as it was written, by reading all of it: batches, a footer that fits, and no more. */
+export async function verifiesInFull(context: SegmentContext, file: SegmentFile): Promise<boolean> {
+  const { header, sizeBytes, name } = file
+  if (header === undefined) return false
+  const source = {
+    seed: segmentSeed(header.identity, header.generation),
+    sizeBytes,
+    read: (target: Uint8Array, position: number) =>
+      context.openFiles.read(`${context.directory}/${name}`, target, position),
+  }
+  let records = 0
+  let batches = 0
+  let lastCrc = 0
+  for await (const item of scanSegment(source, headerBytes(header), { crc: 0, last: 0 }, header.order)) {
+    if (item.kind === 'unverified') return false
+    if (item.kind === 'batch') {
+      records += item.header.count
+      batches += 1
+      lastCrc = item.header.crc
+      continue
+    }
+    const { footer, position } = item
+    const fits = footer.recordCount === records && footer.batchCount === batches && footer.lastCrc === lastCrc
+    // The scan goes on behind a footer; what is there does not belong to the segment.
+    return fits && position === source.sizeBytes - FOOTER_BYTES
+  }
+  return false
 }

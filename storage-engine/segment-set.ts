@@ -1,19 +1,23 @@
 /**
- * All segments of a log in the order of their numbers, the last of which is written. Rolls to the next one, lets
- * sidecars be made in the background, drops the oldest where the log is bounded, and finds the segment for a number.
+ * All segments of a log in their order, the last of which is written. Rolls to the next one, lets sidecars be made in the
+ * background, puts what a compaction has written in the place of what it read, drops the oldest where the log is bounded,
+ * and finds the segment for a number.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { indexName } from './data-directory.ts'
 import { SyncFailure, systemCode } from './errors.ts'
 import type { DataFile } from './files.ts'
-import { HEADER_BYTES, type Offset, ORDER_BY_OFFSET, type SegmentHeader } from './format.ts'
+import { HEADER_BYTES, type Offset, rolledHeader, type SegmentHeader } from './format.ts'
 import { IndexDoubt, writeIndexFile } from './index-file.ts'
-import type { MemoryIndex, SegmentIndex } from './memory-index.ts'
+import { UNKNOWN_THROUGH } from './loaded-log.ts'
+import { type CompactedEntry, type Manifest, removeReplaced, writeManifest } from './manifest.ts'
+import type { MemoryIndex, SegmentIndex, StreamTotals } from './memory-index.ts'
 import type { Damage } from './observer.ts'
-import { openIndexFile, type RecoveredLog, rebuildIndex, UNKNOWN_THROUGH } from './recovery.ts'
-import { Segment, type SegmentContext, syncOrFail } from './segment.ts'
+import { openIndexFile, type RecoveredLog, rebuildIndex } from './recovery.ts'
+import { Segment, type SegmentContext } from './segment.ts'
 import { createSegmentFile } from './segment-files.ts'
+import { syncOrFail } from './whole-file.ts'
 
 export interface SegmentLimits {
   /** A batch that would take a segment over it goes into the next one; at least one batch fits in any case. */
@@ -42,6 +46,12 @@ export class SegmentSet {
   #damaged: readonly Segment[] = []
   #spare: Promise<Spare | undefined> | undefined
   #newestGeneration: number
+  #manifest: Manifest
+  /** Replaced before this process began, and kept by its recovery for the next one to decide. */
+  readonly #keptReplaced: ReadonlySet<number>
+  /** Dropped, but not removed yet. */
+  #evicted: Segment[] = []
+  #pins = 0
   /** Sidecars are written, and files removed, one after the other. */
   #background: Promise<void> = Promise.resolve()
   #indexesPending = 0
@@ -56,6 +66,8 @@ export class SegmentSet {
     this.#segments = [...recovered.segments]
     this.#damages = [...recovered.damages]
     this.#newestGeneration = recovered.newestGeneration
+    this.#manifest = recovered.manifest
+    this.#keptReplaced = new Set(recovered.manifest.replaced.map(({ generation }) => generation))
     this.#noteDamaged()
   }
 
@@ -80,11 +92,32 @@ export class SegmentSet {
     return this.#segments.reduce((sum, segment) => sum + segment.contentEnd, 0)
   }
 
+  /** Of all segments, sealed, and their sidecars. What was replaced or dropped does not count, though it may be there still. */
+  get bytesOnDisk(): number {
+    return this.#segments.reduce((sum, segment) => sum + segment.sizeBytes, 0)
+  }
+
+  /** The newest one, as it is on the disk; its number is 0 while there is none. */
+  get manifest(): Manifest {
+    return this.#manifest
+  }
+
+  /** One that was never used, and never will be by others. */
+  newGeneration(): number {
+    this.#newestGeneration += 1
+    return this.#newestGeneration
+  }
+
   /** Damage of unknown extent ends where this start's numbers begin. */
   boundDamages(through: Offset): void {
     for (const list of [this.#damages, ...this.#segments.map((segment) => segment.unindexedDamages)]) {
       for (const [i, damage] of list.entries()) if (damage.through === UNKNOWN_THROUGH) list[i] = { ...damage, through }
     }
+  }
+
+  /** A checkpoint below it misses that records were dropped which it does not know of. */
+  get checkpointFloor(): Offset {
+    return this.#manifest.checkpointFloor
   }
 
   /** The first segment that may hold or have held a number above `after`; the active one if no other does. */
@@ -101,7 +134,7 @@ export class SegmentSet {
     const damaged = this.#damaged.find(({ unindexedDamages }) =>
       unindexedDamages.some(({ through }) => through > after),
     )
-    return damaged !== undefined && damaged.generation < found.generation ? damaged : found
+    return damaged !== undefined && damaged.placeFrom < found.placeFrom ? damaged : found
   }
 
   /** The segment behind one that is sealed; undefined where that one was dropped meanwhile. */
@@ -158,6 +191,78 @@ export class SegmentSet {
     if (this.#indexesPending > INDEXES_PENDING_MAX) await this.#background
   }
 
+  /**
+   * Puts `output`, which is durable under its name and sealed, in the place of the row of sealed segments that it was made
+   * from, in one turn. Their files go in the background, when the manifest that says so is durable. Throws what the disk
+   * throws; then nothing has changed, but after a SyncFailure nobody knows what the next start will find: it is final.
+   * `checkpointFloor` is the highest number of a record of the catalogue that `output` lacks.
+   */
+  async replace(inputs: readonly Segment[], output: Segment, checkpointFloor: Offset): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure
+    const { files, directory } = this.context
+    const generations = inputs.map(({ generation }) => generation)
+    const isInput = (generation: number) => generations.includes(generation)
+    const { generation: by, placeFrom, placeThrough, coveredLast, ceiling } = output
+    const entry: CompactedEntry = { generation: by, placeFrom, placeThrough, coveredLast, ceiling, inputs: generations }
+    const manifest: Manifest = {
+      ...this.#manifest,
+      number: this.#manifest.number + 1,
+      checkpointFloor: Math.max(this.#manifest.checkpointFloor, checkpointFloor),
+      compacted: [...this.#manifest.compacted.filter(({ generation }) => !isInput(generation)), entry],
+      replaced: [
+        ...this.#manifest.replaced.map((older) => (isInput(older.by) ? { ...older, by } : older)),
+        ...generations.map((generation) => ({ generation, by })),
+      ],
+    }
+    try {
+      await writeManifest(files, directory, manifest)
+    } catch (error) {
+      if (error instanceof SyncFailure) this.#failure ??= error
+      throw error
+    }
+    this.#manifest = manifest
+    this.#segments.splice(this.#segments.indexOf(inputs[0] as Segment), inputs.length, output)
+    for (const { cacheId } of inputs) this.context.blocks.forget(cacheId)
+    this.#inBackground(() => this.#removeFiles())
+  }
+
+  /** Until it is released, no file of the log is removed, whatever is replaced or dropped meanwhile. */
+  pin(): { release(): void } {
+    let isPinned = true
+    this.#pins += 1
+    return {
+      release: () => {
+        if (!isPinned) return
+        isPinned = false
+        this.#pins -= 1
+        if (this.#pins === 0) this.#inBackground(() => this.#removeFiles())
+      },
+    }
+  }
+
+  /** Removes what is not part of the log any more. What the disk would not remove is tried again the next time. */
+  async #removeFiles(): Promise<void> {
+    if (this.#pins > 0 || this.#failure !== undefined) return
+    const { files, directory, openFiles } = this.context
+    for (const { path } of this.#evicted.splice(0)) {
+      openFiles.forget(path)
+      await files.remove(path).catch((error: unknown) => {
+        if (systemCode(error) === undefined) throw error
+      })
+    }
+    const { number, replaced } = this.#manifest
+    const going = replaced.map(({ generation }) => generation).filter((one) => !this.#keptReplaced.has(one))
+    if (going.length === 0) return
+    try {
+      const gone = await removeReplaced(files, openFiles, directory, number, going)
+      const left = this.#manifest.replaced.filter(({ generation }) => !gone.includes(generation))
+      this.#manifest = { ...this.#manifest, replaced: left }
+    } catch (error) {
+      if (error instanceof SyncFailure) this.#failure ??= error
+      else if (systemCode(error) === undefined) throw error
+    }
+  }
+
   /** A clean end: seals the active segment, so that damage to its last batch will be noticed. */
   async sealActive(): Promise<void> {
     if (this.active.batchCount > 0) await this.roll(false)
@@ -174,27 +279,21 @@ export class SegmentSet {
   }
 
   /**
-   * Drops the oldest segments of a bounded log. Returns for each stream the highest number that went, or undefined
-   * where nothing did; the files go in the background.
+   * Drops the oldest segments of a bounded log. Returns what each stream had in them, segment by segment; the files go in
+   * the background.
    */
-  evict(): ReadonlyMap<number, Offset> | undefined {
+  evict(): readonly StreamTotals[] {
     const { logBytesMax } = this.#limits
-    if (logBytesMax === undefined) return undefined
-    let dropped: Map<number, Offset> | undefined
-    while (this.#segments.length > 1 && this.bytes > logBytesMax) {
+    const dropped: StreamTotals[] = []
+    while (logBytesMax !== undefined && this.#segments.length > 1 && this.bytes > logBytesMax) {
       const oldest = this.#segments.shift() as Segment
       if (this.#damaged[0] === oldest) this.#noteDamaged()
       this.#evictedThrough = Math.max(this.#evictedThrough, oldest.last)
-      dropped ??= new Map()
       const index = oldest.index as MemoryIndex
-      for (const streamId of index.sortedStreams()) dropped.set(streamId, index.streamTotals(streamId).last)
+      for (let i = 0; i < index.streamCount; i += 1) dropped.push(index.totalsAt(i))
       this.context.blocks.forget(oldest.cacheId)
-      this.#inBackground(async () => {
-        this.context.openFiles.forget(oldest.path)
-        await this.context.files.remove(oldest.path).catch((error: unknown) => {
-          if (systemCode(error) === undefined) throw error
-        })
-      })
+      this.#evicted.push(oldest)
+      this.#inBackground(() => this.#removeFiles())
     }
     return dropped
   }
@@ -209,9 +308,9 @@ export class SegmentSet {
     }
   }
 
-  /** Makes a sidecar again that turned out doubtful; throws any other error. */
+  /** Makes a sidecar again that turned out doubtful; throws any other error, and this one where the segment is gone. */
   async mendIndex(segment: Segment, error: unknown): Promise<void> {
-    if (!(error instanceof IndexDoubt)) throw error
+    if (!(error instanceof IndexDoubt) || !this.has(segment)) throw error
     // Many readers may meet the same page at once.
     const mending = this.#mending.get(segment) ?? this.#mend(segment, error)
     this.#mending.set(segment, mending)
@@ -225,6 +324,8 @@ export class SegmentSet {
   async #mend(segment: Segment, error: IndexDoubt): Promise<void> {
     this.context.observer.indexRebuilt(indexName(segment.generation), error.message)
     const { index, damages } = await rebuildIndex(this.context, segment)
+    // Replaced while it was read: what could not be read is no damage.
+    if (!this.has(segment)) throw error
     segment.replaceIndex(index)
     // A sidecar could not say which streams the damage concerns: with damage the index stays in memory.
     for (const damage of damages) {
@@ -247,18 +348,14 @@ export class SegmentSet {
   }
 
   async #createSpare(): Promise<Spare> {
-    this.#newestGeneration += 1
-    const header: SegmentHeader = {
+    const header = rolledHeader({
       identity: this.active.identity,
-      generation: this.#newestGeneration,
-      order: ORDER_BY_OFFSET,
+      generation: this.newGeneration(),
       predecessor: this.active.generation,
       predecessorEnd: 0,
       contentEnd: HEADER_BYTES,
       createdMs: this.context.now(),
-      inputs: [],
-      outputs: [],
-    }
+    })
     return { header, file: await createSegmentFile(this.context, header, []) }
   }
 
@@ -299,7 +396,8 @@ export class SegmentSet {
     const index = segment.index as MemoryIndex
     try {
       await writeIndexFile(files, directory, index, segment.summary())
-      segment.replaceIndex(await openIndexFile(this.context, segment))
+      if (this.has(segment)) segment.replaceIndex(await openIndexFile(this.context, segment))
+      else await files.remove(`${directory}/${indexName(segment.generation)}`)
     } catch (error) {
       if (error instanceof SyncFailure) this.#failure ??= error
       else if (systemCode(error) === undefined && !(error instanceof IndexDoubt)) throw error

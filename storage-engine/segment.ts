@@ -5,7 +5,6 @@
 
 import type { BlockCache, BlockSource } from './block-cache.ts'
 import { segmentName } from './data-directory.ts'
-import { SyncFailure } from './errors.ts'
 import type { DataFile, Files } from './files.ts'
 import {
   aligned,
@@ -14,6 +13,8 @@ import {
   encodeFooter,
   FOOTER_BYTES,
   type Offset,
+  ORDER_BY_OFFSET,
+  type RecordOrder,
   RecordView,
   type SegmentFooter,
   type SegmentHeader,
@@ -24,6 +25,7 @@ import { type KeyHash, MemoryIndex, type SegmentIndex } from './memory-index.ts'
 import type { Damage, StorageObserver } from './observer.ts'
 import type { OpenFiles } from './open-files.ts'
 import type { Chain } from './scan.ts'
+import { syncOrFail } from './whole-file.ts'
 
 /** What all segments of a log share. */
 export interface SegmentContext {
@@ -57,7 +59,15 @@ export class Segment implements BlockSource {
   readonly path: string
   readonly headerEnd: number
   readonly predecessor: number
-  /** The last batch of the log before this segment. */
+  readonly order: RecordOrder
+  /** Generations of the first and the last rolled segment in whose place it stands; its own where it was rolled. */
+  readonly placeFrom: number
+  readonly placeThrough: number
+  /** The highest number that the segments ever held which it replaces; 0 where it replaces none. */
+  readonly coveredLast: Offset
+  /** The highest ceiling that was known to be durable when it was compacted; 0 where it was rolled. */
+  readonly ceiling: Offset
+  /** What its first batch is chained to, and the highest number of the log before it. */
   readonly chainBefore: Chain
   readonly #context: SegmentContext
   /** Present while the segment is written. */
@@ -76,25 +86,32 @@ export class Segment implements BlockSource {
   /** Damage that no index can assign to streams: every reader that crosses it is told. */
   readonly unindexedDamages: Damage[] = []
 
+  /** `chainBefore` is the last batch of the log before this segment. */
   constructor(
     context: SegmentContext,
-    header: Pick<SegmentHeader, 'identity' | 'generation' | 'predecessor'>,
+    header: SegmentHeader,
     headerEnd: number,
     chainBefore: Chain,
-    index: SegmentIndex = new MemoryIndex(context.keyHash),
+    index: SegmentIndex = new MemoryIndex(context.keyHash, header.order),
   ) {
     this.#context = context
     this.identity = header.identity
     this.generation = header.generation
     this.predecessor = header.predecessor
+    this.order = header.order
+    this.placeFrom = header.placeFrom
+    this.placeThrough = header.placeThrough
+    this.coveredLast = header.coveredLast
+    this.ceiling = header.ceiling
     this.seed = segmentSeed(header.identity, header.generation)
     this.name = segmentName(header.generation)
     this.path = `${context.directory}/${this.name}`
     this.headerEnd = headerEnd
     this.#contentEnd = headerEnd
-    this.chainBefore = chainBefore
-    this.#lastCrc = chainBefore.crc
-    this.#lastNumber = chainBefore.last
+    // What a compaction writes is a chain of its own.
+    this.chainBefore = header.order === ORDER_BY_OFFSET ? chainBefore : { crc: 0, last: chainBefore.last }
+    this.#lastCrc = this.chainBefore.crc
+    this.#lastNumber = Math.max(chainBefore.last, header.coveredLast)
     this.#index = index
   }
 
@@ -123,7 +140,7 @@ export class Segment implements BlockSource {
     return this.#batchCount
   }
 
-  /** Numbers of its first and last record; 0 without one. */
+  /** The lowest and the highest number of its records; 0 without one. */
   get first(): Offset {
     return this.#first
   }
@@ -132,7 +149,7 @@ export class Segment implements BlockSource {
     return this.#last
   }
 
-  /** The last batch of the log up to here: its CRC and its highest number. */
+  /** The log up to here: the CRC of the last batch, and the highest number, that of dropped records included. */
   get chain(): Chain {
     return { crc: this.#lastCrc, last: this.#lastNumber }
   }
@@ -169,7 +186,7 @@ export class Segment implements BlockSource {
     }
     this.#contentEnd = position + batch.length
     this.#lastCrc = header.crc
-    this.#lastNumber = header.last
+    this.#lastNumber = Math.max(this.#lastNumber, header.last)
     this.#batchCount += 1
     this.#recordCount = index.recordCount
     this.#first = index.first
@@ -198,6 +215,11 @@ export class Segment implements BlockSource {
     await file?.close()
   }
 
+  /** Ends writing to a file that somebody else closes. No more batches: it is sealed, or will never be. */
+  leaveFile(): void {
+    this.#file = undefined
+  }
+
   /** Takes what a sidecar says, in the place of reading the segment. */
   adopt(index: SegmentIndex, summary: SegmentSummary, lastNumber: Offset): void {
     this.#index = index
@@ -208,7 +230,7 @@ export class Segment implements BlockSource {
     this.#last = summary.last
     this.#lastCrc = summary.lastCrc
     // A segment without records says nothing of numbers: then those before it count.
-    this.#lastNumber = Math.max(this.chainBefore.last, lastNumber, summary.last)
+    this.#lastNumber = Math.max(this.#lastNumber, lastNumber, summary.last)
     this.#timeMsMin = summary.timeMsMin
     this.#timeMsMax = summary.timeMsMax
   }
@@ -244,6 +266,11 @@ export class Segment implements BlockSource {
     return this.#contentEnd + FOOTER_BYTES
   }
 
+  /** Bytes on the disk when it is sealed, its sidecar included, if there is one. */
+  get sizeBytes(): number {
+    return this.sealedBytes + this.#index.sizeBytes
+  }
+
   #footer(successor: number): SegmentFooter {
     return {
       lastCrc: this.#lastCrc,
@@ -255,15 +282,6 @@ export class Segment implements BlockSource {
       timeMsMax: this.#timeMsMax,
       successor,
     }
-  }
-}
-
-/** Makes a file durable, or throws SyncFailure. */
-export async function syncOrFail(file: DataFile): Promise<void> {
-  try {
-    await file.sync()
-  } catch (error) {
-    throw new SyncFailure(file.path, error)
   }
 }
 

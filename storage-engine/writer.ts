@@ -19,9 +19,9 @@ import {
   recordBytes,
 } from './format.ts'
 import { isDiskFull, type Reserve } from './reserve.ts'
-import { syncOrFail } from './segment.ts'
 import { cutBack, type SegmentSet } from './segment-set.ts'
 import type { Sequencer } from './sequencer.ts'
+import { syncOrFail } from './whole-file.ts'
 
 export type SyncMode = 'commit' | 'interval' | 'never'
 
@@ -33,6 +33,8 @@ export interface WriterOptions {
   readonly batchBytesMax: number
   /** Bytes that may wait for the disk; more are refused with STORAGE_BUSY. */
   readonly pendingBytesMax: number
+  /** Of all segments and sidecars; over it only urgent records are taken. Undefined: no bound. */
+  readonly quotaBytes: number | undefined
   /** Whether this log's batches reserve the numbers that the sequencer gives. */
   readonly reservesNumbers: boolean
   readonly now: () => number
@@ -71,7 +73,10 @@ export class Writer {
   #failure: StorageError | undefined
   #undecidedFrom: Offset | undefined
   #current: PendingBatch | undefined
+  #committing: Promise<unknown> | undefined
   #pendingBytes = 0
+  /** Of those who want the active segment sealed. */
+  #sealing: Waiter[] = []
   #running: Promise<void> | undefined
   #isFull = false
   #synced: { readonly generation: number; readonly position: number }
@@ -110,6 +115,11 @@ export class Writer {
 
   get pendingBytes(): number {
     return this.#pendingBytes
+  }
+
+  /** The batch that is on its way to the disk, if there is one; resolves, whatever becomes of it. */
+  get commitInFlight(): Promise<unknown> | undefined {
+    return this.#committing
   }
 
   /**
@@ -154,6 +164,28 @@ export class Writer {
     await this.#wait(batch, 0, true)
   }
 
+  /** Seals the active segment, if it holds anything, before any batch that is not begun yet. Rejects with StorageError. */
+  async sealActive(): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure
+    if (this.#status !== 'open') throw closed()
+    this.#running ??= this.#run()
+    await new Promise<void>((resolve, reject) => this.#sealing.push({ resolve, reject }))
+  }
+
+  /** Gives the room that is kept for a full disk. False: there is none to give. Throws SyncFailure. */
+  async makeRoom(): Promise<boolean> {
+    try {
+      return await this.#reserve.release()
+    } finally {
+      if (!this.#reserve.isWhole) this.#startRestoring()
+    }
+  }
+
+  /** A sync that others have asked for has failed: that is final as one of its own is. */
+  fail(cause: SyncFailure): StorageError {
+    return this.#failure ?? this.#fail(cause)
+  }
+
   /** Writes what is queued, then takes no more. Idempotent. */
   async close(): Promise<void> {
     if (this.#status === 'open') this.#status = 'closing'
@@ -166,12 +198,21 @@ export class Writer {
 
   #refuseIfUnable(bytes: number, isUrgent: boolean): void {
     if (this.#failure !== undefined) throw this.#failure
-    if (this.#status !== 'open') throw new StorageError('STORAGE_CLOSED', 'The log is closed, or is closing.')
+    if (this.#status !== 'open') throw closed()
     if (bytes + BATCH_HEADER_BYTES > BATCH_BYTES_LIMIT) {
       throw new StorageError('STORAGE_TOO_LARGE', `${bytes} bytes in one append; ${BATCH_BYTES_LIMIT} are allowed.`)
     }
     if (this.#pendingBytes + bytes > this.#options.pendingBytesMax && this.#pendingBytes > 0) throw busy()
-    if (!isUrgent && !this.#reserve.isWhole) throw diskFull(this.#segments.context.directory, undefined)
+    if (isUrgent) return
+    if (!this.#reserve.isWhole) throw diskFull(this.#segments.context.directory, undefined)
+    // Asked once a batch: a batch is small beside a quota.
+    if (this.#queue.length === 0 && this.#isOverQuota(bytes)) throw quotaReached(this.#options.quotaBytes as number)
+  }
+
+  #isOverQuota(moreBytes: number): boolean {
+    const { quotaBytes } = this.#options
+    if (quotaBytes === undefined) return false
+    return this.#segments.bytesOnDisk + this.#pendingBytes + moreBytes > quotaBytes
   }
 
   #take(): Offset {
@@ -214,9 +255,18 @@ export class Writer {
   async #run(): Promise<void> {
     // What arrives in the same turn of the event loop goes into the first batch, too.
     await new Promise((resolve) => setImmediate(resolve))
-    for (let batch = this.#queue.shift(); batch !== undefined; batch = this.#queue.shift()) {
+    for (;;) {
+      await this.#sealWanted()
+      const batch = this.#queue.shift()
+      if (batch === undefined) {
+        if (this.#sealing.length > 0) continue
+        break
+      }
       this.#current = batch
-      const error = await this.#commit(batch)
+      const committing = this.#commit(batch)
+      this.#committing = committing
+      const error = await committing
+      this.#committing = undefined
       this.#current = undefined
       this.#pendingBytes -= batch.bytes
       for (const waiter of batch.waiters) {
@@ -229,17 +279,36 @@ export class Writer {
     this.#running = undefined
   }
 
+  /** Seals the active segment where somebody has asked for it. */
+  async #sealWanted(): Promise<void> {
+    const waiters = this.#sealing.splice(0)
+    if (waiters.length === 0) return
+    const error = await this.#settled(async () => {
+      if (this.#segments.active.batchCount > 0) await this.#roll()
+    })
+    for (const waiter of waiters) {
+      if (error === undefined) waiter.resolve()
+      else waiter.reject(error)
+    }
+  }
+
   /** Resolves with why the batch failed, or undefined. */
   async #commit(batch: PendingBatch): Promise<StorageError | undefined> {
+    const error = await this.#settled(() => this.#writeWithRoom(batch))
+    // Its numbers stay holes; what was asked to be reserved must be asked for again.
+    if (error !== undefined && this.#options.reservesNumbers) this.#sequencer.raise(0)
+    return error
+  }
+
+  /** Resolves with why the work could not be done, or undefined. */
+  async #settled(work: () => Promise<void>): Promise<StorageError | undefined> {
     if (this.#failure !== undefined) return this.#failure
     try {
-      await this.#writeWithRoom(batch)
+      await work()
       return undefined
     } catch (error) {
       if (error instanceof SyncFailure) return this.#failure ?? this.#fail(error)
       if (systemCode(error) === undefined) throw error
-      // Its numbers stay holes; what was asked to be reserved must be asked for again.
-      if (this.#options.reservesNumbers) this.#sequencer.raise(0)
       if (!isDiskFull(error)) {
         const { name } = this.#segments.active
         return new StorageError(
@@ -258,22 +327,13 @@ export class Writer {
       await this.#write(batch)
     } catch (error) {
       if (!isDiskFull(error) || !batch.isUrgent) throw error
-      try {
-        if (!(await this.#reserve.release())) throw error
-      } finally {
-        if (!this.#reserve.isWhole) this.#startRestoring()
-      }
+      if (!(await this.makeRoom())) throw error
       await this.#write(batch)
     }
   }
 
   async #write(batch: PendingBatch): Promise<void> {
-    if (this.#segments.needsRoll(batch.builder.bytes)) {
-      const { active } = this.#segments
-      const isSynced = this.#synced.generation === active.generation && this.#synced.position >= active.contentEnd
-      await this.#segments.roll(isSynced)
-      this.#synced = { generation: this.#segments.active.generation, position: this.#segments.active.contentEnd }
-    }
+    if (this.#segments.needsRoll(batch.builder.bytes)) await this.#roll()
     const { active } = this.#segments
     const position = active.contentEnd
     const ceiling = this.#options.reservesNumbers ? this.#sequencer.wantedCeiling : 0
@@ -307,6 +367,13 @@ export class Writer {
     this.#segments.context.observer.committed(header.count, bytes.length, syncMs)
     this.#segments.prepareSpare()
     this.#onCommit(records)
+  }
+
+  async #roll(): Promise<void> {
+    const { active } = this.#segments
+    const isSynced = this.#synced.generation === active.generation && this.#synced.position >= active.contentEnd
+    await this.#segments.roll(isSynced)
+    this.#synced = { generation: this.#segments.active.generation, position: this.#segments.active.contentEnd }
   }
 
   #fail(cause: SyncFailure): StorageError {
@@ -390,6 +457,17 @@ function checkedBytes(record: NewRecord): number {
     throw new StorageError('STORAGE_TOO_LARGE', `A key of ${record.key?.length} bytes; ${KEY_BYTES_LIMIT} are allowed.`)
   }
   return recordBytes(record)
+}
+
+function closed(): StorageError {
+  return new StorageError('STORAGE_CLOSED', 'The log is closed, or is closing.')
+}
+
+function quotaReached(quotaBytes: number): StorageError {
+  return new StorageError(
+    'STORAGE_QUOTA',
+    `The log has reached the ${quotaBytes} bytes that it may have. Delete topics, purge them, or give them limits, or allow the log more; publishing then goes on by itself.`,
+  )
 }
 
 function busy(): StorageError {

@@ -84,8 +84,13 @@ test('without any file or variable the defaults are those that the documentation
       readCacheBytes: 16 * MIB_BYTES,
       indexCacheBytes: 4 * MIB_BYTES,
       reserve: true,
+      maxBytes: 16 * 1024 * MIB_BYTES,
+      whenFull: 'refuse',
+      checkpointIntervalMs: 300_000,
+      compaction: { enabled: true, intervalMs: 30_000, bytesPerSecond: 16 * MIB_BYTES, deadShare: 0.5 },
       recordBytesMax: MIB_BYTES + 65_536,
     },
+    retention: {},
     memory: { maxBytes: 64 * MIB_BYTES },
     hub: { recentFramesBytes: 8 * MIB_BYTES },
     limits: {

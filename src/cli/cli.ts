@@ -1,5 +1,6 @@
 // What stands behind `sser` on the command line: which command is meant, help and version. Promises an exit code for
 // everything. Knows nothing of what a command does.
+import { createInterface } from 'node:readline/promises'
 import { CLIENT_COMMANDS, runClientCommand } from './client/run.ts'
 import { runLogCommand } from './log.ts'
 import { packageVersion } from './package-version.ts'
@@ -11,7 +12,7 @@ const usage = `sser: publish and subscribe over Server-Sent Events, on a durable
   sser topic COMMAND     make, see, change, empty and delete topics of a running server
   sser publish TOPIC     publish events, from the command line or from standard input
   sser subscribe TOPIC   print events as they come
-  sser log COMMAND       look into the log of a stopped server: info, verify, dump; sser log --help tells more
+  sser log COMMAND       look into a log, verify, compact, copy, restore or repair it; sser log --help tells more
   sser --help            show this; sser COMMAND --help tells more of a command
   sser --version         show the version
 
@@ -26,7 +27,8 @@ const exitUsage = 64
 export async function runCli(args: readonly string[]): Promise<number> {
   const [command = 'serve', ...rest] = args
   if (command === 'log') {
-    return runLogCommand(rest, { cwd: process.cwd(), env: process.env, stdout: process.stdout, stderr: process.stderr })
+    const { env, stdout, stderr } = process
+    return runLogCommand(rest, { cwd: process.cwd(), env, stdout, stderr, ask: terminalQuestion() })
   }
   if (CLIENT_COMMANDS.includes(command)) return runClient(args)
   const isAsking = rest.includes('--help') || rest.includes('-h')
@@ -42,6 +44,16 @@ export async function runCli(args: readonly string[]): Promise<number> {
   const unknown = command === 'serve' ? rest[0] : command
   process.stderr.write(`sser: there is no command or option ${JSON.stringify(unknown)}.\n\n${usage}`)
   return exitUsage
+}
+
+/** Undefined where no person sits at both ends. */
+function terminalQuestion(): ((question: string) => Promise<string>) | undefined {
+  const { stdin, stderr } = process
+  if (!stdin.isTTY || !stderr.isTTY) return undefined
+  return async (question) => {
+    const lines = createInterface({ input: stdin, output: stderr })
+    return await lines.question(question).finally(() => lines.close())
+  }
 }
 
 /** The first signal ends the command in an orderly way, the second at once. */

@@ -4,12 +4,17 @@
 import { CATALOG_STREAM, ENGINE_STREAM, type Finding, type LogRecord } from '../../storage-engine/index.ts'
 import {
   decodeEvent,
+  decodeEventsDropped,
+  decodeTopicChanged,
   decodeTopicCreated,
   decodeTopicDeleted,
   EntryError,
   EVENT_PUBLISHED,
+  EVENTS_DROPPED,
+  TOPIC_CHANGED,
   TOPIC_CREATED,
   TOPIC_DELETED,
+  type TopicSettings,
 } from '../domain/entry.ts'
 import { formatEventId } from '../domain/event-id.ts'
 
@@ -32,7 +37,7 @@ export function recordLine(record: LogRecord, withPayloads: boolean): string {
 
 /** Fills in the fields; returns the message as JSON, if it is to be shown. */
 function describe(record: LogRecord, fields: Record<string, unknown>, withPayloads: boolean): string | undefined {
-  const { streamId, offset, kind, payload } = record
+  const { streamId, kind, payload } = record
   const time = formatTime(record.timeMs)
   if (streamId === ENGINE_STREAM) {
     const bytes = Buffer.from(payload)
@@ -42,13 +47,8 @@ function describe(record: LogRecord, fields: Record<string, unknown>, withPayloa
     return undefined
   }
   if (streamId === CATALOG_STREAM) {
-    const words = kind === TOPIC_CREATED ? 'topic-created' : kind === TOPIC_DELETED ? 'topic-deleted' : 'unknown'
-    Object.assign(fields, { topic: null, kind: words, time })
-    if (kind === TOPIC_CREATED) {
-      fields['topic'] = id(offset)
-      fields['name'] = decodeTopicCreated(payload).name
-    }
-    if (kind === TOPIC_DELETED) fields['topic'] = id(decodeTopicDeleted(payload).topic)
+    Object.assign(fields, { topic: null, kind: CATALOG_KINDS.get(kind) ?? 'unknown', time })
+    describeCatalogEntry(record, fields)
     return undefined
   }
   Object.assign(fields, { topic: id(streamId), kind: kind === EVENT_PUBLISHED ? 'event' : 'unknown', time })
@@ -61,6 +61,44 @@ function describe(record: LogRecord, fields: Record<string, unknown>, withPayloa
     return undefined
   }
   return isString ? JSON.stringify(textOf(message)) : jsonOf(textOf(message))
+}
+
+const CATALOG_KINDS: ReadonlyMap<number, string> = new Map([
+  [TOPIC_CREATED, 'topic-created'],
+  [TOPIC_CHANGED, 'topic-changed'],
+  [TOPIC_DELETED, 'topic-deleted'],
+  [EVENTS_DROPPED, 'events-dropped'],
+])
+
+function describeCatalogEntry({ kind, offset, payload }: LogRecord, fields: Record<string, unknown>): void {
+  switch (kind) {
+    case TOPIC_CREATED: {
+      // Of an entry that cannot be read it is known all the same which topic it made.
+      fields['topic'] = id(offset)
+      Object.assign(fields, settingsJson(decodeTopicCreated(payload)))
+      break
+    }
+    case TOPIC_CHANGED: {
+      const { topic, ...settings } = decodeTopicChanged(payload)
+      Object.assign(fields, { topic: id(topic), ...settingsJson(settings) })
+      break
+    }
+    case TOPIC_DELETED:
+      fields['topic'] = id(decodeTopicDeleted(payload).topic)
+      break
+    case EVENTS_DROPPED: {
+      const { topic, through } = decodeEventsDropped(payload)
+      Object.assign(fields, { topic: id(topic), through: id(through) })
+    }
+  }
+}
+
+/** What was not given is left out. */
+function settingsJson({ name, retention }: TopicSettings) {
+  const { maxAgeMs, maxBytes, maxEvents } = retention
+  const limits = { max_age_ms: maxAgeMs, max_bytes: maxBytes, max_events: maxEvents }
+  const isLimited = Object.values(limits).some((limit) => limit !== undefined)
+  return { name, retention: isLimited ? limits : undefined }
 }
 
 /** The text if it is JSON; otherwise told as a mistake of whoever wrote it. */

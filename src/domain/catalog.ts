@@ -1,14 +1,24 @@
 /**
- * All topics, as the catalogue's entries fold to them: a creation adds one, a deletion takes it away, and the order is
- * that of the log. The same fold serves the reading at the start and every commit after it. Topics of the
+ * All topics, as the catalogue's entries fold to them: a creation adds one, a change gives it new settings, a drop moves
+ * its mark, a deletion takes it away, and the order is that of the log. The same fold serves the reading at the start and
+ * every commit after it; entries may be folded again, in their order, and change nothing then. Topics of the
  * configuration are put in by hand. It does no I/O and knows no subscribers.
  */
 
-import { decodeTopicCreated, decodeTopicDeleted, TOPIC_CREATED, TOPIC_DELETED } from './entry.ts'
-import { formatEventId, parseEventId } from './event-id.ts'
+import {
+  decodeEventsDropped,
+  decodeTopicChanged,
+  decodeTopicCreated,
+  decodeTopicDeleted,
+  EVENTS_DROPPED,
+  TOPIC_CHANGED,
+  TOPIC_CREATED,
+  TOPIC_DELETED,
+} from './entry.ts'
+import { parseEventId } from './event-id.ts'
 import type { Feed } from './feed.ts'
-import type { LogRecord } from './ports.ts'
-import { HostedTopic } from './topic.ts'
+import type { LogRecord, Offset } from './ports.ts'
+import { HostedTopic, noEntries } from './topic.ts'
 
 export type CatalogChange =
   | { readonly kind: 'created'; readonly topic: HostedTopic }
@@ -18,9 +28,16 @@ export class Catalog {
   readonly #byStream = new Map<number, HostedTopic>()
   /** Only those have ids that are not their numbers. */
   readonly #static = new Map<string, HostedTopic>()
+  /** The numbers of all others, ascending. */
+  readonly #numbers: number[] = []
 
   get size(): number {
     return this.#byStream.size
+  }
+
+  /** In no order. */
+  get topics(): Iterable<HostedTopic> {
+    return this.#byStream.values()
   }
 
   /** By its id, in the canonical form of 11 characters. */
@@ -37,31 +54,97 @@ export class Catalog {
     return this.#byStream.get(streamId)
   }
 
+  /** At most so many, in the order of their ids, behind that of `after`, which need not be there any more. */
+  page(after: string | undefined, countMax: number): readonly HostedTopic[] {
+    const isBehind = ({ id }: HostedTopic) => after === undefined || id > after
+    const found = [...this.#static.values()].filter(isBehind)
+    // Ids of 11 base62 characters sort as their numbers do.
+    const number = after === undefined ? -1 : (parseEventId(after) ?? Number.POSITIVE_INFINITY)
+    const begin = indexAbove(this.#numbers, number)
+    for (const streamId of this.#numbers.slice(begin, begin + countMax)) {
+      found.push(this.#byStream.get(streamId) as HostedTopic)
+    }
+    return found.sort((one, other) => (one.id < other.id ? -1 : 1)).slice(0, countMax)
+  }
+
   add(topic: HostedTopic): void {
     this.#byStream.set(topic.streamId, topic)
     if (topic.isStatic) this.#static.set(topic.id, topic)
+    else this.#numbers.splice(indexAbove(this.#numbers, topic.streamId), 0, topic.streamId)
   }
 
   /**
-   * Folds in one entry of the feed's catalogue. Undefined: it changes nothing, such as the deletion of a topic that is
-   * gone, or a kind that a later version has added. Throws EntryError where the entry cannot be read.
+   * Folds in one entry of the feed's catalogue. Undefined: it adds and removes nothing, such as the deletion of a topic
+   * that is gone, or a kind that a later version has added. Throws EntryError where the entry cannot be read.
    */
   apply(record: LogRecord, feed: Feed): CatalogChange | undefined {
-    if (record.kind === TOPIC_CREATED) {
-      const { tokenSha256, name, createdAtMs } = decodeTopicCreated(record.payload)
-      const streamId = record.offset
-      const id = formatEventId(streamId)
-      const topic = new HostedTopic(feed, { id, streamId, isStatic: false, name, tokenSha256, createdAtMs })
-      this.add(topic)
-      return { kind: 'created', topic }
+    switch (record.kind) {
+      case TOPIC_CREATED:
+        return this.#create(record, feed)
+      case TOPIC_CHANGED:
+        this.#change(record, feed)
+        return undefined
+      case EVENTS_DROPPED:
+        this.#drop(record, feed)
+        return undefined
+      case TOPIC_DELETED:
+        return this.#delete(record, feed)
+      default:
+        return undefined
     }
-    if (record.kind === TOPIC_DELETED) {
-      const topic = this.#byStream.get(decodeTopicDeleted(record.payload).topic)
-      // A deletion counts only in the log of its topic, and never for one that the configuration names.
-      if (topic === undefined || topic.feed !== feed || topic.isStatic) return undefined
-      this.#byStream.delete(topic.streamId)
-      return { kind: 'deleted', topic }
-    }
-    return undefined
   }
+
+  #create(record: LogRecord, feed: Feed): CatalogChange | undefined {
+    if (this.#byStream.has(record.offset)) return undefined
+    const topic = new HostedTopic(feed, { ...decodeTopicCreated(record.payload), streamId: record.offset })
+    this.add(topic)
+    return { kind: 'created', topic }
+  }
+
+  #change({ payload, offset }: LogRecord, feed: Feed): void {
+    const { topic: streamId, name, retention } = decodeTopicChanged(payload)
+    const topic = this.#hosted(streamId, feed)
+    const { entries = noEntries } = topic ?? {}
+    if (topic === undefined || offset <= entries.settingsOffset) return
+    topic.name = name
+    topic.retention = retention
+    topic.entries = { ...entries, settingsOffset: offset }
+  }
+
+  #drop({ payload, offset }: LogRecord, feed: Feed): void {
+    const { topic: streamId, through } = decodeEventsDropped(payload)
+    const topic = this.#hosted(streamId, feed)
+    const { entries = noEntries } = topic ?? {}
+    if (topic === undefined || through <= entries.droppedThrough) return
+    topic.entries = { ...entries, droppedThrough: through, droppedOffset: offset }
+    topic.dropped = Math.max(topic.dropped, through)
+  }
+
+  #delete({ payload }: LogRecord, feed: Feed): CatalogChange | undefined {
+    const topic = this.#hosted(decodeTopicDeleted(payload).topic, feed)
+    if (topic === undefined) return undefined
+    this.#byStream.delete(topic.streamId)
+    this.#numbers.splice(indexAbove(this.#numbers, topic.streamId) - 1, 1)
+    return { kind: 'deleted', topic }
+  }
+
+  /** An entry counts only in the log of its topic, and never for one that the configuration names. */
+  #hosted(streamId: Offset, feed: Feed): HostedTopic | undefined {
+    const topic = this.#byStream.get(streamId)
+    return topic === undefined || topic.feed !== feed || topic.isStatic ? undefined : topic
+  }
+}
+
+/** Where in an ascending list the first number above `number` stands. */
+function indexAbove(numbers: readonly number[], number: number): number {
+  // New topics come at the end.
+  if ((numbers.at(-1) ?? -1) <= number) return numbers.length
+  let low = 0
+  let high = numbers.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((numbers[middle] as number) > number) high = middle
+    else low = middle + 1
+  }
+  return low
 }

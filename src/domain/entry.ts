@@ -15,12 +15,17 @@
  * EntryError, whatever the bytes are. It does not know where records come from.
  */
 
-/** The stream of the records that create and delete topics. A topic's own number is the offset of its creation. */
+import type { Offset } from './ports.ts'
+import { isUnlimited, type Retention, unlimited } from './retention.ts'
+
+/** The stream of the catalogue: what makes, changes and deletes topics. A topic's own number is that of its creation. */
 export const CATALOG_STREAM = 1
 
 export const TOPIC_CREATED = 1
 export const TOPIC_DELETED = 2
 export const EVENT_PUBLISHED = 3
+export const TOPIC_CHANGED = 4
+export const EVENTS_DROPPED = 5
 
 export type EntryErrorCode =
   | 'ENTRY_MALFORMED' // the payload does not have the form of its kind
@@ -45,12 +50,29 @@ export interface EventContent {
   readonly message: Uint8Array
 }
 
-export interface TopicCreated {
+/** What can be changed of a topic. */
+export interface TopicSettings {
+  readonly name: string | undefined
+  readonly retention: Retention
+}
+
+export interface TopicCreated extends TopicSettings {
   /** SHA-256 of the topic's token, 32 bytes; the token itself is nowhere kept. */
   readonly tokenSha256: Uint8Array
-  readonly name: string | undefined
   /** ms since the epoch: a remark, never an order. */
   readonly createdAtMs: number
+}
+
+/** All settings anew: the latest entry of a topic counts. */
+export interface TopicChanged extends TopicSettings {
+  /** The offset of the record that created the topic. */
+  readonly topic: number
+}
+
+/** The topic's events up to and including this number are gone, by a purge or by its limits. The highest counts. */
+export interface EventsDropped {
+  readonly topic: number
+  readonly through: Offset
 }
 
 export interface TopicDeleted {
@@ -101,13 +123,13 @@ export function decodeEvent(payload: Uint8Array): EventContent {
   }
 }
 
-export function encodeTopicCreated({ tokenSha256, name, createdAtMs }: TopicCreated): Uint8Array {
+export function encodeTopicCreated({ tokenSha256, name, retention, createdAtMs }: TopicCreated): Uint8Array {
   if (tokenSha256.length !== SHA256_BYTES) throw malformed(`A SHA-256 has ${SHA256_BYTES} bytes.`)
   return utf8.encode(
     JSON.stringify({
       v: PAYLOAD_VERSION,
       token_sha256: Buffer.from(tokenSha256.buffer, tokenSha256.byteOffset, SHA256_BYTES).toString('hex'),
-      name,
+      ...settingsFields({ name, retention }),
       created_at: createdAtMs,
     }),
   )
@@ -116,17 +138,37 @@ export function encodeTopicCreated({ tokenSha256, name, createdAtMs }: TopicCrea
 /** Throws EntryError. */
 export function decodeTopicCreated(payload: Uint8Array): TopicCreated {
   const fields = decodeFields(payload, 'topic created')
-  const { token_sha256: sha256, name, created_at: createdAtMs } = fields
+  const { token_sha256: sha256, created_at: createdAtMs } = fields
   if (typeof sha256 !== 'string' || !/^[0-9a-f]{64}$/.test(sha256)) {
     throw malformed('In the payload of a topic created, token_sha256 is not 64 digits of lower-case hex.')
-  }
-  if (name !== undefined && name !== null && typeof name !== 'string') {
-    throw malformed('In the payload of a topic created, name is not a string.')
   }
   if (typeof createdAtMs !== 'number' || !Number.isSafeInteger(createdAtMs)) {
     throw malformed('In the payload of a topic created, created_at is not a whole number of ms.')
   }
-  return { tokenSha256: Buffer.from(sha256, 'hex'), name: name ?? undefined, createdAtMs }
+  return { tokenSha256: Buffer.from(sha256, 'hex'), ...decodeSettings(fields, 'topic created'), createdAtMs }
+}
+
+export function encodeTopicChanged({ topic, ...settings }: TopicChanged): Uint8Array {
+  return utf8.encode(JSON.stringify({ v: PAYLOAD_VERSION, topic, ...settingsFields(settings) }))
+}
+
+/** Throws EntryError. */
+export function decodeTopicChanged(payload: Uint8Array): TopicChanged {
+  const fields = decodeFields(payload, 'topic changed')
+  return { topic: decodeNumber(fields, 'topic', 'topic changed'), ...decodeSettings(fields, 'topic changed') }
+}
+
+export function encodeEventsDropped({ topic, through }: EventsDropped): Uint8Array {
+  return utf8.encode(JSON.stringify({ v: PAYLOAD_VERSION, topic, through }))
+}
+
+/** Throws EntryError. */
+export function decodeEventsDropped(payload: Uint8Array): EventsDropped {
+  const fields = decodeFields(payload, 'drop of events')
+  return {
+    topic: decodeNumber(fields, 'topic', 'drop of events'),
+    through: decodeNumber(fields, 'through', 'drop of events'),
+  }
 }
 
 export function encodeTopicDeleted({ topic }: TopicDeleted): Uint8Array {
@@ -135,19 +177,52 @@ export function encodeTopicDeleted({ topic }: TopicDeleted): Uint8Array {
 
 /** Throws EntryError. */
 export function decodeTopicDeleted(payload: Uint8Array): TopicDeleted {
-  const { topic } = decodeFields(payload, 'topic deleted')
-  if (typeof topic !== 'number' || !Number.isSafeInteger(topic) || topic < 0) {
-    throw malformed('In the payload of a topic deleted, topic is not the number of a record.')
+  return { topic: decodeNumber(decodeFields(payload, 'topic deleted'), 'topic', 'topic deleted') }
+}
+
+/** Throws EntryError for a limit that could not be read back: what is in the log must not stop a start. */
+function settingsFields({ name, retention }: TopicSettings) {
+  const { maxAgeMs, maxBytes, maxEvents } = retention
+  for (const limit of [maxAgeMs, maxBytes, maxEvents]) {
+    if (limit !== undefined && !(Number.isSafeInteger(limit) && limit > 0)) {
+      throw new EntryError('ENTRY_TOO_LARGE', `A limit of ${limit} is not a whole number from 1 to 2^53 - 1.`)
+    }
   }
-  return { topic }
+  // Members that are undefined are not written at all.
+  return { name, max_age: maxAgeMs, max_bytes: maxBytes, max_events: maxEvents }
+}
+
+function decodeSettings(fields: Fields, kind: string): TopicSettings {
+  const { name } = fields
+  if (name !== undefined && name !== null && typeof name !== 'string') {
+    throw malformed(`In the payload of a ${kind}, name is not a string.`)
+  }
+  const limit = (member: 'max_age' | 'max_bytes' | 'max_events') => {
+    const value = fields[member]
+    if (value === undefined || value === null) return undefined
+    if (typeof value === 'number' && Number.isSafeInteger(value) && value > 0) return value
+    throw malformed(`In the payload of a ${kind}, ${member} is not a whole number above 0.`)
+  }
+  const retention = { maxAgeMs: limit('max_age'), maxBytes: limit('max_bytes'), maxEvents: limit('max_events') }
+  return { name: name ?? undefined, retention: isUnlimited(retention) ? unlimited : retention }
+}
+
+function decodeNumber(fields: Fields, member: 'topic' | 'through', kind: string): number {
+  const value = fields[member]
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value
+  throw malformed(`In the payload of a ${kind}, ${member} is not the number of a record.`)
 }
 
 interface Fields {
   readonly v?: unknown
   readonly token_sha256?: unknown
   readonly name?: unknown
+  readonly max_age?: unknown
+  readonly max_bytes?: unknown
+  readonly max_events?: unknown
   readonly created_at?: unknown
   readonly topic?: unknown
+  readonly through?: unknown
 }
 
 function decodeFields(payload: Uint8Array, kind: string): Fields {

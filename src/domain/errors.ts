@@ -45,7 +45,8 @@ export class DomainError extends Error {
 export function fromStorageError(error: unknown): unknown {
   if (!(error instanceof StorageError)) return error
   const code = codeOfStorage[error.code]
-  return new DomainError(code, sentences[code], { cause: error })
+  const sentence = error.code === 'STORAGE_QUOTA' ? quotaSentence : sentences[code]
+  return new DomainError(code, sentence, { cause: error })
 }
 
 type StorageMeaning = 'CLOSED' | 'STORE_FAILED' | 'STORE_FULL' | 'BUSY' | 'TOO_LARGE'
@@ -54,6 +55,7 @@ const codeOfStorage: Readonly<Record<StorageErrorCode, StorageMeaning>> = {
   STORAGE_CLOSED: 'CLOSED',
   STORAGE_FAILED: 'STORE_FAILED',
   STORAGE_FULL: 'STORE_FULL',
+  STORAGE_QUOTA: 'STORE_FULL',
   // That batch was cut away again, and the log goes on.
   STORAGE_WRITE: 'BUSY',
   STORAGE_BUSY: 'BUSY',
@@ -67,6 +69,9 @@ const codeOfStorage: Readonly<Record<StorageErrorCode, StorageMeaning>> = {
   STORAGE_EXHAUSTED: 'STORE_FAILED',
   STORAGE_READ: 'STORE_FAILED',
 }
+
+const quotaSentence =
+  'The store holds as much as it may. Nothing was published. Delete or empty topics, or give them limits; or let the operator raise log.maxBytes.'
 
 const sentences: Readonly<Record<StorageMeaning, string>> = {
   CLOSED: 'The service is starting or stopping. Try again shortly.',

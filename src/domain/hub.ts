@@ -9,9 +9,11 @@
  */
 
 import assert from 'node:assert/strict'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { heartbeatEvent, primingBlock, retryBlock, tickComment } from '../sse/encode.ts'
 import { Catalog } from './catalog.ts'
 import { Channel } from './channel.ts'
+import { compactionJudge } from './compaction-judge.ts'
 import {
   CATALOG_STREAM,
   EVENT_PUBLISHED,
@@ -25,10 +27,12 @@ import { DomainError, fromStorageError } from './errors.ts'
 import { formatEventId } from './event-id.ts'
 import { Feed } from './feed.ts'
 import { FrameBuilder, shareBytes } from './frame-builder.ts'
+import { loadCatalog } from './load-catalog.ts'
 import { Pace } from './pace.ts'
 import type {
   Clock,
   CloseReason,
+  CompactionJudge,
   EventLog,
   FigureName,
   Figures,
@@ -43,14 +47,20 @@ import type {
 import type { PublishInput } from './publish-input.ts'
 import { RecentFrames } from './recent-frames.ts'
 import { gapBlocks, type ResumePoint, type ResumeRequest, resolveResume } from './resume.ts'
+import { Retainer } from './retainer.ts'
+import { changedRetention, type Retention, type RetentionChange, unlimited } from './retention.ts'
+import { encodeSnapshot } from './snapshot.ts'
 import { Subscription, type SubscriptionHost } from './subscription.ts'
 import { hashToken, makeToken } from './token.ts'
 import { HostedTopic, type Topic } from './topic.ts'
+import { detailsOf, type TopicDetails } from './topic-details.ts'
 import { Wheel } from './wheel.ts'
 
 export type { Figures } from './ports.ts'
 export type { GapNotice, ResumePoint, ResumeRequest } from './resume.ts'
+export type { Retention, RetentionChange } from './retention.ts'
 export { METRICS_TOPIC_ID, type Topic } from './topic.ts'
+export type { TopicDetails } from './topic-details.ts'
 
 /** What a publisher sends, already checked. */
 export type EventInput = PublishInput
@@ -60,6 +70,8 @@ export interface HubOptions {
   readonly recentFramesBytesMax: number
   readonly topicsMax: number
   readonly subscribersMax: number
+  /** Of topics that are made without limits of their own. */
+  readonly defaultRetention: Retention
   readonly heartbeatMs: number
   /** Jittered: a stream ends after 80 to 100 % of it. */
   readonly streamAgeMsMax: number
@@ -69,6 +81,25 @@ export interface HubOptions {
   readonly retryMs: number
   /** While stopping, clients are told to come back spread over this much more. */
   readonly drainRetryMs: number
+}
+
+export interface TopicRequest {
+  readonly persist: boolean
+  readonly name?: string | undefined
+  /** What is left out is as the hub's default. */
+  readonly retention?: RetentionChange | undefined
+}
+
+export interface TopicChange {
+  /** undefined leaves it, null takes it away. */
+  readonly name?: string | null | undefined
+  readonly retention?: RetentionChange | undefined
+}
+
+export interface TopicPage {
+  readonly topics: readonly TopicDetails[]
+  /** To be given as `after` for the next page; undefined: this was the last. */
+  readonly next: string | undefined
 }
 
 export interface SubscribeRequest {
@@ -86,8 +117,11 @@ export class Hub {
   readonly #clock: Clock
   readonly #options: HubOptions
   readonly #catalog = new Catalog()
-  /** By streamId; of both logs, whose numbers come from one sequencer. */
-  readonly #channels = new Map<number, Channel>()
+  readonly #retainer: Retainer
+  /** Those that are being committed; each resolves with whether the topic is gone. */
+  readonly #deletions = new Map<HostedTopic, Promise<boolean>>()
+  /** Of the topics that have subscribers. */
+  readonly #channels = new Set<Channel>()
   readonly #builder = new FrameBuilder()
   readonly #frames: RecentFrames
   readonly #wheel: Wheel
@@ -102,7 +136,10 @@ export class Hub {
     message_received: 0,
     message_sent: 0,
   }
+  #isCatalogWhole = true
   #creating = 0
+  #checkpointing: Promise<void> = Promise.resolve()
+  #checkpointed: Offset = -1
   #openSinks = 0
   #status: 'open' | 'draining' | 'closed' = 'open'
   #drained: Promise<void> | undefined
@@ -128,7 +165,7 @@ export class Hub {
     const hub = new Hub(durableFeed, memoryFeed, numbers, observer, clock, options)
     if (durableFeed !== undefined) {
       try {
-        await hub.#foldCatalog(durableFeed)
+        await hub.#loadCatalog(durableFeed)
       } catch (error) {
         hub.#wheel.close()
         throw error
@@ -153,6 +190,7 @@ export class Hub {
     this.#observer = observer
     this.#clock = clock
     this.#options = options
+    this.#retainer = new Retainer(this.#catalog, clock)
     this.#frames = new RecentFrames(options.recentFramesBytesMax)
     this.#wheel = new Wheel(clock, options.heartbeatMs)
     this.#heartbeats = {
@@ -163,7 +201,7 @@ export class Hub {
   }
 
   /** Throws a DomainError: STORE_OFF, LIMIT, CLOSED, or what the store failed with. The token is nowhere kept. */
-  async createTopic(request: { readonly persist: boolean }): Promise<{ topic: Topic; token: string }> {
+  async createTopic(request: TopicRequest): Promise<{ topic: Topic; token: string }> {
     this.#assertNotClosed()
     const feed = request.persist ? this.#durable : this.#memory
     if (feed === undefined) {
@@ -172,25 +210,18 @@ export class Hub {
     this.#assertRoomForTopic()
     const token = makeToken()
     const tokenSha256 = hashToken(token)
-    const createdAtMs = this.#clock.wallMs()
+    const { name } = request
+    const retention = changedRetention(this.#options.defaultRetention, request.retention ?? {})
+    const fields = { name, retention, tokenSha256, createdAtMs: this.#clock.wallMs() }
     this.#creating += 1
     try {
       if (!feed.isDurable) {
-        const streamId = this.#numbers.take()
-        const id = formatEventId(streamId)
-        const topic = new HostedTopic(feed, {
-          id,
-          streamId,
-          isStatic: false,
-          name: undefined,
-          tokenSha256,
-          createdAtMs,
-        })
+        const topic = new HostedTopic(feed, { ...fields, streamId: this.#numbers.take() })
         this.#catalog.add(topic)
         this.#topicAdded(topic)
         return { topic, token }
       }
-      const payload = encodeTopicCreated({ tokenSha256, name: undefined, createdAtMs })
+      const payload = encodeTopicCreated(fields)
       const streamId = await feed.log.append({ streamId: CATALOG_STREAM, kind: TOPIC_CREATED, payload })
       // The commit has been folded by now: this is what the next start will see as well.
       const topic = this.#catalog.byStream(streamId)
@@ -216,8 +247,8 @@ export class Hub {
     const topic = new HostedTopic(this.#memory, {
       id,
       streamId: this.#takeNumber(),
-      isStatic: true,
       name,
+      retention: unlimited,
       tokenSha256: hashToken(token),
       createdAtMs: this.#clock.wallMs(),
     })
@@ -238,20 +269,55 @@ export class Hub {
     if (topic.isStatic) {
       throw new DomainError('STATIC_TOPIC', 'This topic stands in the configuration. Take it out there to delete it.')
     }
-    if (topic.deletion === undefined) {
-      const deletion = this.#appendDeletion(topic)
-      topic.deletion = deletion
-      const settled = () => {
-        topic.deletion = undefined
-      }
-      deletion.then(settled, settled)
-    }
-    return topic.deletion
+    const running = this.#deletions.get(topic)
+    if (running !== undefined) return running
+    const deletion = this.#appendDeletion(topic)
+    this.#deletions.set(topic, deletion)
+    const settled = () => this.#deletions.delete(topic)
+    deletion.then(settled, settled)
+    return deletion
   }
 
   /** `id` in the canonical form of 11 characters. */
   topic(id: string): Topic | undefined {
     return this.#catalog.topic(id)
+  }
+
+  /** Throws a DomainError: TOPIC_UNKNOWN, STATIC_TOPIC, or what the store failed with; then nothing has changed. */
+  async changeTopic(topic: Topic, { name, retention = {} }: TopicChange): Promise<void> {
+    const hosted = this.#hosted(topic)
+    if (hosted.isStatic) {
+      throw new DomainError('STATIC_TOPIC', 'This topic stands in the configuration. Change it there.')
+    }
+    await translated(() =>
+      this.#retainer.change(hosted, (present) => ({
+        name: name === undefined ? present.name : (name ?? undefined),
+        retention: changedRetention(present.retention, retention),
+      })),
+    )
+  }
+
+  /**
+   * Drops the topic's events up to and including `through`, or all that there are. Streams that had not read them yet are
+   * told a gap. Throws a DomainError: TOPIC_UNKNOWN, or what the store failed with.
+   */
+  async purge(topic: Topic, through: Offset | undefined): Promise<void> {
+    const hosted = this.#hosted(topic)
+    await translated(() => this.#retainer.purge(hosted, through))
+  }
+
+  /** Throws a DomainError: TOPIC_UNKNOWN, or what the store failed with. */
+  async topicDetails(topic: Topic): Promise<TopicDetails> {
+    const hosted = this.#hosted(topic)
+    return await translated(() => this.#details(hosted))
+  }
+
+  /** In the order of ids, behind `after`, which need not be there any more. Throws what the store failed with. */
+  async listTopics(after: string | undefined, limit: number): Promise<TopicPage> {
+    this.#assertNotClosed()
+    const page = this.#catalog.page(after, limit + 1)
+    const topics = await translated(() => Promise.all(page.slice(0, limit).map((topic) => this.#details(topic))))
+    return { topics, next: page.length > limit ? topics.at(-1)?.id : undefined }
   }
 
   /**
@@ -275,9 +341,8 @@ export class Hub {
 
   /** Where a stream of this topic would begin. Throws a DomainError: TOPIC_UNKNOWN, INVALID, STORE_FAILED. */
   async resolve(topic: Topic, from: ResumeRequest): Promise<ResumePoint> {
-    this.#assertNotClosed()
-    const hosted = this.#catalog.byStream(topic.streamId)
-    if (hosted === undefined) throw unknownTopic()
+    const hosted = this.#hosted(topic)
+    await translated(() => this.#retainer.trim(hosted))
     return resolveResume(hosted, this.#numbers, from)
   }
 
@@ -328,6 +393,33 @@ export class Hub {
     return subscription
   }
 
+  /**
+   * For the compaction of the durable log; undefined where the catalogue could not be read in full: the events of a topic
+   * that nobody knows of must not be taken for those of one that is gone.
+   */
+  get judge(): CompactionJudge | undefined {
+    if (!this.#isCatalogWhole) return undefined
+    return compactionJudge(this.#catalog, this.#retainer)
+  }
+
+  /**
+   * Writes a checkpoint of the durable topics, if anything was committed since the last one; one at a time. Throws what
+   * the store failed with: then the next start reads more.
+   */
+  checkpoint(): Promise<void> {
+    const feed = this.#durable
+    if (feed === undefined) return Promise.resolve()
+    this.#checkpointing = this.#checkpointing.then(async () => {
+      const offset = feed.dispatched
+      if (offset === this.#checkpointed) return
+      await feed.log.saveCheckpoint(offset, inTurns(encodeSnapshot(this.#catalog.topics, feed)))
+      this.#checkpointed = offset
+    })
+    const saved = this.#checkpointing
+    this.#checkpointing = saved.catch(() => undefined)
+    return saved
+  }
+
   figures(): Figures {
     return { ...this.#figures }
   }
@@ -349,6 +441,23 @@ export class Hub {
     this.#wheel.close()
   }
 
+  #deletionOf(topic: HostedTopic | undefined): Promise<boolean> | undefined {
+    return topic === undefined ? undefined : this.#deletions.get(topic)
+  }
+
+  #hosted(topic: Topic): HostedTopic {
+    this.#assertNotClosed()
+    const hosted = this.#catalog.byStream(topic.streamId)
+    if (hosted === undefined) throw unknownTopic()
+    return hosted
+  }
+
+  async #details(topic: HostedTopic): Promise<TopicDetails> {
+    await this.#retainer.trim(topic)
+    const { channel } = topic
+    return await detailsOf(topic, channel === undefined ? 0 : channel.live.size + channel.catchingUp.size)
+  }
+
   async #append<Result>(
     topic: Topic,
     events: number,
@@ -358,8 +467,8 @@ export class Hub {
     let hosted = this.#catalog.byStream(topic.streamId)
     // Behind a deletion nothing is appended, so that in the log no event follows the end of its topic. Should the
     // deletion fail, the topic goes on, and so does this.
-    while (hosted?.deletion !== undefined) {
-      await hosted.deletion.catch(ignoreToldElsewhere)
+    for (let deletion = this.#deletionOf(hosted); deletion !== undefined; deletion = this.#deletionOf(hosted)) {
+      await deletion.catch(ignoreToldElsewhere)
       hosted = this.#catalog.byStream(topic.streamId)
     }
     if (hosted === undefined) throw unknownTopic()
@@ -375,7 +484,7 @@ export class Hub {
   async #drain(): Promise<void> {
     this.#status = 'draining'
     const { retryMs, drainRetryMs } = this.#options
-    for (const channel of [...this.#channels.values()]) {
+    for (const channel of [...this.#channels]) {
       for (const subscription of [...channel.live, ...channel.catchingUp]) {
         const retry = retryBlock(Math.round(retryMs + drainRetryMs * Math.random()))
         subscription.close('stopping', shareBytes(retry))
@@ -387,21 +496,8 @@ export class Hub {
     })
   }
 
-  async #foldCatalog(feed: Feed): Promise<void> {
-    const cursor = feed.log.cursor(0, CATALOG_STREAM)
-    try {
-      for (;;) {
-        const step = await cursor.next()
-        if (step === undefined) break
-        if ('gap' in step) {
-          this.#observer.catalogDamaged(step.gap)
-          continue
-        }
-        for (const record of step.records) this.#catalog.apply(record, feed)
-      }
-    } finally {
-      cursor.close()
-    }
+  async #loadCatalog(feed: Feed): Promise<void> {
+    this.#isCatalogWhole = await loadCatalog(this.#catalog, feed, this.#retainer, this.#observer)
     // Those that were deleted again are not topics of this process.
     if (this.#catalog.size > 0) {
       this.#count('topics', this.#catalog.size)
@@ -413,10 +509,7 @@ export class Hub {
   #follow(feed: Feed): void {
     feed.log.onCommit((records) => this.#dispatch(feed, records))
     feed.log.onEvict((dropped) => {
-      for (const [streamId, through] of dropped) {
-        const topic = this.#catalog.byStream(streamId)
-        if (topic !== undefined && topic.feed === feed) topic.evictedThrough = Math.max(topic.evictedThrough, through)
-      }
+      for (const totals of dropped) this.#retainer.evicted(feed, totals)
     })
   }
 
@@ -426,14 +519,16 @@ export class Hub {
     if (through === undefined) return
     let catalogRecords: LogRecord[] | undefined
     const touched = this.#touched
-    const channels = this.#channels
+    const catalog = this.#catalog
     for (const record of records) {
       if (record.streamId === CATALOG_STREAM) {
         catalogRecords ??= []
         catalogRecords.push(record)
       } else if (record.kind === EVENT_PUBLISHED) {
-        // For topics that nobody listens to, this look-up is all.
-        const channel = channels.get(record.streamId)
+        const topic = catalog.byStream(record.streamId)
+        // For topics that nobody listens to, this is all.
+        topic?.took(record)
+        const channel = topic?.channel
         if (channel === undefined) continue
         if (channel.batch.length === 0) touched.push(channel)
         channel.batch.push(record)
@@ -488,7 +583,7 @@ export class Hub {
   #topicRemoved(topic: HostedTopic): void {
     this.#count('active_topics', -1)
     this.#frames.drop(topic.streamId)
-    const channel = this.#channels.get(topic.streamId)
+    const { channel } = topic
     if (channel === undefined) return
     channel.isGone = true
     for (const subscription of [...channel.live, ...channel.catchingUp]) subscription.topicDeleted()
@@ -506,10 +601,11 @@ export class Hub {
   }
 
   #channelOf(topic: HostedTopic): Channel {
-    let channel = this.#channels.get(topic.streamId)
+    let { channel } = topic
     if (channel === undefined) {
       channel = new Channel(topic)
-      this.#channels.set(topic.streamId, channel)
+      topic.channel = channel
+      this.#channels.add(channel)
     }
     return channel
   }
@@ -540,7 +636,9 @@ export class Hub {
     const { channel } = subscription
     this.#count('active_subscribers', -1)
     this.#observer.streamEnded(channel.topic.id, reason)
-    if (channel.isEmpty) this.#channels.delete(channel.topic.streamId)
+    if (!channel.isEmpty) return
+    this.#channels.delete(channel)
+    channel.topic.channel = undefined
   }
 
   #onEnded(subscription: Subscription): void {
@@ -576,6 +674,23 @@ export class Hub {
 
 function recordOf(streamId: number, event: EventInput): NewRecord {
   return { streamId, kind: EVENT_PUBLISHED, key: event.key, payload: encodeEvent(event) }
+}
+
+/** Other work gets its turn behind each piece. */
+async function* inTurns(pieces: Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for (const piece of pieces) {
+    yield piece
+    await nextTurn()
+  }
+}
+
+/** The store's failures, as the domain tells them. */
+async function translated<Result>(work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work()
+  } catch (error) {
+    throw fromStorageError(error)
+  }
 }
 
 function closing(): DomainError {

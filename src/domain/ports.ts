@@ -6,7 +6,16 @@
 
 import type { Log, LogGap, Sequencer } from '../../storage-engine/index.ts'
 
-export type { Cursor, CursorStep, LogGap, LogRecord, NewRecord, Offset } from '../../storage-engine/index.ts'
+export type {
+  CompactionJudge,
+  Cursor,
+  CursorStep,
+  LogGap,
+  LogRecord,
+  NewRecord,
+  Offset,
+  StreamTotals,
+} from '../../storage-engine/index.ts'
 
 /**
  * A log of records. The hub relies on this beyond the signatures: commit listeners are called in the order of numbers,
@@ -25,6 +34,10 @@ export type EventLog = Pick<
   | 'cursor'
   | 'findKey'
   | 'findTime'
+  | 'postings'
+  | 'streamTotals'
+  | 'loadCheckpoint'
+  | 'saveCheckpoint'
 >
 
 /** Gives the numbers of both logs. */
@@ -114,6 +127,8 @@ export interface HubObserver {
   deliveryFailed(topicId: string, error: unknown): void
   /** The catalogue of topics was read over a damaged range: topics and deletions in it are missing. */
   catalogDamaged(gap: LogGap): void
+  /** A checkpoint was whole, but not of a form that this version reads; the log was read instead. */
+  checkpointRefused(reason: string): void
 }
 
 export const silentHubObserver: HubObserver = {
@@ -122,4 +137,5 @@ export const silentHubObserver: HubObserver = {
   gapTold() {},
   deliveryFailed() {},
   catalogDamaged() {},
+  checkpointRefused() {},
 }

@@ -51,7 +51,7 @@ const NEVER_GIVEN = 'this server never gave that id'
 const NOT_FOUND = 'no event that is kept bears that id'
 const SKIPPED = 'a restart passed over that id; events near it may never have become durable'
 const FROM_BEFORE_THE_START = 'events of this topic are kept in memory, and the server has started anew'
-const DROPPED = 'older events were dropped from memory'
+const DROPPED = 'older events are not kept any more'
 
 export const reasonOfGap: Readonly<Record<LogGap['reason'], string>> = {
   damaged: 'a damaged range of the log was passed over',
@@ -120,7 +120,8 @@ async function resolveId(topic: HostedTopic, numbers: NumberSource, text: string
     const reading = number === undefined ? lost(topic, NOT_FOUND) : readNumber(topic, numbers, number)
     return point(topic, reading, text)
   }
-  const asKey: Reading = { after: found, gapReason: undefined }
+  const isDropped = found < topic.mark
+  const asKey: Reading = isDropped ? lost(topic, DROPPED) : { after: found, gapReason: undefined }
   if (number === undefined || !mayBeOurs(topic, numbers, text, number)) return point(topic, asKey, text)
   // Both may be meant, and the earlier one is right or sends something twice, which is better than losing it.
   const asNumber = readNumber(topic, numbers, number)
@@ -140,7 +141,7 @@ function mayBeOurs(topic: HostedTopic, numbers: NumberSource, text: string, numb
 
 function readNumber(topic: HostedTopic, numbers: NumberSource, number: Offset): Reading {
   if (number >= numbers.next) return lost(topic, NEVER_GIVEN)
-  if (number < topic.mark) return lost(topic, number < topic.evictedThrough ? DROPPED : FROM_BEFORE_THE_START)
+  if (number < topic.mark) return lost(topic, number < topic.dropped ? DROPPED : FROM_BEFORE_THE_START)
   // Before there was this topic it could lose nothing; `0` and the like mean all of it.
   if (!topic.isStatic && number < topic.streamId) return { after: number, gapReason: undefined }
   for (const { from, to } of topic.feed.log.skippedRanges) {
@@ -160,7 +161,7 @@ function lost(topic: HostedTopic, gapReason: string): Reading {
 async function resolveTime(topic: HostedTopic, timeMs: number): Promise<ResumePoint> {
   const { log } = topic.feed
   const after = Math.max(await log.findTime(topic.streamId, timeMs), topic.mark)
-  if (topic.evictedThrough === 0 || (await hasEventUpTo(topic, after))) {
+  if (topic.dropped === 0 || (await hasEventUpTo(topic, after))) {
     return point(topic, { after, gapReason: undefined }, '')
   }
   return point(topic, { after, gapReason: DROPPED }, timeText(timeMs))

@@ -258,7 +258,7 @@ export class Subscription implements WheelMember {
 
   #tell(gap: LogGap, before: Offset): void {
     // The bound on the log in memory drops events of all topics; only those who lost one of theirs are told.
-    if (gap.reason === 'evicted' && this.channel.topic.evictedThrough <= before) return
+    if (gap.reason === 'evicted' && this.channel.topic.dropped <= before) return
     const reason = reasonOfGap[gap.reason]
     this.#host.gapTold(this.channel, reason)
     this.#write(shareBytes(...gapBlocks({ requested: undefined, resumesAfter: this.#position, reason })))
@@ -319,9 +319,9 @@ class TopicReader {
   async read(after: Offset): Promise<ReplayStep> {
     const channel = this.#channel
     const { feed, topic } = channel
-    // A cursor that is opened behind the eviction knows nothing of it.
-    if (topic.evictedThrough > after) {
-      const gap: LogGap = { after, through: topic.evictedThrough, reason: 'evicted' }
+    // What was dropped ahead of this reader: a cursor that is opened behind it knows nothing of it.
+    if (topic.dropped > after) {
+      const gap: LogGap = { after, through: topic.dropped, reason: 'evicted' }
       return { kind: 'gap', gap, through: gap.through }
     }
     if (this.#cursor === undefined || this.#cursor.position !== after) {

@@ -2,9 +2,19 @@
 // is told with its place and never with the value. Knows nothing of what is done with the values.
 import Joi from 'joi'
 import { DomainError } from '../domain/errors.ts'
+import { DURATION, type RetentionBody } from './topic-wire.ts'
+
+export interface ChangeTopicBody {
+  readonly pubsub: { readonly name?: string | null; readonly retention?: RetentionBody }
+}
 
 export interface CreateTopicBody {
-  readonly pubsub: { readonly persist: boolean }
+  readonly pubsub: ChangeTopicBody['pubsub'] & { readonly persist: boolean }
+}
+
+export interface ListTopicsQuery {
+  readonly after?: string
+  readonly limit?: string
 }
 
 export interface SubscribeQuery {
@@ -14,13 +24,38 @@ export interface SubscribeQuery {
   readonly heartbeat?: 'event' | 'comment'
 }
 
-const topicSchema = Joi.object({ persist: Joi.boolean().strict().default(false) }).unknown(true)
+const limitSchema = Joi.number().integer().min(1).max(Number.MAX_SAFE_INTEGER).allow(null)
+const settings = {
+  // Control characters, and what ends a line elsewhere, have no place in a name.
+  name: Joi.string()
+    .pattern(/^[^\p{Cc}\u2028\u2029]{1,200}$/u)
+    .allow(null)
+    .messages({ 'string.pattern.base': '{{#label}} must have 1 to 200 characters, and no control characters' }),
+  retention: Joi.object({
+    max_age: Joi.string().pattern(DURATION).allow(null).messages({
+      'string.pattern.base': '{{#label}} must be a duration such as 3600s, 90m or 720h, of at most 9 digits',
+    }),
+    max_bytes: limitSchema,
+    max_events: limitSchema,
+    // A limit that is misspelt would drop nothing, or everything.
+  }),
+}
+const topicSchema = Joi.object({ persist: Joi.boolean().strict().default(false), ...settings }).unknown(true)
 const topicDefaults = { persist: false }
 
 export const createTopicSchema = Joi.object<CreateTopicBody>({ pubsub: topicSchema.default(topicDefaults) })
   .unknown(true)
   .default({ pubsub: topicDefaults })
   .required()
+
+export const changeTopicSchema = Joi.object<ChangeTopicBody>({ pubsub: Joi.object(settings).required() })
+  .unknown(true)
+  .required()
+
+/** Their values are looked at where they are used. Each at most once. */
+export const listTopicsQuerySchema = Joi.object<ListTopicsQuery>({ after: Joi.string(), limit: Joi.string() }).unknown(
+  true,
+)
 
 export const subscribeQuerySchema = Joi.object<SubscribeQuery>({
   last_event_id: Joi.string().allow(''),

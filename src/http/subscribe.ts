@@ -84,7 +84,7 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
         return h.abandon
       },
     })
-    allowOnly(server, cors, subscribePath, ['GET', 'POST'])
+    allowOnly(server, cors, subscribePath, ['GET', 'POST', 'DELETE'])
   },
 }
 

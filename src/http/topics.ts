@@ -1,14 +1,17 @@
-// Topics are made and deleted here: POST /api/v1/pubsubs and DELETE /api/v1/pubsubs/{id}. Knows the calls' shapes on the
-// wire, where a topic is a "pubsub", and leaves what they do to the hub.
-import type { Plugin } from '@hapi/hapi'
-import { apiAuth, topicIdOf } from './auth.ts'
+// Topics, from their making to their end: /api/v1/pubsubs and /api/v1/pubsubs/{id}, and what empties one. Knows the calls'
+// shapes on the wire, where a topic is a "pubsub", and leaves what they do to the hub.
+import type { Plugin, Request } from '@hapi/hapi'
+import { DomainError } from '../domain/errors.ts'
+import { parseEventId, parseTopicId } from '../domain/event-id.ts'
+import { apiAuth, topicIdOf, topicOf } from './auth.ts'
 import type { Cors } from './cors.ts'
 import { jsonAnswer } from './errors.ts'
 import { parseJson, requireJson } from './json-body.ts'
 import { allowOnly, rawPayload } from './methods.ts'
 import { type BodyLimits, readBody } from './read-body.ts'
-import { createTopicSchema, validate } from './schemas.ts'
+import { changeTopicSchema, createTopicSchema, listTopicsQuerySchema, validate } from './schemas.ts'
 import type { Service } from './service.ts'
+import { retentionOf, topicJson } from './topic-wire.ts'
 
 export interface TopicsOptions {
   readonly service: Service
@@ -16,43 +19,120 @@ export interface TopicsOptions {
   readonly limits: BodyLimits
 }
 
+const PAGE_TOPICS = 100
+const PAGE_TOPICS_MAX = 1000
+
 export const topicsPlugin: Plugin<TopicsOptions> = {
   name: 'sser-topics',
   register(server, { service, cors, limits }) {
+    const body = async (request: Request) => {
+      requireJson(request.raw.req)
+      const bytes = await readBody(request.raw.req, limits)
+      // The original takes a missing body for {}.
+      return bytes.length === 0 ? {} : parseJson(bytes)
+    }
+    /** A change: the stop of the server waits for its answer. */
+    const changing = async <Result>(work: () => Promise<Result>): Promise<Result> => {
+      service.enter()
+      try {
+        return await work()
+      } finally {
+        service.leave()
+      }
+    }
+
     server.route({
       method: 'POST',
       path: '/api/v1/pubsubs',
       options: { auth: apiAuth, payload: rawPayload },
       async handler(request, h) {
-        requireJson(request.raw.req)
-        const body = await readBody(request.raw.req, limits)
-        // The original takes a missing body for {}.
-        const { pubsub } = validate(createTopicSchema, body.length === 0 ? {} : parseJson(body))
-        service.enter()
-        try {
-          const { topic, token } = await service.hub.createTopic({ persist: pubsub.persist })
-          return jsonAnswer(h, JSON.stringify({ pubsub: { id: topic.id, token } })).code(201)
-        } finally {
-          service.leave()
-        }
+        const { persist, name, retention = {} } = validate(createTopicSchema, await body(request)).pubsub
+        const wanted = { persist, name: name ?? undefined, retention: retentionOf(retention) }
+        const { topic, token } = await changing(() => service.hub.createTopic(wanted))
+        return jsonAnswer(h, JSON.stringify({ pubsub: { id: topic.id, token } })).code(201)
       },
     })
-    allowOnly(server, cors, '/api/v1/pubsubs', ['POST'])
+
+    server.route({
+      method: 'GET',
+      path: '/api/v1/pubsubs',
+      options: { auth: apiAuth },
+      async handler(request, h) {
+        const { after, limit } = validate(listTopicsQuerySchema, request.query)
+        const page = await service.hub.listTopics(afterOf(after), limitOf(limit))
+        return jsonAnswer(h, JSON.stringify({ pubsubs: page.topics.map(topicJson), next: page.next ?? null }))
+      },
+    })
+    allowOnly(server, cors, '/api/v1/pubsubs', ['GET', 'POST'])
+
+    server.route({
+      method: 'GET',
+      path: '/api/v1/pubsubs/{id}',
+      options: { auth: apiAuth },
+      async handler(request, h) {
+        const details = await service.hub.topicDetails(topicOf(service, request))
+        return jsonAnswer(h, JSON.stringify({ pubsub: topicJson(details) }))
+      },
+    })
+
+    server.route({
+      method: 'PATCH',
+      path: '/api/v1/pubsubs/{id}',
+      options: { auth: apiAuth, payload: rawPayload },
+      async handler(request, h) {
+        const topic = topicOf(service, request)
+        const { name, retention = {} } = validate(changeTopicSchema, await body(request)).pubsub
+        await changing(() => service.hub.changeTopic(topic, { name, retention: retentionOf(retention) }))
+        const details = await service.hub.topicDetails(topic)
+        return jsonAnswer(h, JSON.stringify({ pubsub: topicJson(details) }))
+      },
+    })
 
     server.route({
       method: 'DELETE',
       path: '/api/v1/pubsubs/{id}',
       options: { auth: apiAuth, payload: rawPayload },
       async handler(request, h) {
-        service.enter()
-        try {
-          await service.hub.deleteTopic(topicIdOf(request))
-          return h.response().code(204)
-        } finally {
-          service.leave()
-        }
+        await changing(() => service.hub.deleteTopic(topicIdOf(request)))
+        return h.response().code(204)
       },
     })
-    allowOnly(server, cors, '/api/v1/pubsubs/{id}', ['DELETE'])
+    allowOnly(server, cors, '/api/v1/pubsubs/{id}', ['GET', 'PATCH', 'DELETE'])
+
+    server.route({
+      method: 'DELETE',
+      path: '/api/v1/pubsubs/{id}/events',
+      options: { auth: apiAuth, payload: rawPayload },
+      async handler(request, h) {
+        const topic = topicOf(service, request)
+        const through = throughOf(request)
+        await changing(() => service.hub.purge(topic, through))
+        return h.response().code(204)
+      },
+    })
   },
+}
+
+function throughOf(request: Request): number | undefined {
+  const text: unknown = request.query['through']
+  if (text === undefined) return undefined
+  const number = typeof text === 'string' ? parseEventId(text) : undefined
+  if (number !== undefined) return number
+  throw new DomainError('INVALID', "Through is the server's id of an event: up to 11 characters of 0-9, A-Z, a-z.", {
+    path: 'through',
+  })
+}
+
+function afterOf(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined
+  const id = parseTopicId(text)
+  if (id !== undefined) return id
+  throw new DomainError('INVALID', 'After is the `next` of the page before, or the id of a topic.', { path: 'after' })
+}
+
+function limitOf(text: string | undefined): number {
+  if (text === undefined) return PAGE_TOPICS
+  const limit = /^\d{1,4}$/.test(text) ? Number(text) : 0
+  if (limit >= 1 && limit <= PAGE_TOPICS_MAX) return limit
+  throw new DomainError('INVALID', `Limit is a whole number from 1 to ${PAGE_TOPICS_MAX}.`, { path: 'limit' })
 }

@@ -5,6 +5,7 @@
 import { join } from 'node:path'
 import { EVENT_PUBLISHED, encodeEvent, encodeTopicCreated, TOPIC_CREATED } from '../../src/domain/entry.ts'
 import { formatEventId } from '../../src/domain/event-id.ts'
+import { unlimited } from '../../src/domain/retention.ts'
 import { hashToken } from '../../src/domain/token.ts'
 import {
   CATALOG_STREAM,
@@ -50,7 +51,12 @@ export async function makeLog(
   },
 ): Promise<MadeLog> {
   const log = await Log.open(new DiskFiles(), new Sequencer(), silentObserver, join(dataDirectory, 'log'), logOptions)
-  const entry = { tokenSha256: hashToken('of the benchmark'), name: undefined, createdAtMs: Date.now() }
+  const entry = {
+    tokenSha256: hashToken('of the benchmark'),
+    name: undefined,
+    retention: unlimited,
+    createdAtMs: Date.now(),
+  }
   const created = encodeTopicCreated(entry)
   const streamIds: number[] = []
   for (let topic = 0; topic < options.topics; topic++) {

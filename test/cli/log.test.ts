@@ -4,173 +4,31 @@
  */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import {
-  chownSync,
-  cpSync,
-  lstatSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chownSync, cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { PassThrough, Writable } from 'node:stream'
-import { after, test } from 'node:test'
+import { Writable } from 'node:stream'
+import { test } from 'node:test'
 import { runLogCommand } from '../../src/cli/log.ts'
-import {
-  EVENT_PUBLISHED,
-  encodeEvent,
-  encodeTopicCreated,
-  encodeTopicDeleted,
-  TOPIC_CREATED,
-  TOPIC_DELETED,
-} from '../../src/domain/entry.ts'
-import { formatEventId } from '../../src/domain/event-id.ts'
-import {
-  acquireDirectoryLock,
-  CATALOG_STREAM,
-  DiskFiles,
-  Log,
-  Sequencer,
-  StorageError,
-  silentObserver,
-} from '../../storage-engine/index.ts'
+import { acquireDirectoryLock, StorageError } from '../../storage-engine/index.ts'
 import { builtMain, ServerProcess } from '../support/server-process.ts'
-
-const root = mkdtempSync(join(tmpdir(), 'sser-log-command-'))
-after(() => rmSync(root, { recursive: true }))
-
-const TOKEN_HASH = Buffer.alloc(32, 0xab)
-const BEGIN_MS = Date.UTC(2026, 0, 1)
-/** More than a double can hold. */
-const HUGE = '{"n":12345678901234567890123}'
-
-interface Made {
-  /** A data folder, with the log in it. */
-  readonly data: string
-  readonly log: string
-  readonly topic: string
-  readonly other: string
-  /** Of the events, in order. */
-  readonly ids: readonly string[]
-}
-
-let folders = 0
-
-/** Two topics that live and one that was deleted; events an hour apart, in small segments. */
-async function makeData(): Promise<Made> {
-  folders += 1
-  const data = join(root, String(folders))
-  const directory = join(data, 'log')
-  let nowMs = BEGIN_MS
-  const log = await Log.open(new DiskFiles(), new Sequencer(), silentObserver, directory, {
-    sync: 'never',
-    syncIntervalMs: 1000,
-    segmentBytesMax: 2048,
-    batchBytesMax: 2 ** 20,
-    pendingBytesMax: 2 ** 24,
-    blockCacheBytesMax: 2 ** 20,
-    pageCacheBytesMax: 2 ** 18,
-    reserveBytes: 4096,
-    isDurable: true,
-    now: () => nowMs,
-  })
-  const create = (name: string | undefined) =>
-    log.append({
-      streamId: CATALOG_STREAM,
-      kind: TOPIC_CREATED,
-      payload: encodeTopicCreated({ tokenSha256: TOKEN_HASH, name, createdAtMs: nowMs }),
-    })
-  const [topic, other, gone] = [await create('orders'), await create(undefined), await create('gone')]
-  await log.append({ streamId: CATALOG_STREAM, kind: TOPIC_DELETED, payload: encodeTopicDeleted({ topic: gone }) })
-  const ids: string[] = []
-  for (let i = 0; i < 40; i += 1) {
-    nowMs = BEGIN_MS + i * 3_600_000
-    const isString = i % 2 === 0
-    const message = Buffer.from(isString ? `Hello ${i}, "you"` : HUGE)
-    const payload = encodeEvent({ isString, type: Buffer.from(i % 4 === 0 ? 'greeting' : ''), message })
-    const key = i % 5 === 0 ? Buffer.from(`mine-${i}`) : undefined
-    ids.push(
-      formatEventId(await log.append({ streamId: i % 3 === 0 ? other : topic, kind: EVENT_PUBLISHED, key, payload })),
-    )
-  }
-  await log.close()
-  writeFileSync(join(data, 'LOCK'), '')
-  return { data, log: directory, topic: formatEventId(topic), other: formatEventId(other), ids }
-}
+import {
+  copyData,
+  copyOf,
+  HUGE,
+  linesOf,
+  logFiles,
+  type Made,
+  makeData,
+  root,
+  run,
+  spoilEvent,
+  TOKEN_HASH,
+} from './log-fixture.ts'
 
 const made = await makeData()
 
-/** Sockets cannot be copied, and say nothing in a copy. */
-function copyData(from: string, to: string): void {
-  cpSync(from, to, { recursive: true, filter: (path) => !basename(path).startsWith('LOCK.') })
-}
-
 function copyOfMade(): Made {
-  folders += 1
-  const data = join(root, String(folders))
-  copyData(made.data, data)
-  return { ...made, data, log: join(data, 'log') }
-}
-
-interface Ran {
-  readonly code: number
-  readonly out: string
-  readonly err: string
-}
-
-interface RunOptions {
-  readonly cwd?: string
-  readonly env?: Readonly<Record<string, string>>
-  readonly isTTY?: boolean
-  readonly acquireLock?: Parameters<typeof runLogCommand>[1]['acquireLock']
-}
-
-async function run(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
-  const { cwd = root, env = {}, isTTY = false, acquireLock } = options
-  const stdout = new PassThrough()
-  let out = ''
-  let err = ''
-  stdout.setEncoding('utf8').on('data', (text: string) => {
-    out += text
-  })
-  const stderr = {
-    isTTY,
-    write: (text: string) => {
-      err += text
-    },
-  }
-  const code = await runLogCommand(args, { cwd, env, stdout, stderr, acquireLock })
-  return { code, out, err }
-}
-
-function linesOf({ out }: Ran): Record<string, unknown>[] {
-  return out
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as Record<string, unknown>)
-}
-
-/** One bit of the message with that number. */
-function spoilEvent({ log }: Made, number: number): string {
-  for (const name of readdirSync(log).filter((one) => one.endsWith('.log'))) {
-    const bytes = readFileSync(join(log, name))
-    const at = bytes.indexOf(`Hello ${number},`)
-    if (at === -1) continue
-    bytes[at]! ^= 1
-    writeFileSync(join(log, name), bytes)
-    return name
-  }
-  throw new Error(`no event ${number}`)
-}
-
-function logFiles(directory: string): string[] {
-  return readdirSync(directory)
-    .filter((name) => !name.startsWith('LOCK'))
-    .map((name) => `${name} ${readFileSync(join(directory, name), 'base64')}`)
+  return copyOf(made)
 }
 
 test('info tells what a log consists of, in words and as JSON', async () => {
@@ -203,6 +61,7 @@ test('info tells what a log consists of, in words and as JSON', async () => {
       last_time: '2026-01-02T15:00:00.000Z',
       ceiling: '',
       reserve_bytes: 4096,
+      server: null,
       is_whole: true,
       segments: [],
       findings: [],
@@ -357,7 +216,7 @@ test('while a process holds the folder, every command is refused with 75', async
   await next.release()
 })
 
-test('a real server that runs keeps the commands out, and lets them in when it has stopped', async () => {
+test('a real server that runs keeps dump out, and lets it in when it has stopped', async () => {
   const server = await ServerProcess.start()
   try {
     const ask = (path: string, body: unknown) =>
@@ -375,7 +234,7 @@ test('a real server that runs keeps the commands out, and lets them in when it h
         cwd: root,
         env: { PATH: process.env['PATH'], SSER_STORAGE_DIR: server.directory },
       })
-    const refused = sser('verify')
+    const refused = sser('dump')
     assert.deepEqual([refused.status, refused.stdout], [75, ''])
     assert.match(refused.stderr, new RegExp(`in use by process ${server.pid} on this host`))
     await server.kill('SIGTERM')
@@ -445,6 +304,12 @@ test('wrong use is told with 64 and the help, and reads nothing', async () => {
     ['repaint'],
     ['info', '--nonsense'],
     ['info', 'extra'],
+    ['backup'],
+    ['backup', 'one', 'two'],
+    ['restore', ''],
+    ['repair', '--backup', ''],
+    ['compact', '--yes'],
+    ['restore', 'one', '--verify'],
     ['info', '--directory'],
     ['info', '--directory', ''],
     ['verify', '--from', made.ids[0]!],

@@ -82,7 +82,7 @@ test('docs/operating.md names every message that the server can give an operator
 
 test('docs/operating.md names every code of the storage engine and every kind of finding', () => {
   const codes = [...read('storage-engine/errors.ts').matchAll(/\| '(STORAGE_[A-Z_]+)'/g)].map(([, code]) => code ?? '')
-  const block = read('storage-engine/inspect.ts').split('export type FindingKind =')[1]?.split('\n\n')[0] ?? ''
+  const block = read('storage-engine/inspect-findings.ts').split('export type FindingKind =')[1]?.split('\n\n')[0] ?? ''
   const kinds = [...block.matchAll(/\| '([a-z-]+)'/g)].map(([, kind]) => kind ?? '')
   assert(codes.length > 10 && kinds.length > 10)
   assert.deepEqual(

@@ -11,6 +11,7 @@ import {
 import { formatEventId } from '../../src/domain/event-id.ts'
 import { Feed } from '../../src/domain/feed.ts'
 import type { LogRecord } from '../../src/domain/ports.ts'
+import { unlimited } from '../../src/domain/retention.ts'
 import { hashToken } from '../../src/domain/token.ts'
 import { HostedTopic } from '../../src/domain/topic.ts'
 import { fakeWorld } from '../support/hub-worlds.ts'
@@ -22,11 +23,15 @@ const memory = new Feed(world.memory, false, 0)
 const tokenSha256 = hashToken('token')
 
 function entry(offset: number, kind: number, payload: Uint8Array): LogRecord {
-  return { offset, streamId: 1, kind, timeMs: 0, key: new Uint8Array(0), payload }
+  return { offset, streamId: 1, kind, length: 40 + payload.length, timeMs: 0, key: new Uint8Array(0), payload }
 }
 
 function created(offset: number): LogRecord {
-  return entry(offset, TOPIC_CREATED, encodeTopicCreated({ tokenSha256, name: 'n', createdAtMs: offset }))
+  return entry(
+    offset,
+    TOPIC_CREATED,
+    encodeTopicCreated({ tokenSha256, name: 'n', retention: unlimited, createdAtMs: offset }),
+  )
 }
 
 function deleted(offset: number, topic: number): LogRecord {
@@ -67,7 +72,7 @@ test('the bytes of an entry may be overwritten after it was folded', () => {
 test('a deletion counts in the log of its topic only, and never for a static one', () => {
   const catalog = new Catalog()
   catalog.apply(created(100), durable)
-  const fields = { id: '0000000000z', streamId: 101, isStatic: true, name: 's', tokenSha256, createdAtMs: 0 }
+  const fields = { id: '0000000000z', streamId: 101, name: 's', retention: unlimited, tokenSha256, createdAtMs: 0 }
   catalog.add(new HostedTopic(memory, fields))
   assert.equal(catalog.apply(deleted(200, 100), memory), undefined)
   assert.equal(catalog.apply(deleted(201, 101), memory), undefined)

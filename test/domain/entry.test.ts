@@ -14,6 +14,7 @@ import {
   TOPIC_CREATED,
   TOPIC_DELETED,
 } from '../../src/domain/entry.ts'
+import { unlimited } from '../../src/domain/retention.ts'
 
 const SHA256 = Buffer.alloc(32, 0xab)
 
@@ -60,13 +61,23 @@ test('an event of another form is malformed: too short, unknown flags, a reserve
 
 test('a topic created is read as it was written, with and without a name', () => {
   for (const name of [undefined, '', 'orders "é"']) {
-    const topic = decodeTopicCreated(encodeTopicCreated({ tokenSha256: SHA256, name, createdAtMs: 1_790_000_000_000 }))
-    assert.deepEqual(topic, { tokenSha256: SHA256, name, createdAtMs: 1_790_000_000_000 })
+    for (const retention of [unlimited, { maxAgeMs: 1, maxBytes: undefined, maxEvents: 2 ** 53 - 1 }]) {
+      const created = { tokenSha256: SHA256, name, retention, createdAtMs: 1_790_000_000_000 }
+      assert.deepEqual(decodeTopicCreated(encodeTopicCreated(created)), created)
+    }
+  }
+})
+
+test('a limit that could not be read back is not written', () => {
+  for (const limit of [0, -1, 1.5, Number.NaN, 3.6e18, Number.POSITIVE_INFINITY]) {
+    const retention = { ...unlimited, maxAgeMs: limit }
+    const fields = { tokenSha256: SHA256, name: undefined, retention, createdAtMs: 5 }
+    assert.throws(() => encodeTopicCreated(fields), { name: 'EntryError', code: 'ENTRY_TOO_LARGE' })
   }
 })
 
 test('a topic created is JSON as the format says', () => {
-  const payload = encodeTopicCreated({ tokenSha256: SHA256, name: undefined, createdAtMs: 5 })
+  const payload = encodeTopicCreated({ tokenSha256: SHA256, name: undefined, retention: unlimited, createdAtMs: 5 })
   assert.equal(Buffer.from(payload).toString(), `{"v":1,"token_sha256":"${'ab'.repeat(32)}","created_at":5}`)
   assert.equal(Buffer.from(encodeTopicDeleted({ topic: 77 })).toString(), '{"v":1,"topic":77}')
 })
@@ -78,7 +89,12 @@ test('a topic deleted is read as it was written', () => {
 test('fields that a later version adds are ignored', () => {
   const sha = 'ab'.repeat(32)
   const text = `{"v":1,"new":[1],"__proto__":{"name":3},"token_sha256":"${sha}","created_at":5,"name":null}`
-  assert.deepEqual(decodeTopicCreated(Buffer.from(text)), { tokenSha256: SHA256, name: undefined, createdAtMs: 5 })
+  assert.deepEqual(decodeTopicCreated(Buffer.from(text)), {
+    tokenSha256: SHA256,
+    name: undefined,
+    retention: unlimited,
+    createdAtMs: 5,
+  })
   assert.deepEqual(decodeTopicDeleted(Buffer.from('{"v":1,"topic":3,"why":"x"}')), { topic: 3 })
 })
 

@@ -8,7 +8,7 @@ import { eventOf, frameText } from '../support/hub-events.ts'
 function record(offset: number, message: string, id = ''): LogRecord {
   const event = eventOf(message, { id, type: 'kind' })
   const payload = encodeEvent(event)
-  return { offset, streamId: 5, kind: EVENT_PUBLISHED, timeMs: 0, key: event.key, payload }
+  return { offset, streamId: 5, kind: EVENT_PUBLISHED, length: 40 + payload.length, timeMs: 0, key: event.key, payload }
 }
 
 test('frames are those of the encoder, one behind the other, bare and in one chunk', () => {

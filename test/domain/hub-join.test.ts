@@ -407,7 +407,7 @@ test('what the bound on memory drops ahead of a slow reader is told, and only to
   await slow.until(({ messages }) => messages.at(-1) === '5')
   assert.deepEqual(slow.messages, ['0', '4', '5'], 'the first one was taken before the sink was full')
   assert.deepEqual(slow.gaps, [
-    { resumes_after: formatEventId(numbers[3]!), reason: 'older events were dropped from memory' },
+    { resumes_after: formatEventId(numbers[3]!), reason: 'older events are not kept any more' },
   ])
   await hub.publish(quiet, eventOf('later'))
   await quietSink.until(({ messages }) => messages.length === 2)

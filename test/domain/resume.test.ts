@@ -5,6 +5,7 @@ import { test } from 'node:test'
 import { formatEventId } from '../../src/domain/event-id.ts'
 import { Feed } from '../../src/domain/feed.ts'
 import { resolveResume } from '../../src/domain/resume.ts'
+import { unlimited } from '../../src/domain/retention.ts'
 import { HostedTopic } from '../../src/domain/topic.ts'
 import { FakeLog } from '../support/fake-log.ts'
 import { lastEventId } from '../support/hub-events.ts'
@@ -26,6 +27,7 @@ function place(
     offset,
     streamId: 100,
     kind: 3,
+    length: 40,
     timeMs: offset / 10,
     key: Buffer.from(keys[offset] ?? ''),
     payload: NOTHING,
@@ -37,7 +39,8 @@ function place(
       ]
     : []
   const log = new FakeLog({ take: () => next }, { records, skippedRanges })
-  const fields = { id: formatEventId(100), streamId: 100, isStatic, name: undefined, createdAtMs: 0 }
+  const id = isStatic ? formatEventId(100) : undefined
+  const fields = { id, streamId: 100, name: undefined, retention: unlimited, createdAtMs: 0 }
   const topic = new HostedTopic(new Feed(log, isDurable, floor), { ...fields, tokenSha256: NOTHING })
   const numbers = { take: () => next, next, firstOfThisStart: floor }
   const resolve = async (text: string) => {
@@ -84,7 +87,7 @@ test('below the mark of a static topic in memory is a gap, at the mark is none',
   const { resolve, topic } = place({ floor: 105, isDurable: false })
   assert.deepEqual(await resolve(formatEventId(104)), [105, 'gap'])
   assert.deepEqual(await resolve(formatEventId(105)), [105, ''])
-  topic.evictedThrough = 110
+  topic.dropped = 110
   assert.deepEqual(await resolve(formatEventId(109)), [110, 'gap'])
   assert.deepEqual(await resolve(formatEventId(110)), [110, ''])
 })
@@ -92,7 +95,7 @@ test('below the mark of a static topic in memory is a gap, at the mark is none',
 test('a number from before a topic in memory that this process made can have lost nothing of it', async () => {
   const { resolve, topic } = place({ floor: 95, isDurable: false, isStatic: false })
   for (const text of ['0', formatEventId(94), formatEventId(99)]) assert.equal((await resolve(text))[1], '', text)
-  topic.evictedThrough = 110
+  topic.dropped = 110
   assert.deepEqual(await resolve(formatEventId(99)), [110, 'gap'])
 })
 
@@ -120,10 +123,9 @@ test('a time is a gap only where what was dropped may have been late enough', as
     return [after, gap?.requested]
   }
   assert.deepEqual(await at(0), [109, undefined])
-  const feedListener = (dropped: ReadonlyMap<number, number>) => {
-    topic.evictedThrough = dropped.get(100) ?? 0
-  }
-  log.onEvict(feedListener)
+  log.onEvict((dropped) => {
+    topic.dropped = dropped.at(-1)?.last ?? 0
+  })
   log.evict(110)
   assert.deepEqual(await at(11), [119, '1970-01-01T00:00:00.011Z'])
   assert.deepEqual(await at(13), [129, undefined])

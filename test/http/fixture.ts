@@ -8,6 +8,7 @@ import { connect, type Socket } from 'node:net'
 import type { TestContext } from 'node:test'
 import { Hub, type HubOptions } from '../../src/domain/hub.ts'
 import { silentHubObserver, systemClock } from '../../src/domain/ports.ts'
+import { unlimited } from '../../src/domain/retention.ts'
 import type { FailedRequest } from '../../src/http/errors.ts'
 import { type HttpOptions, type HttpServer, startHttpServer } from '../../src/http/http-server.ts'
 import { Service } from '../../src/http/service.ts'
@@ -22,6 +23,7 @@ const hubDefaults: HubOptions = {
   recentFramesBytesMax: 1 << 20,
   topicsMax: 1000,
   subscribersMax: 1000,
+  defaultRetention: unlimited,
   heartbeatMs: 4000,
   streamAgeMsMax: 3_600_000,
   writeTimeoutMs: 60_000,

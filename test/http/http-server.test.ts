@@ -31,9 +31,9 @@ test('a method that a path does not have is a 405 that names those it has', asyn
     '/healthz': 'GET, HEAD',
     '/readyz': 'GET, HEAD',
     '/api/v1/metrics': 'GET, HEAD, OPTIONS',
-    '/api/v1/pubsubs': 'POST, OPTIONS',
-    '/api/v1/pubsubs/1': 'DELETE, OPTIONS',
-    '/api/v1/pubsubs/1/events': 'GET, POST, HEAD, OPTIONS',
+    '/api/v1/pubsubs': 'GET, POST, HEAD, OPTIONS',
+    '/api/v1/pubsubs/1': 'GET, PATCH, DELETE, HEAD, OPTIONS',
+    '/api/v1/pubsubs/1/events': 'GET, POST, DELETE, HEAD, OPTIONS',
   }
   for (const [path, allow] of Object.entries(allowed)) {
     for (const method of ['PUT', 'PATCH', 'DELETE', 'POST', 'GET', 'PROPFIND']) {

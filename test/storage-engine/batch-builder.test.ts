@@ -77,6 +77,17 @@ test('row 60: a batch grows as large as it must, and what was in it stays', () =
   assert.equal(last.payload.toString(), 'last')
 })
 
+test('a batch of records in any order names the lowest and the highest number', () => {
+  const builder = new BatchBuilder()
+  for (const offset of [20, 31, 7, 30]) builder.add({ streamId: 1, kind: 1, payload: Buffer.alloc(0) }, offset, 1)
+  const { header } = builder.seal(9, 0, FIELDS)
+  assert.deepEqual([header.first, header.last], [7, 31])
+  builder.reset()
+  builder.add({ streamId: 1, kind: 1, payload: Buffer.alloc(0) }, 12, 1)
+  const { header: next } = builder.seal(9, 0, FIELDS)
+  assert.deepEqual([next.first, next.last], [12, 12])
+})
+
 test('a batch without records bears its own number', () => {
   const builder = new BatchBuilder()
   builder.addNothing(77)

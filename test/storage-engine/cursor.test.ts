@@ -6,6 +6,8 @@ import { MemoryFiles } from '../../storage-engine/memory-files.ts'
 import { systemError } from '../../storage-engine/system-error.ts'
 import { Random } from '../support/random.ts'
 import { type Known, openSmall, readAll, readThrough } from './small-log.ts'
+import { WrittenLog } from './written-log.ts'
+import { type NumberedRecord, WrittenSegment } from './written-segment.ts'
 
 const STREAMS = [100, 200, 300]
 
@@ -168,7 +170,7 @@ test('row 47: what a bounded log drops ahead of a cursor is told as one gap, and
   assert(first !== undefined && 'records' in first)
   const dropped = new Map<number, number>()
   log.onEvict((gone) => {
-    for (const [streamId, through] of gone) dropped.set(streamId, through)
+    for (const { streamId, last } of gone) dropped.set(streamId, last)
   })
   for (let i = 0; i < 400; i += 1) known.push(await append(log, 100 + 100 * (i % 2), `${i}`.padEnd(500, '.')))
   assert(log.statistics().bytes <= 40_000)
@@ -305,4 +307,224 @@ test('a cursor that is closed hands out nothing more, and closing the log under 
   await log.close()
   await Promise.all(steps)
   assert.deepEqual(log.damages, [])
+})
+
+/** Rolled segments of some records each, as if they had been written one after the other. */
+function rolledSegments(random: Random, count: number, lengths = [0, 10, 300]): WrittenSegment[] {
+  const segments: WrittenSegment[] = []
+  let next = 1000
+  for (let generation = 1; generation <= count; generation += 1) {
+    const segment = new WrittenSegment(generation, next)
+    for (let rest = 1 + random.int(12); rest > 0; rest -= 1) {
+      segment.add(
+        Array.from({ length: random.int(9) }, (_, i) => ({
+          streamId: random.pick(STREAMS),
+          kind: 1,
+          payload: Buffer.from(`${next + i} `.padEnd(random.pick(lengths), '.'), 'latin1'),
+        })),
+        generation,
+      )
+    }
+    // Numbers have holes.
+    next = (segment.batches.at(-1)?.last ?? next) + 1 + random.int(100)
+    segment.seal(generation + 1)
+    segments.push(segment)
+  }
+  return segments
+}
+
+function knownOf(segments: readonly WrittenSegment[]): Known[] {
+  return segments.flatMap(({ records }) =>
+    records.map(({ offset, streamId, payload }) => ({
+      offset,
+      streamId,
+      text: Buffer.from(payload).toString('latin1'),
+    })),
+  )
+}
+
+function ofStream(known: readonly Known[], streamId: number | undefined, after = 0): Known[] {
+  return known.filter((one) => one.offset > after && (streamId === undefined || one.streamId === streamId))
+}
+
+test('segments that lie by stream are read from any number as from a list, stream by stream and all by number', async (t) => {
+  const random = new Random()
+  t.diagnostic(`seed ${random.seed}`)
+  for (const lengths of [
+    [0, 10, 300],
+    [1, 40_000, 300_000],
+  ]) {
+    const rolled = rolledSegments(random, 9, lengths)
+    const known = knownOf(rolled)
+    const log = await WrittenLog.open(rolled, random.pick([0, 2 ** 20]))
+    await log.compact(0, 3)
+    await log.compact(2, 6)
+    await log.compact(0, 2)
+    for (let i = 0; i < 30; i += 1) {
+      const after = random.chance(0.2) ? 0 : random.pick(known).offset + random.int(3) - 1
+      for (const streamId of [...STREAMS, 999, undefined]) {
+        const cursor = log.cursor(after, streamId)
+        assert.deepEqual(await readThrough(cursor), { records: ofStream(known, streamId, after), gaps: [] })
+        assert.ok(cursor.position >= known.at(-1)!.offset, 'the cursor stands at the end')
+      }
+    }
+    assert.deepEqual(log.told.damages, [])
+  }
+})
+
+test('row 46: cursors in segments that compaction replaces get every record once, in order, and no gap', async (t) => {
+  const random = new Random()
+  t.diagnostic(`seed ${random.seed}`)
+  for (let round = 0; round < 30; round += 1) {
+    const rolled = rolledSegments(random, 12, random.pick([[10], [10, 5000], [0, 70_000]]))
+    const known = knownOf(rolled)
+    const log = await WrittenLog.open(rolled, random.pick([0, 0, 64 * 1024]))
+    const readers = [...STREAMS, 999, undefined, undefined].map((streamId) => ({
+      streamId,
+      cursor: log.cursor(0, streamId),
+      records: [] as Known[],
+    }))
+    while (log.count > 1) {
+      // Steps and replacements at once: some are replaced between the index's answer and the reading of the record.
+      const steps = readers.map(async ({ cursor, records }) => {
+        const step = random.chance(0.5) ? await cursor.next() : undefined
+        assert.ok(step === undefined || 'records' in step, 'nothing is lost')
+        for (const { offset, streamId, payload } of step?.records ?? []) {
+          records.push({ offset, streamId, text: Buffer.from(payload).toString('latin1') })
+        }
+      })
+      const from = random.int(log.count)
+      await log.compact(from, Math.min(log.count, from + 1 + random.int(4)))
+      await Promise.all(steps)
+    }
+    for (const { streamId, cursor, records } of readers) {
+      const rest = await readThrough(cursor)
+      assert.deepEqual(rest.gaps, [])
+      assert.deepEqual([...records, ...rest.records], ofStream(known, streamId))
+    }
+    assert.deepEqual(log.told.damages, [])
+    assert.deepEqual(log.told.rebuilt, [])
+  }
+})
+
+test('row 46: what the compaction has dropped does not keep a cursor from what it has kept', async (t) => {
+  const random = new Random()
+  t.diagnostic(`seed ${random.seed}`)
+  const rolled = rolledSegments(random, 8)
+  const known = knownOf(rolled)
+  const log = await WrittenLog.open(rolled)
+  const cursors = [...STREAMS, undefined].map((streamId) => ({ streamId, cursor: log.cursor(0, streamId) }))
+  const isDead = ({ streamId }: NumberedRecord) => streamId === 200
+  await log.compact(0, 3, isDead)
+  await log.compact(1, 6, () => true)
+  const kept = known.filter(({ offset, streamId }) => {
+    const at = rolled.findIndex(({ records }) => records.some((one) => one.offset === offset))
+    return at < 3 ? streamId !== 200 : false
+  })
+  for (const { streamId, cursor } of cursors) {
+    assert.deepEqual(await readThrough(cursor), { records: ofStream(kept, streamId), gaps: [] })
+    assert.ok(cursor.position >= known.at(-1)!.offset, 'the cursor stands at the end')
+  }
+  // Also one in the middle of what is gone altogether.
+  assert.equal(await log.cursor(known.at(-2)!.offset, 100).next(), undefined)
+})
+
+test('row 46: a segment that is replaced while its record, its sidecar or its batches are read is no damage', async (t) => {
+  const random = new Random()
+  t.diagnostic(`seed ${random.seed}`)
+  for (const streamId of [100, undefined]) {
+    for (const isCompacted of [false, true]) {
+      const rolled = rolledSegments(random, 3, [300])
+      const known = knownOf(rolled)
+      for (let turns = 0; turns < 12; turns += 1) {
+        const log = await WrittenLog.open(rolled)
+        if (isCompacted) await log.compact(0, 3)
+        const cursor = log.cursor(0, streamId)
+        const step = cursor.next()
+        for (let turn = 0; turn < turns; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+        let open = () => {}
+        log.files.gate = new Promise((resolve) => {
+          open = resolve
+        })
+        const replaced = log.compact(0, log.count)
+        // The output is written and loaded in the meantime; only reading waits.
+        await new Promise((resolve) => setImmediate(resolve))
+        open()
+        log.files.gate = undefined
+        await replaced
+        const first = await step
+        const rest = await readThrough(cursor)
+        assert.deepEqual(rest.gaps, [])
+        assert.ok(first !== undefined && 'records' in first, 'nothing is lost')
+        assert.deepEqual(
+          [...first.records.map(({ offset }) => offset), ...rest.records.map(({ offset }) => offset)],
+          ofStream(known, streamId).map(({ offset }) => offset),
+        )
+        assert.deepEqual(log.told.damages, [])
+        assert.deepEqual(log.told.rebuilt, [])
+      }
+    }
+  }
+})
+
+test('row 88: a damaged record of a segment that lies by stream is a gap for whoever reads it, and for nobody else', async (t) => {
+  const random = new Random()
+  t.diagnostic(`seed ${random.seed}`)
+  const rolled = rolledSegments(random, 6)
+  const known = knownOf(rolled)
+  for (let round = 0; round < 20; round += 1) {
+    const log = await WrittenLog.open(rolled, random.pick([0, 2 ** 20]))
+    const { segment } = await log.compact(0, 6)
+    const lost = random.pick(known)
+    const [posting] = await (await segment.index.seek(lost.streamId, lost.offset - 1)).next(1)
+    await log.damage(segment.path, posting!.position + random.int(posting!.length))
+    for (const streamId of [...STREAMS, undefined]) {
+      const own = ofStream(known, streamId)
+      const after = own.findLast(({ offset }) => offset < lost.offset)?.offset ?? 0
+      const gaps = own.includes(lost) ? [{ after, through: lost.offset, reason: 'damaged' }] : []
+      const records = own.filter((one) => one !== lost)
+      assert.deepEqual(await readThrough(log.cursor(0, streamId)), { records, gaps })
+    }
+    assert.deepEqual(
+      log.told.damages.map(({ file, position, reason }) => [file, position, reason]),
+      [[segment.name, posting!.position, 'does not verify']],
+    )
+  }
+})
+
+test('row 40: where the disk cannot read a stretch of a segment that lies by stream, each record in it is a gap', async () => {
+  const rolled = rolledSegments(new Random(7), 6)
+  const known = knownOf(rolled)
+  const log = await WrittenLog.open(rolled)
+  const { segment } = await log.compact(0, 6)
+  const bad = { from: 3000, to: 5000 }
+  log.files.refuse = (path, begin, end) => path === segment.path && begin < bad.to && end > bad.from
+  const { records, gaps } = await readThrough(log.cursor(0))
+  const lost = new Set(gaps.map(({ through }) => through))
+  assert.ok(lost.size > 1 && records.length > lost.size, `${lost.size} records lost, ${records.length} read`)
+  assert.deepEqual(
+    records,
+    known.filter(({ offset }) => !lost.has(offset)),
+  )
+  for (const { position, bytes, reason } of log.told.damages) {
+    assert.equal(reason, 'cannot be read')
+    assert.ok(position < bad.to && position + bytes > bad.from, `${position} lies in what cannot be read`)
+  }
+})
+
+test('row 42: a want of descriptors while a key is looked up is told, and says nothing of the key', async () => {
+  const { log: earlier, files } = await memoryLog()
+  await append(earlier, 100, 'a')
+  const key = Buffer.from('key')
+  await earlier.append({ streamId: 200, kind: 1, key, payload: Buffer.alloc(0) })
+  const offset = await earlier.append({ streamId: 100, kind: 1, key, payload: Buffer.alloc(0) })
+  await earlier.close()
+  const log = await openSmall(files, '/d', { blockCacheBytesMax: 0 })
+  // The page of the sidecar is in memory then.
+  assert.equal(await log.findKey(100, key), offset)
+  files.refusal = systemError('EMFILE', 'open')
+  await assert.rejects(log.findKey(100, key), { code: 'STORAGE_READ' })
+  files.refusal = undefined
+  assert.equal(await log.findKey(100, key), offset)
+  await log.close()
 })

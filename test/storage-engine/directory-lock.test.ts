@@ -24,7 +24,7 @@ import { acquireDirectoryLock, type LockWay } from '../../storage-engine/directo
 
 const HOLDER = new URL('../support/lock-holder.ts', import.meta.url).pathname
 const ROOT = new URL('../..', import.meta.url).pathname
-const RACE_ROUNDS = 50
+const RACE_ROUNDS = Number(process.env['SSER_RACE_ROUNDS'] ?? 50)
 /** Each costs the start of a process, so the combination of both ways, which is no third one, gets fewer. */
 const RACE_ROUNDS_OF_BOTH = 10
 const hasFlock = spawnSync('flock', ['--help']).error === undefined

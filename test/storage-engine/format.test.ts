@@ -24,6 +24,7 @@ import {
   RecordView,
   readU64,
   recordBytes,
+  rolledHeader,
   type SegmentHeader,
   sealBatch,
   sealRecord,
@@ -35,6 +36,7 @@ import {
 
 const PLAIN = { noNullPrototype: true }
 const number = fc.maxSafeNat()
+const generation = fc.maxSafeNat().map((n) => Math.max(1, n))
 const u32 = fc.nat(0xffff_ffff)
 const bytes = (lengthMax: number) => fc.uint8Array({ maxLength: lengthMax })
 const identity = fc.uint8Array({ minLength: 16, maxLength: 16 })
@@ -44,7 +46,11 @@ const position = u32.map((n) => (n - (n % 8)) >>> 0)
 const header: fc.Arbitrary<SegmentHeader> = fc.record(
   {
     identity,
-    generation: number,
+    generation,
+    placeFrom: generation,
+    placeThrough: generation,
+    coveredLast: number,
+    ceiling: number,
     order: fc.constantFrom(ORDER_BY_OFFSET, ORDER_BY_STREAM),
     predecessor: number,
     predecessorEnd: number,
@@ -105,6 +111,15 @@ test('any header comes back as it was, with its lists, also out of a longer file
       assert.deepEqual(encodeHeader(decoded.header), encoded)
     }),
   )
+})
+
+test('a segment that is rolled stands for itself: its place is zeros on the disk', () => {
+  const fields = { identity: new Uint8Array(16), predecessor: 6, predecessorEnd: 0, contentEnd: 128, createdMs: 5 }
+  const rolled = rolledHeader({ ...fields, generation: 7 })
+  const encoded = encodeHeader(rolled)
+  assert.deepEqual(encoded.subarray(88), Buffer.alloc(HEADER_BYTES - 88))
+  assert.deepEqual(decodeHeader(encoded), { kind: 'header', header: rolled, bytes: HEADER_BYTES })
+  assert.deepEqual([rolled.placeFrom, rolled.placeThrough, rolled.order], [7, 7, ORDER_BY_OFFSET])
 })
 
 test('a header that is cut anywhere is damaged', () => {

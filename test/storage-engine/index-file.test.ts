@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { crc32 } from 'node:zlib'
 import { BlockCache } from '../../storage-engine/block-cache.ts'
 import { indexName } from '../../storage-engine/data-directory.ts'
+import { ORDER_BY_OFFSET, ORDER_BY_STREAM, segmentSeed } from '../../storage-engine/format.ts'
 import {
   IndexDoubt,
   IndexFile,
@@ -13,7 +15,13 @@ import { MemoryFiles } from '../../storage-engine/memory-files.ts'
 import type { SegmentIndex } from '../../storage-engine/memory-index.ts'
 import { nextCacheId } from '../../storage-engine/segment.ts'
 import { Random } from '../support/random.ts'
-import { compareWithList, type IndexedRecords, randomRecords, segmentIndexSuite } from './segment-index-suite.ts'
+import {
+  compareByNumber,
+  compareWithList,
+  type IndexedRecords,
+  randomRecords,
+  segmentIndexSuite,
+} from './segment-index-suite.ts'
 import { IDENTITY } from './written-segment.ts'
 
 const GENERATION = 3
@@ -52,9 +60,25 @@ async function load(bytes: Buffer, generation = GENERATION, identity = IDENTITY)
 segmentIndexSuite('the index in a file', async (records) => await load(await written(records)))
 
 test('the sidecar says of its segment what the segment said of itself', async () => {
-  const records = randomRecords(new Random(3), 700)
-  const index = await load(await written(records))
-  assert.deepEqual(index.summary, summaryOf(records))
+  for (const order of [ORDER_BY_OFFSET, ORDER_BY_STREAM] as const) {
+    const records = randomRecords(new Random(3), 700, order)
+    const bytes = await written(records)
+    const index = await load(bytes)
+    assert.deepEqual(index.summary, summaryOf(records))
+    assert.equal(index.order, order)
+    assert.equal(index.sizeBytes, bytes.length)
+  }
+})
+
+test('a sidecar of an older or a newer version is doubtful', async () => {
+  const bytes = await written(randomRecords(new Random(3), 10))
+  for (const version of [0, 1, 3]) {
+    const other = Buffer.from(bytes)
+    other.writeUInt32LE(version, 8)
+    const seed = segmentSeed(IDENTITY, GENERATION)
+    other.writeUInt32LE(crc32(other.subarray(0, PAGE_BYTES - 8), seed), PAGE_BYTES - 8)
+    await assert.rejects(load(other), /not an index of a version/)
+  }
 })
 
 test('a sidecar of another generation or another log is doubtful', async () => {
@@ -83,7 +107,7 @@ test('a sidecar that is missing, empty or cut at any page is doubtful', async ()
 test('row 21: each byte of the index changed is doubt, or the same answers', async (t) => {
   const random = new Random()
   t.diagnostic(`seed ${random.seed}`)
-  const records = randomRecords(random, 300)
+  const records = randomRecords(random, 300, ORDER_BY_STREAM)
   const bytes = await written(records)
   for (let at = 0; at < bytes.length; at += 1) {
     // Most of the pages is empty: of that, every 37th byte will do.
@@ -104,7 +128,7 @@ test('row 21: each byte of the index changed is doubt, or the same answers', asy
 
 test('row 21: two pages of the index swapped are noticed', async () => {
   const random = new Random(6)
-  const records = randomRecords(random, 1000)
+  const records = randomRecords(random, 1000, ORDER_BY_STREAM)
   const bytes = await written(records)
   const pages = bytes.length / PAGE_BYTES
   assert(pages >= 6)
@@ -133,5 +157,6 @@ async function askAll(index: SegmentIndex | IndexDoubt, records: IndexedRecords,
   }
   for (const { keyHash } of list) if (keyHash !== undefined) await index.findKey(keyHash)
   for (const { offset } of list.filter((_, i) => i % 100 === 0)) await index.markBefore(offset)
+  if (records.index.order === ORDER_BY_STREAM) await compareByNumber(index, list, random)
   await compareWithList(index, records, random, 3)
 }

@@ -20,6 +20,7 @@ import {
   HEADER_BYTES,
   RECORD_HEADER_BYTES,
   RecordView,
+  rolledHeader,
   sealBatch,
   sealRecord,
   segmentSeed,
@@ -55,17 +56,14 @@ const example = Buffer.concat(lines.map((line) => line.bytes))
 
 const identity = Uint8Array.from({ length: 16 }, (_, i) => 0xa0 + i)
 const seed = segmentSeed(identity, 1)
-const header = {
+const header = rolledHeader({
   identity,
   generation: 1,
-  order: 0,
   predecessor: 0,
   predecessorEnd: 0,
   contentEnd: 128,
   createdMs: YEAR_MS,
-  inputs: [],
-  outputs: [],
-} as const
+})
 const records = [
   { streamId: BASE, kind: 1, key: Buffer.from('k-1'), payload: Buffer.from('hello') },
   { streamId: BASE, kind: 1, payload: Buffer.from('good night') },
@@ -154,7 +152,16 @@ test('every field of the example begins where the tables of the page say', () =>
     [
       'Segment header',
       0,
-      { magic: 'magic', version: 'format version', identity: 'identity', 'number of inputs': 'inputs' },
+      {
+        magic: 'magic',
+        version: 'format version',
+        identity: 'identity',
+        'number of inputs': 'inputs',
+        'place, from': 'place, from',
+        'place, through': 'place, through',
+        '| covered': 'covered',
+        '| ceiling': 'ceiling',
+      },
     ],
     [
       'Batch',

@@ -6,8 +6,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { BatchBuilder } from '../../storage-engine/batch-builder.ts'
+import { indexName, segmentName } from '../../storage-engine/data-directory.ts'
 import { FaultyFiles } from '../../storage-engine/faulty-files.ts'
-import { decodeHeader, FOOTER_BYTES, HEADER_BYTES, segmentSeed } from '../../storage-engine/format.ts'
+import { decodeHeader, encodeHeader, FOOTER_BYTES, HEADER_BYTES, segmentSeed } from '../../storage-engine/format.ts'
 import {
   Log,
   type LogOptions,
@@ -16,6 +17,7 @@ import {
   Sequencer,
   StorageError,
 } from '../../storage-engine/index.ts'
+import { recoverLog } from '../../storage-engine/recovery.ts'
 import {
   DIRECTORY,
   fingerprint,
@@ -30,6 +32,8 @@ import {
   smallLog,
   Watch,
 } from '../support/engine-history.ts'
+import { contextOf, folderOf, pathOf, rolledRow, start as startWritten } from './written-folder.ts'
+import type { WrittenSegment } from './written-segment.ts'
 
 const oneSegment: Partial<LogOptions> = { segmentBytesMax: 256 * 1024 }
 const DAY_MS = 86_400_000
@@ -362,6 +366,65 @@ describe('damage at the end of the log', () => {
     await fill(history, again, 6)
     assert.deepEqual(disk.readFile(spare), evidence)
     await again.log.close()
+  })
+})
+
+describe('what a damaged end must not hide', () => {
+  /** Segment 2 ends with its second batch, and has no footer. */
+  async function shortened() {
+    const row = rolledRow(4)
+    const files = await folderOf(row)
+    const short = row[1] as WrittenSegment
+    files.putFile(pathOf(short), short.bytes.subarray(0, short.batches[1]?.end))
+    return { files, row, last: short.batches[1]?.last as number }
+  }
+
+  test('a cursor at the last record of a segment is told what was lost behind it', async () => {
+    const { files, last } = await shortened()
+    const { log } = await startWritten(files)
+    for (const cursor of [log.cursor(last, 100), log.cursor(last)]) {
+      assert.deepEqual(await cursor.next(), { gap: { after: last, through: 2999, reason: 'damaged' } })
+      cursor.close()
+    }
+    await log.close()
+  })
+
+  test('a segment that is shorter than its header says was durable is not sealed, and told at every start', async () => {
+    const row = rolledRow(3)
+    const files = await folderOf(row)
+    const short = row[2] as WrittenSegment
+    const header = encodeHeader({ ...short.header, contentEnd: short.end })
+    const content = short.bytes.subarray(short.headerEnd, short.batches[1]?.end)
+    files.putFile(pathOf(short), Buffer.concat([header, content]))
+    for (const round of [1, 2]) {
+      const { log, told } = await startWritten(files)
+      await log.append({ streamId: 100, kind: 1, payload: Buffer.from('behind') })
+      await log.close()
+      const reasons = told.damages.map(({ file, reason }) => `${file}: ${reason}`)
+      assert.deepEqual(reasons, [`${segmentName(3)}: the file is shorter than it was`], `start ${round}`)
+      assert.ok(!Buffer.from(files.readFile(pathOf(short))).includes('SEND'), 'a footer would hide it')
+    }
+  })
+
+  test('numbers that lost batches may have reserved are not given', async () => {
+    const [whole, damaged] = [rolledRow(3), rolledRow(3)]
+    damaged[2]?.seal(4)
+    const { ceiling } = await recoverLog(contextOf(await folderOf(whole)))
+    const recovered = await recoverLog(contextOf(await folderOf(damaged)))
+    assert.ok(recovered.ceiling >= ceiling + 2 ** 40, 'segment 4 is missing, and its ceilings with it')
+    assert.ok(ceiling < 2 ** 40)
+  })
+
+  test('a generation that the name of any file bears is not used again', async () => {
+    for (const name of [indexName(40), segmentName(40)]) {
+      const row = rolledRow(3)
+      const files = await folderOf(row)
+      files.putFile(`/log/${name}`, Buffer.alloc(8))
+      files.putFile(pathOf(row[2] as WrittenSegment), Buffer.concat([row[2]?.bytes as Buffer, Buffer.alloc(100, 1)]))
+      const { newestGeneration, segments } = await recoverLog(contextOf(files))
+      assert.equal(segments.at(-1)?.generation, 41, name)
+      assert.equal(newestGeneration, 41, name)
+    }
   })
 })
 

@@ -1,9 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { BATCH_BYTES_LIMIT, BATCH_HEADER_BYTES, BATCH_MAGIC, FOOTER_BYTES } from '../../storage-engine/format.ts'
+import {
+  BATCH_BYTES_LIMIT,
+  BATCH_HEADER_BYTES,
+  BATCH_MAGIC,
+  FOOTER_BYTES,
+  ORDER_BY_STREAM,
+} from '../../storage-engine/format.ts'
 import { scanSegment, UNKNOWN_CHAIN } from '../../storage-engine/scan.ts'
 import { Random } from '../support/random.ts'
-import { BytesSource, scanned, WrittenSegment } from './written-segment.ts'
+import { BytesSource, compacted, scanned, WrittenSegment } from './written-segment.ts'
 
 const text = (length: number) => ({ streamId: 9, kind: 1, payload: Buffer.alloc(length, 'a') })
 
@@ -70,6 +76,31 @@ test('a batch that is not chained to the one before it does not count', async ()
   // Its number is not above that of the batch before.
   assert.match((await scanned(source, 128, { crc: 0, last: one!.first }))[0]!, /does not verify/)
   assert.match((await scanned(source, 128, { crc: 0, last: one!.first - 1 }))[0]!, /^batch/)
+})
+
+test('batches that lie by stream need not ascend, but all lie above what is before the segment', async () => {
+  const rolled = new WrittenSegment()
+  for (let i = 0; i < 6; i += 1) rolled.add([{ ...text(10), streamId: 9 - (i % 3) }])
+  const segment = compacted([rolled], 2, () => false, 2)
+  const source = new BytesSource(segment.bytes, segment.seed)
+  const [one, two, three] = segment.batches
+  const lines = [
+    `batch ${one!.position} 1002-1005`,
+    `batch ${two!.position} 1001-1004`,
+    `batch ${three!.position} 1000-1003`,
+    `footer ${three!.end}`,
+  ]
+  assert.deepEqual(await scanned(source, segment.headerEnd, { crc: 0, last: 999 }, ORDER_BY_STREAM), lines)
+  // By number the first batch would be the only one.
+  assert.equal((await scanned(source, segment.headerEnd, { crc: 0, last: 999 })).length, 3)
+  assert.deepEqual(await scanned(source, segment.headerEnd, { crc: 0, last: 1000 }, ORDER_BY_STREAM), [
+    lines[0],
+    lines[1],
+    `${three!.position}-${three!.end} does not verify`,
+    lines[3],
+  ])
+  // The chain of a segment that lies by stream is its own.
+  assert.match((await scanned(source, segment.headerEnd, { crc: 7, last: 0 }, ORDER_BY_STREAM))[0]!, /does not verify/)
 })
 
 test('65, 81: a message that holds headers, batches and footers of this log is a message', async () => {

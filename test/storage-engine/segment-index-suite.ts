@@ -6,7 +6,13 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { BatchBuilder } from '../../storage-engine/batch-builder.ts'
-import type { Offset } from '../../storage-engine/format.ts'
+import {
+  type NewRecord,
+  type Offset,
+  ORDER_BY_OFFSET,
+  ORDER_BY_STREAM,
+  type RecordOrder,
+} from '../../storage-engine/format.ts'
 import {
   hashKey,
   type IndexMark,
@@ -15,6 +21,8 @@ import {
   type Posting,
   RECORDS_PER_MARK,
   type SegmentIndex,
+  type StreamPosting,
+  type StreamTotals,
 } from '../../storage-engine/memory-index.ts'
 import { recordsOf } from '../../storage-engine/segment.ts'
 import { Random } from '../support/random.ts'
@@ -25,7 +33,7 @@ interface Listed extends Posting {
   readonly keyHash: number | undefined
 }
 
-/** Records in a list, and in an index in memory. */
+/** Records in a list, by number, and in an index in memory. */
 export interface IndexedRecords {
   readonly list: readonly Listed[]
   readonly index: MemoryIndex
@@ -33,26 +41,45 @@ export interface IndexedRecords {
   readonly contentEnd: number
 }
 
+/** A record, its number and its time. */
+type Numbered = readonly [NewRecord, Offset, number]
+
 /** Any records: few or many streams, with keys that repeat, holes between the numbers, clocks that jump. */
-export function randomRecords(random: Random, count: number, keyHash: KeyHash = hashKey): IndexedRecords {
-  const index = new MemoryIndex(keyHash)
-  const list: Listed[] = []
+export function randomRecords(
+  random: Random,
+  count: number,
+  order: RecordOrder = ORDER_BY_OFFSET,
+  keyHash: KeyHash = hashKey,
+): IndexedRecords {
   const streams = Array.from({ length: random.pick([1, 3, 500]) }, () => random.int(2 ** 53))
   const keys = Array.from({ length: random.pick([1, 50, 1000]) }, (_, i) => Buffer.from(`key ${i}`))
   const keyShare = random.pick([0, 0.1, 1])
   let offset = 1 + random.int(2 ** 52)
   let timeMs = 1_700_000_000_000
+  const records = Array.from({ length: count }, (): Numbered => {
+    offset += random.chance(0.1) ? 1 + random.int(1000) : 1
+    timeMs += random.chance(0.01) ? random.int(10_000) - 5_000 : random.int(3)
+    const key = random.chance(keyShare) ? random.pick(keys) : undefined
+    return [{ streamId: random.pick(streams), kind: 1, key, payload: Buffer.alloc(random.int(30)) }, offset, timeMs]
+  })
+  if (order === ORDER_BY_STREAM) records.sort(([a, x], [b, y]) => a.streamId - b.streamId || x - y)
+  return indexed(records, () => 1 + random.int(20), order, keyHash)
+}
+
+/** Lays records out in batches, in the order in which they are given. */
+function indexed(
+  records: readonly Numbered[],
+  countOfBatch: () => number,
+  order: RecordOrder,
+  keyHash: KeyHash,
+): IndexedRecords {
+  const index = new MemoryIndex(keyHash, order)
+  const list: Listed[] = []
   let position = 128
   let batchCount = 0
-  while (list.length < count) {
+  while (list.length < records.length) {
     const builder = new BatchBuilder()
-    for (let rest = Math.min(1 + random.int(20), count - list.length); rest > 0; rest -= 1) {
-      offset += random.chance(0.1) ? 1 + random.int(1000) : 1
-      timeMs += random.chance(0.01) ? random.int(10_000) - 5_000 : random.int(3)
-      const streamId = random.pick(streams)
-      const key = random.chance(keyShare) ? random.pick(keys) : undefined
-      builder.add({ streamId, kind: 1, key, payload: Buffer.alloc(random.int(30)) }, offset, timeMs)
-    }
+    for (const record of records.slice(list.length, list.length + countOfBatch())) builder.add(...record)
     const fields = { previousCrc: 0, ceiling: 0, syncedGeneration: 0, syncedPosition: 0 }
     const { bytes, header } = builder.seal(1, position, fields)
     for (const [at, record] of recordsOf(bytes, header.count)) {
@@ -69,6 +96,7 @@ export function randomRecords(random: Random, count: number, keyHash: KeyHash = 
     position += bytes.length
     batchCount += 1
   }
+  list.sort((a, b) => a.offset - b.offset)
   return { list, index, batchCount, contentEnd: position }
 }
 
@@ -99,8 +127,8 @@ export async function compareWithList(index: SegmentIndex, records: IndexedRecor
   const hashes = list.flatMap((one) => (one.keyHash === undefined ? [] : [one.keyHash]))
   for (let i = 0; i < questions; i += 1) {
     const keyHash = hashes.length > 0 && random.chance(0.8) ? random.pick(hashes) : random.int(2 ** 52)
-    const wanted = list.find((one) => one.keyHash === keyHash)
-    assert.deepEqual(await index.findKey(keyHash), wanted === undefined ? undefined : posting(wanted))
+    const bearers = list.filter((one) => one.keyHash === keyHash).sort((a, b) => a.position - b.position)
+    assert.deepEqual((await index.findKey(keyHash)) ?? [], bearers.map(posting)[0] ?? [])
   }
   for (let i = 0; i < questions; i += 1) {
     const timeMs = timeNear(random, list)
@@ -112,6 +140,44 @@ export async function compareWithList(index: SegmentIndex, records: IndexedRecor
     const firstAt = list.findIndex((one) => one.timeMs >= timeMs)
     const begin = list.findIndex((one) => one.offset > after)
     if (firstAt >= 0) assert(firstAt - begin <= RECORDS_PER_MARK, `${firstAt - begin} records to read`)
+  }
+  await compareTotals(index, list)
+}
+
+async function compareTotals(index: SegmentIndex, list: readonly Listed[]): Promise<void> {
+  const wanted = [...new Set(list.map(({ streamId }) => streamId))]
+    .sort((a, b) => a - b)
+    .map((streamId) => totalsInList(list, streamId))
+  const found: StreamTotals[] = []
+  for await (const some of index.totals()) found.push(...some)
+  assert.deepEqual(found, wanted)
+  for (const totals of wanted.slice(0, 20)) assert.deepEqual(await index.totalsOf(totals.streamId), totals)
+  assert.equal(await index.totalsOf(Number.MAX_SAFE_INTEGER), undefined)
+}
+
+function totalsInList(list: readonly Listed[], streamId: number): StreamTotals {
+  const own = list.filter((one) => one.streamId === streamId)
+  const bytes = own.reduce((sum, { length }) => sum + length, 0)
+  return { streamId, count: own.length, bytes, first: own[0]!.offset, last: own.at(-1)!.offset }
+}
+
+/** All from any number on. */
+export async function compareByNumber(index: SegmentIndex, list: readonly Listed[], random: Random): Promise<void> {
+  const places = [0, list[0]?.offset ?? 0, list.at(-1)?.offset ?? 0, Number.MAX_SAFE_INTEGER]
+  for (let i = 0; i < 10 && list.length > 0; i += 1) places.push(random.pick(list).offset + random.int(3) - 1)
+  for (const after of places) {
+    const cursor = await index.byNumber(after)
+    const step = random.pick([7, 300])
+    const found: StreamPosting[] = []
+    for (let some = await cursor.next(step); some.length > 0; some = await cursor.next(step)) {
+      assert(some.length <= step)
+      found.push(...some)
+    }
+    const wanted = list.filter(({ offset }) => offset > after)
+    assert.deepEqual(
+      found,
+      wanted.map((one) => ({ ...posting(one), streamId: one.streamId })),
+    )
   }
 }
 
@@ -143,33 +209,47 @@ function posting({ offset, position, length }: Posting): Posting {
 
 export function segmentIndexSuite(name: string, open: (records: IndexedRecords) => Promise<SegmentIndex>): void {
   describe(name, () => {
-    test('any set of records is found by stream, number, key and time as in a list', async (t) => {
-      const random = new Random()
-      t.diagnostic(`seed ${random.seed}`)
-      for (const count of [0, 1, 2, 255, 256, 257, 600, 3000]) {
-        const records = randomRecords(random, count)
-        await compareWithList(await open(records), records, random, 40)
-      }
-    })
+    for (const [inWords, order] of [
+      ['by number', ORDER_BY_OFFSET],
+      ['by stream', ORDER_BY_STREAM],
+    ] as const) {
+      test(`any set of records that lie ${inWords} is found by stream, number, key and time as in a list`, async (t) => {
+        const random = new Random()
+        t.diagnostic(`seed ${random.seed}`)
+        for (const count of [0, 1, 2, 255, 256, 257, 600, 3000]) {
+          const records = randomRecords(random, count, order)
+          const { list, index } = records
+          assert.deepEqual([index.first, index.last], [list[0]?.offset ?? 0, list.at(-1)?.offset ?? 0])
+          const timesMs = list.map(({ timeMs }) => timeMs)
+          const bounds = count === 0 ? [0, 0] : [Math.min(...timesMs), Math.max(...timesMs)]
+          assert.deepEqual([index.timeMsMin, index.timeMsMax], bounds)
+          await compareWithList(await open(records), records, random, 40)
+        }
+      })
 
-    test('row 61: keys whose hashes collide lead to the earliest record with that hash', async (t) => {
+      test(`row 61: keys of records ${inWords} whose hashes collide lead to the one that lies first`, async (t) => {
+        const random = new Random()
+        t.diagnostic(`seed ${random.seed}`)
+        const colliding: KeyHash = (streamId, key) => hashKey(streamId, key) % 5
+        const records = randomRecords(random, 1000, order, colliding)
+        await compareWithList(await open(records), records, random, 40)
+      })
+    }
+
+    test('records that lie by stream are told by number, from any number on', async (t) => {
       const random = new Random()
       t.diagnostic(`seed ${random.seed}`)
-      const colliding: KeyHash = (streamId, key) => hashKey(streamId, key) % 5
-      const records = randomRecords(random, 1000, colliding)
-      await compareWithList(await open(records), records, random, 40)
+      for (const count of [0, 1, 255, 600, 3000]) {
+        const records = randomRecords(random, count, ORDER_BY_STREAM)
+        await compareByNumber(await open(records), records.list, random)
+      }
     })
 
     test('row 59: one stream with all records, and as many streams as records', async () => {
-      const index = new MemoryIndex(hashKey)
-      const builder = new BatchBuilder()
-      for (let i = 0; i < 5000; i += 1) {
-        builder.add({ streamId: i % 2 === 0 ? 7 : 1000 + i, kind: 1, payload: Buffer.alloc(0) }, 10 + i, 1)
-      }
-      const fields = { previousCrc: 0, ceiling: 0, syncedGeneration: 0, syncedPosition: 0 }
-      const { bytes } = builder.seal(1, 128, fields)
-      for (const [at, record] of recordsOf(bytes, 5000)) index.add(record, 128 + at, 128)
-      const opened = await open({ list: [], index, batchCount: 1, contentEnd: 128 + bytes.length })
+      const numbered = Array.from({ length: 5000 }, (_, i): Numbered => {
+        return [{ streamId: i % 2 === 0 ? 7 : 1000 + i, kind: 1, payload: Buffer.alloc(0) }, 10 + i, 1]
+      })
+      const opened = await open(indexed(numbered, () => 5000, ORDER_BY_OFFSET, hashKey))
       assert.equal((await postingsOf(opened, 7, 0, 512)).length, 2500)
       assert.equal((await postingsOf(opened, 7, 10 + 4000, 512))[0]?.offset, 10 + 4002)
       for (let i = 1; i < 5000; i += 98) {

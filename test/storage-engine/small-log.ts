@@ -4,6 +4,7 @@
  */
 
 import assert from 'node:assert/strict'
+import type { CompactedRun } from '../../storage-engine/compactor.ts'
 import type { Cursor, LogGap } from '../../storage-engine/cursor.ts'
 import type { Files } from '../../storage-engine/files.ts'
 import type { Offset } from '../../storage-engine/format.ts'
@@ -33,6 +34,8 @@ export class Told implements StorageObserver {
   readonly rebuilt: string[] = []
   readonly unknown: string[] = []
   readonly rolls: string[] = []
+  readonly doubtful: string[] = []
+  readonly runs: CompactedRun[] = []
   readonly committed = silentObserver.committed
   readonly recovering = silentObserver.recovering
   readonly recovered = silentObserver.recovered
@@ -57,6 +60,14 @@ export class Told implements StorageObserver {
 
   rolled(file: string): void {
     this.rolls.push(file)
+  }
+
+  checkpointDoubtful(file: string): void {
+    this.doubtful.push(file)
+  }
+
+  compacted(run: CompactedRun): void {
+    this.runs.push(run)
   }
 }
 

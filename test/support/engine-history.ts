@@ -77,6 +77,8 @@ export class Watch implements StorageObserver {
   readonly failed = (error: StorageError): void => {
     this.failures.push(error)
   }
+  readonly checkpointDoubtful = silentObserver.checkpointDoubtful
+  readonly compacted = silentObserver.compacted
   readonly recovering = silentObserver.recovering
   readonly recovered = silentObserver.recovered
 }

@@ -10,6 +10,7 @@ interface Timer {
 
 export class FakeClock implements Clock {
   #nowMs = 1_800_000_000_000
+  #wallOffsetMs = 0
   readonly #timers = new Set<Timer>()
 
   get timerCount(): number {
@@ -17,7 +18,7 @@ export class FakeClock implements Clock {
   }
 
   wallMs(): number {
-    return this.#nowMs
+    return this.#nowMs + this.#wallOffsetMs
   }
 
   monotonicMs(): number {
@@ -28,6 +29,11 @@ export class FakeClock implements Clock {
     const timer = { intervalMs, task, nextMs: this.#nowMs + intervalMs }
     this.#timers.add(timer)
     return { close: () => this.#timers.delete(timer) }
+  }
+
+  /** As an operator who corrects it; timers are not concerned. */
+  setBack(byMs: number): void {
+    this.#wallOffsetMs -= byMs
   }
 
   advance(byMs: number): void {

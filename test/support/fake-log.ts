@@ -5,7 +5,16 @@
  */
 
 import assert from 'node:assert/strict'
-import type { Cursor, CursorStep, EventLog, LogGap, LogRecord, NewRecord, Offset } from '../../src/domain/ports.ts'
+import type {
+  Cursor,
+  CursorStep,
+  EventLog,
+  LogGap,
+  LogRecord,
+  NewRecord,
+  Offset,
+  StreamTotals,
+} from '../../src/domain/ports.ts'
 import { StorageError } from '../../storage-engine/index.ts'
 
 export interface FakeLogOptions {
@@ -32,6 +41,8 @@ interface Pending {
 
 const NOTHING = new Uint8Array(0)
 const STALE = 0x21 // '!'
+/** Of the header of a record. */
+const RECORD_BYTES = 40
 
 export class FakeLog implements EventLog {
   status: 'open' | 'closing' | 'closed' | 'failed' = 'open'
@@ -51,7 +62,7 @@ export class FakeLog implements EventLog {
   readonly #records: LogRecord[]
   readonly #damages: LogGap[] = []
   readonly #commitListeners: ((records: readonly LogRecord[]) => void)[] = []
-  readonly #evictListeners: ((dropped: ReadonlyMap<number, Offset>) => void)[] = []
+  readonly #evictListeners: ((dropped: readonly StreamTotals[]) => void)[] = []
   #pending: Pending[] = []
   #lastOffset: Offset
   readonly #cursorNotes = new Set<(through: Offset) => void>()
@@ -87,7 +98,7 @@ export class FakeLog implements EventLog {
     return offset
   }
 
-  appendAll(records: readonly NewRecord[]): Promise<readonly Offset[]> {
+  appendAll(records: readonly NewRecord[], _options?: { urgent?: boolean }): Promise<readonly Offset[]> {
     if (this.status !== 'open') {
       return Promise.reject(new StorageError(this.status === 'failed' ? 'STORAGE_FAILED' : 'STORAGE_CLOSED', 'no more'))
     }
@@ -100,7 +111,9 @@ export class FakeLog implements EventLog {
       const stored = records.map((record) => {
         const key = record.key === undefined ? NOTHING : copy(record.key)
         const { streamId, kind } = record
-        return { offset: this.#take(), streamId, kind, timeMs: this.#now(), key, payload: copy(record.payload) }
+        const payload = copy(record.payload)
+        const length = RECORD_BYTES + key.length + payload.length
+        return { offset: this.#take(), streamId, kind, length, timeMs: this.#now(), key, payload }
       })
       this.#pending.push({ records: stored, resolve, reject })
       if (!this.#isManual && this.#pending.length === 1) setImmediate(() => this.commit())
@@ -137,11 +150,9 @@ export class FakeLog implements EventLog {
    * anything; those that are opened later know nothing of it.
    */
   evict(through: Offset): void {
-    const dropped = new Map<number, Offset>()
-    while (this.#records.length > 0 && this.#records[0]!.offset <= through) {
-      const { streamId, offset } = this.#records.shift()!
-      dropped.set(streamId, offset)
-    }
+    const dropped: StreamTotals[] = []
+    while (this.#records.length > 0 && this.#records[0]!.offset <= through)
+      dropped.push(totalsOf(this.#records.shift()!))
     for (const note of this.#cursorNotes) note(through)
     for (const listener of this.#evictListeners) listener(dropped)
   }
@@ -150,7 +161,7 @@ export class FakeLog implements EventLog {
     this.#commitListeners.push(listener)
   }
 
-  onEvict(listener: (dropped: ReadonlyMap<number, Offset>) => void): void {
+  onEvict(listener: (dropped: readonly StreamTotals[]) => void): void {
     this.#evictListeners.push(listener)
   }
 
@@ -219,6 +230,40 @@ export class FakeLog implements EventLog {
     }
   }
 
+  async *postings(
+    streamId: number,
+    after: Offset,
+  ): AsyncGenerator<readonly { offset: Offset; length: number; position: number }[]> {
+    await this.#latency?.()
+    yield this.#records
+      .filter((record) => record.streamId === streamId && record.offset > after)
+      .map(({ offset, length }) => ({ offset, length, position: 0 }))
+  }
+
+  async *streamTotals(after: Offset, _exactThrough: Offset): AsyncGenerator<readonly StreamTotals[]> {
+    yield this.#records.filter(({ offset }) => offset > after).map(totalsOf)
+  }
+
+  /** The latest checkpoint, which the next log may be given. */
+  checkpoint: { readonly offset: Offset; readonly pieces: readonly Uint8Array[] } | undefined
+
+  async loadCheckpoint() {
+    const { checkpoint } = this
+    if (checkpoint === undefined) return undefined
+    return {
+      offset: checkpoint.offset,
+      async *chunks() {
+        for (const piece of checkpoint.pieces) yield Buffer.from(piece)
+      },
+    }
+  }
+
+  async saveCheckpoint(offset: Offset, chunks: AsyncIterable<Uint8Array>): Promise<void> {
+    const pieces: Uint8Array[] = []
+    for await (const chunk of chunks) pieces.push(chunk)
+    this.checkpoint = { offset, pieces }
+  }
+
   async findKey(streamId: number, key: Uint8Array): Promise<Offset | undefined> {
     const wanted = Buffer.from(key)
     return this.#records.find((record) => record.streamId === streamId && wanted.equals(record.key))?.offset
@@ -239,6 +284,10 @@ export class FakeLog implements EventLog {
     }
     return low
   }
+}
+
+function totalsOf({ streamId, offset, length }: LogRecord): StreamTotals {
+  return { streamId, count: 1, bytes: length, first: offset, last: offset }
 }
 
 function copy(bytes: Uint8Array): Uint8Array {

@@ -3,6 +3,7 @@
 import { formatEventId } from '../../src/domain/event-id.ts'
 import { type EventInput, Hub, type HubOptions, type ResumeRequest, type Topic } from '../../src/domain/hub.ts'
 import { type Clock, type HubObserver, silentHubObserver } from '../../src/domain/ports.ts'
+import { unlimited } from '../../src/domain/retention.ts'
 import type { Subscription } from '../../src/domain/subscription.ts'
 import { encodeFrame } from '../../src/sse/encode.ts'
 import { FakeClock } from './fake-clock.ts'
@@ -13,6 +14,7 @@ export const hubOptions: HubOptions = {
   recentFramesBytesMax: 1024 * 1024,
   topicsMax: 1000,
   subscribersMax: 1000,
+  defaultRetention: unlimited,
   heartbeatMs: 4000,
   streamAgeMsMax: 3_600_000,
   writeTimeoutMs: 20_000,

@@ -3,6 +3,7 @@
 import type { EventLog, LogRecord, NumberSource } from '../../src/domain/ports.ts'
 import { FaultyFiles, type RandomSource } from '../../storage-engine/faulty-files.ts'
 import { Log, type LogOptions, MemoryFiles, Sequencer, silentObserver } from '../../storage-engine/index.ts'
+import { MortalFiles } from './engine-history.ts'
 import { FakeLog, type FakeLogOptions } from './fake-log.ts'
 
 export interface HubWorld {
@@ -30,7 +31,15 @@ export function fakeWorld(options: FakeLogOptions = {}, previous?: FakeWorld): F
   const nowMs = EPOCH_MS + 1000 * 1000
   const first = sequencer.begin(ceiling, nowMs)
   sequencer.raise(first + 2 ** 40)
-  const start: LogRecord = { offset: first, streamId: 0, kind: 0, timeMs: nowMs, key: NOTHING, payload: NOTHING }
+  const start: LogRecord = {
+    offset: first,
+    streamId: 0,
+    kind: 0,
+    length: 40,
+    timeMs: nowMs,
+    key: NOTHING,
+    payload: NOTHING,
+  }
   const records = [...(previous?.durable.records ?? []), start]
   const skippedRanges = [...(previous?.durable.skippedRanges ?? [])]
   skippedRanges.push({ from: (previous?.durable.lastOffset ?? 0) + 1, to: first })
@@ -42,6 +51,14 @@ export function fakeWorld(options: FakeLogOptions = {}, previous?: FakeWorld): F
     close: async () => {},
   }
   return world
+}
+
+export interface RealWorld extends HubWorld {
+  readonly durable: Log
+  readonly memory: Log
+  restart(): Promise<RealWorld>
+  /** Stops in order, and gives the next one. */
+  stopAndStart(): Promise<RealWorld>
 }
 
 const KIB = 1024
@@ -62,11 +79,21 @@ export const realLogOptions: LogOptions = {
  * The engine over files in memory. Its segments are small, so that the tests cross many of them. A restart is a loss of
  * power: what was not synced is gone, or with `random` in any mixture of being there and not.
  */
-export async function realWorld(random?: RandomSource, files = new FaultyFiles()): Promise<HubWorld> {
+export async function realWorld(
+  random?: RandomSource,
+  files = new FaultyFiles(),
+  now: () => number = Date.now,
+  options: Partial<LogOptions> = {},
+): Promise<RealWorld> {
   const sequencer = new Sequencer()
-  const durable = await Log.open(files, sequencer, silentObserver, 'log', realLogOptions)
+  const durable = await Log.open(new MortalFiles(files), sequencer, silentObserver, 'log', {
+    ...realLogOptions,
+    now,
+    ...options,
+  })
   const memory = await Log.open(new MemoryFiles(), sequencer, silentObserver, 'memory', {
     ...realLogOptions,
+    now,
     sync: 'never',
     isDurable: false,
   })
@@ -75,11 +102,17 @@ export async function realWorld(random?: RandomSource, files = new FaultyFiles()
     durable,
     memory,
     numbers: sequencer,
+    async stopAndStart() {
+      hasCrashed = true
+      await durable.close()
+      await memory.close()
+      return realWorld(random, files, now, options)
+    },
     async restart() {
       hasCrashed = true
       files.crash()
       await memory.close()
-      return realWorld(random, files.afterCrash(random ?? {}))
+      return realWorld(random, files.afterCrash(random ?? {}), now, options)
     },
     async close() {
       if (hasCrashed) return

@@ -1,0 +1,184 @@
+// The server's end of the control socket, by which the commands of the same machine reach a server that runs: what it
+// knows, its log kept still for a copy, compaction now. Whoever may enter the data folder as its owner may ask, and nobody
+// else: there is no way to it over the network. Promises that a pin ends with the connection that asked for it, however
+// that ends, and that asking costs a bounded amount of everything.
+import { chmod, rename, rm } from 'node:fs/promises'
+import net from 'node:net'
+import { join } from 'node:path'
+import { type Log, StorageError } from '../../storage-engine/index.ts'
+import { CONTROL_SOCKET_NAME, type ControlReply, decodeCommand, encodeReply, type LiveFigures } from './protocol.ts'
+import { SocketFolder } from './socket-address.ts'
+
+/** What the commands reach of the server: its durable log. */
+export type ControlHost = Pick<Log, 'statistics' | 'pin' | 'compact'>
+
+export interface ControlServer {
+  /** Ends every connection, and with it every pin. Idempotent. */
+  close(): Promise<void>
+}
+
+const CONNECTIONS_MAX = 16
+/** Each keeps files on the disk that are not needed any more. */
+const PINS_MAX = 4
+const COMMAND_BYTES_MAX = 1024
+/** Who connects has something to ask. */
+const COMMAND_TIMEOUT_MS = 10_000
+/** Progress is left out for somebody who does not read. */
+const WAITING_BYTES_MAX = 64 * 1024
+
+/**
+ * Listens in `directory`, whose lock the caller holds: a socket that lies there is that of a dead server, and is replaced.
+ * Rejects with the system's errors, and with SocketPathTooLong.
+ */
+export async function startControlServer(directory: string, host: ControlHost): Promise<ControlServer> {
+  const folder = await SocketFolder.open(directory)
+  const control = new Control(host)
+  const path = join(directory, CONTROL_SOCKET_NAME)
+  try {
+    // Under its name it appears with its mode.
+    const newName = `${CONTROL_SOCKET_NAME}.new`
+    await rm(join(directory, newName), { force: true })
+    await control.listen(folder.address(newName))
+    await chmod(join(directory, newName), 0o600)
+    await rename(join(directory, newName), path)
+  } catch (error) {
+    await control.close()
+    await folder.close()
+    throw error
+  }
+  let closing: Promise<void> | undefined
+  return {
+    close() {
+      closing ??= rm(path, { force: true })
+        .then(() => control.close())
+        .finally(() => folder.close())
+      return closing
+    },
+  }
+}
+
+class Control {
+  readonly #host: ControlHost
+  readonly #server: net.Server
+  readonly #sockets = new Set<net.Socket>()
+  #pins = 0
+
+  constructor(host: ControlHost) {
+    this.#host = host
+    this.#server = net.createServer((socket) => this.#serve(socket))
+    this.#server.maxConnections = CONNECTIONS_MAX
+  }
+
+  listen(path: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject)
+      this.#server.listen({ path, exclusive: true }, () => {
+        this.#server.off('error', reject)
+        // One connection that could not be accepted is the affair of who asked.
+        this.#server.on('error', () => undefined)
+        // It alone is no reason for the process to live on.
+        this.#server.unref()
+        resolve()
+      })
+    })
+  }
+
+  close(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy()
+    return new Promise((resolve) => {
+      this.#server.close(() => resolve())
+    })
+  }
+
+  #serve(socket: net.Socket): void {
+    this.#sockets.add(socket)
+    let line = ''
+    socket.setEncoding('utf8')
+    // The end of a connection is told by 'close'; why it ended is of no interest.
+    socket.on('error', () => undefined)
+    socket.on('close', () => this.#sockets.delete(socket))
+    socket.setTimeout(COMMAND_TIMEOUT_MS, () => socket.destroy())
+    const onData = (text: string) => {
+      line += text
+      const end = line.indexOf('\n')
+      if (end === -1 && line.length <= COMMAND_BYTES_MAX) return
+      socket.off('data', onData)
+      socket.resume()
+      socket.setTimeout(0)
+      void this.#answer(socket, line.slice(0, Math.max(0, end)))
+    }
+    socket.on('data', onData)
+  }
+
+  /** Never rejects: what a command fails with is its answer. */
+  async #answer(socket: net.Socket, line: string): Promise<void> {
+    try {
+      switch (decodeCommand(line)) {
+        case 'info':
+          return end(socket, { kind: 'info', figures: this.#figures() })
+        case 'pin':
+          return await this.#pin(socket)
+        case 'compact':
+          return await this.#compact(socket)
+        default:
+          return end(
+            socket,
+            refused('UNKNOWN_COMMAND', 'The server does not know this command: it is of another version.'),
+          )
+      }
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error)
+      end(socket, refused(error instanceof StorageError ? error.code : 'FAILED', message))
+    }
+  }
+
+  #figures(): LiveFigures {
+    return { pid: process.pid, uptimeMs: Math.round(process.uptime() * 1000), statistics: this.#host.statistics() }
+  }
+
+  async #pin(socket: net.Socket): Promise<void> {
+    if (this.#pins >= PINS_MAX) {
+      const message = `The log is being copied or read by ${this.#pins} others already. Try again when one is through.`
+      return end(socket, refused('BUSY', message))
+    }
+    this.#pins += 1
+    try {
+      const { release, ...pinned } = await this.#host.pin()
+      try {
+        socket.write(encodeReply({ kind: 'pinned', pinned }))
+        await closed(socket)
+      } finally {
+        release()
+      }
+    } finally {
+      this.#pins -= 1
+    }
+  }
+
+  async #compact(socket: net.Socket): Promise<void> {
+    if (this.#host.statistics().compaction === undefined) {
+      return end(socket, refused('OFF', 'Compaction is switched off (log.compaction.enabled).'))
+    }
+    const report = await this.#host.compact((soFar) => {
+      if (socket.writableLength > WAITING_BYTES_MAX || socket.destroyed) return
+      socket.write(encodeReply({ kind: 'progress', report: soFar }))
+    })
+    end(socket, { kind: 'compacted', report })
+  }
+}
+
+function refused(code: string, message: string): ControlReply {
+  return { kind: 'refused', code, message }
+}
+
+function end(socket: net.Socket, reply: ControlReply): void {
+  socket.end(encodeReply(reply))
+}
+
+/** When the other side has gone, or this one was closed. */
+function closed(socket: net.Socket): Promise<void> {
+  return new Promise((resolve) => {
+    if (socket.destroyed) return resolve()
+    socket.once('close', () => resolve())
+  })
+}

@@ -1,0 +1,42 @@
+/**
+ * Tells the engine what of the durable log is dead, as the catalogue stands: events of topics that are gone, events at or
+ * below their topic's mark, and entries of the catalogue that later ones have made needless. What it calls dead no crash
+ * brings back: marks are written before it answers.
+ */
+
+import type { Catalog } from './catalog.ts'
+import {
+  decodeEventsDropped,
+  decodeTopicChanged,
+  decodeTopicDeleted,
+  EVENTS_DROPPED,
+  TOPIC_CHANGED,
+  TOPIC_CREATED,
+  TOPIC_DELETED,
+} from './entry.ts'
+import type { CompactionJudge, LogRecord, Offset, StreamTotals } from './ports.ts'
+import type { Retainer } from './retainer.ts'
+
+export function compactionJudge(catalog: Catalog, retainer: Retainer): CompactionJudge {
+  return {
+    marks: (streams: readonly StreamTotals[]) => retainer.marks(streams),
+    floors: (streams: readonly StreamTotals[]) => retainer.floors(streams),
+    drop: (streams: readonly StreamTotals[]) => retainer.drop(streams),
+    async isNeeded(record: LogRecord, isElsewhere: (offset: Offset) => Promise<boolean>): Promise<boolean> {
+      switch (record.kind) {
+        case TOPIC_CREATED:
+          return catalog.byStream(record.offset) !== undefined
+        case TOPIC_CHANGED:
+          return catalog.byStream(decodeTopicChanged(record.payload).topic)?.entries?.settingsOffset === record.offset
+        case EVENTS_DROPPED:
+          return catalog.byStream(decodeEventsDropped(record.payload).topic)?.entries?.droppedOffset === record.offset
+        case TOPIC_DELETED:
+          // Without it a creation that is still there would make the topic again.
+          return await isElsewhere(decodeTopicDeleted(record.payload).topic)
+        default:
+          // A later version knows what it is for.
+          return true
+      }
+    },
+  }
+}

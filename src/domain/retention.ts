@@ -1,0 +1,35 @@
+/**
+ * How much of a topic is kept. Limits hold one beside the other: an event goes as soon as one of them wants it to. What
+ * is dropped is always the oldest, so that one number per topic, its mark, says what is gone. Pure.
+ */
+
+export interface Retention {
+  /** Events older than this go, by the times that they were given; undefined: none for its age. */
+  readonly maxAgeMs: number | undefined
+  /** Of all events together, as they lie in the log, without padding. */
+  readonly maxBytes: number | undefined
+  readonly maxEvents: number | undefined
+}
+
+/** In a change: undefined leaves a limit as it is, null takes it away. */
+export type RetentionChange = { readonly [Limit in keyof Retention]?: number | null | undefined }
+
+export const unlimited: Retention = { maxAgeMs: undefined, maxBytes: undefined, maxEvents: undefined }
+
+export function isUnlimited({ maxAgeMs, maxBytes, maxEvents }: Retention): boolean {
+  return maxAgeMs === undefined && maxBytes === undefined && maxEvents === undefined
+}
+
+export function changedRetention(present: Retention, change: RetentionChange): Retention {
+  const limit = (name: keyof Retention) => {
+    const wanted = change[name]
+    return wanted === undefined ? present[name] : (wanted ?? undefined)
+  }
+  const changed = { maxAgeMs: limit('maxAgeMs'), maxBytes: limit('maxBytes'), maxEvents: limit('maxEvents') }
+  return isUnlimited(changed) ? unlimited : changed
+}
+
+/** Whether so much is more than the limits allow; age left aside. */
+export function isOverLimit({ maxBytes, maxEvents }: Retention, events: number, bytes: number): boolean {
+  return (maxEvents !== undefined && events > maxEvents) || (maxBytes !== undefined && bytes > maxBytes)
+}

@@ -1,0 +1,188 @@
+/**
+ * Which segments a compaction run rewrites next, and why. Pure.
+ *
+ * Three things make a run worth its writing, in this order: segments of which nothing is alive, since nothing of them
+ * need be read; segments of which much is dead; and segments that readers of one stream would find their history in
+ * fewer pieces of. For the last one a byte is written once to come from the order of numbers to that of streams, and
+ * after that only where the segment that it lies in at least doubles: as often as the smallest segment can be doubled
+ * until it is full. Where nothing dies and nothing is written, there is soon nothing more to do.
+ */
+
+/** A sealed segment, as far as the choice is concerned. */
+export interface Candidate {
+  /** Of its records, without padding: all, and those that are alive. */
+  readonly bytes: number
+  readonly liveBytes: number
+  readonly liveRecords: number
+  readonly isStreamOrdered: boolean
+  /** With damage that is known: it is never read, so that the evidence stays. */
+  readonly isDamaged: boolean
+}
+
+export interface ChoiceLimits {
+  readonly outputBytesMax: number
+  readonly outputRecordsMax: number
+  /** Of live records that lie by number: these are sorted in memory. One segment may have more. */
+  readonly sortedBytesMax: number
+  /** A segment of which this share is dead is rewritten; 0: one of which anything is. */
+  readonly deadShareMin: number
+}
+
+export type ChoiceReason = 'dead' | 'sparse' | 'grouped'
+
+/** A run: the segments from `begin` to, not including, `end`. */
+export interface Choice {
+  readonly begin: number
+  readonly end: number
+  readonly reason: ChoiceReason
+}
+
+/** So many neighbours make a run whose only gain is that streams are found in fewer places. */
+const NEIGHBOURS_MIN = 4
+/** So many times its largest input such a run's output must be. */
+const GROWTH_MIN = 2
+/** No run has more inputs: each may be read at the same time as the others, and all are named in a header. */
+const INPUTS_MAX = 64
+
+/** `candidates` are neighbours in the log, in its order. Undefined: nothing is worth doing. */
+export function chooseRun(candidates: readonly Candidate[], limits: ChoiceLimits): Choice | undefined {
+  const choice = deadRow(candidates) ?? sparseRow(candidates, limits) ?? groupedRow(candidates, limits)
+  return choice === undefined ? undefined : withEmptyNeighbours(candidates, choice)
+}
+
+/** The longest row of which nothing is alive, and something is there. */
+function deadRow(candidates: readonly Candidate[]): Choice | undefined {
+  let longest: Choice | undefined
+  for (let begin = 0; begin < candidates.length; begin += 1) {
+    let end = begin
+    let bytes = 0
+    while (end < candidates.length && end - begin < INPUTS_MAX && isDead(candidates[end] as Candidate)) {
+      bytes += (candidates[end] as Candidate).bytes
+      end += 1
+    }
+    if (bytes > 0 && end - begin > (longest === undefined ? 0 : longest.end - longest.begin)) {
+      longest = { begin, end, reason: 'dead' }
+    }
+    begin = Math.max(begin, end - 1)
+  }
+  return longest
+}
+
+/** Begins with the segment of which most is dead, and takes in those beside it that are to be rewritten as well. */
+function sparseRow(candidates: readonly Candidate[], limits: ChoiceLimits): Choice | undefined {
+  const isSparse = (one: Candidate) =>
+    !one.isDamaged && one.liveBytes < one.bytes && deadShareOf(one) >= limits.deadShareMin
+  let sparsest: number | undefined
+  for (const [i, one] of candidates.entries()) {
+    if (!isSparse(one)) continue
+    if (sparsest === undefined || deadShareOf(one) > deadShareOf(candidates[sparsest] as Candidate)) sparsest = i
+  }
+  if (sparsest === undefined) return undefined
+  const row = new Row(candidates, sparsest, limits)
+  while (row.takes(row.end, isSparse)) row.extend()
+  while (row.takes(row.begin - 1, isSparse)) row.extendBack()
+  return { begin: row.begin, end: row.end, reason: 'sparse' }
+}
+
+/** The first row whose segments come to lie by stream, or in a segment that is much larger than each of them. */
+function groupedRow(candidates: readonly Candidate[], limits: ChoiceLimits): Choice | undefined {
+  for (let begin = 0; begin < candidates.length; begin += 1) {
+    if ((candidates[begin] as Candidate).isDamaged) continue
+    const row = new Row(candidates, begin, limits)
+    while (row.takes(row.end, (one) => !one.isDamaged)) row.extend()
+    const isLong = row.length >= NEIGHBOURS_MIN || (row.length > 1 && row.isFull)
+    if (isLong && row.liveBytes >= GROWTH_MIN * row.largestBytes) return { begin, end: row.end, reason: 'grouped' }
+  }
+  return unsortedRow(candidates, limits)
+}
+
+/** The first of several neighbours that lie by number, as many as can be sorted at once. */
+function unsortedRow(candidates: readonly Candidate[], limits: ChoiceLimits): Choice | undefined {
+  const isUnsorted = (one: Candidate | undefined) => one !== undefined && !one.isStreamOrdered && !one.isDamaged
+  for (let begin = 0; begin < candidates.length; begin += 1) {
+    let count = 0
+    while (isUnsorted(candidates[begin + count])) count += 1
+    if (count < NEIGHBOURS_MIN) {
+      begin += count
+      continue
+    }
+    const row = new Row(candidates, begin, limits)
+    while (row.takes(row.end, (one) => isUnsorted(one))) row.extend()
+    return { begin, end: row.end, reason: 'grouped' }
+  }
+  return undefined
+}
+
+/** What is empty costs nothing to take along, and is one file less. */
+function withEmptyNeighbours(candidates: readonly Candidate[], choice: Choice): Choice {
+  const isEmpty = (i: number) => candidates[i]?.bytes === 0 && !candidates[i].isDamaged
+  let { begin, end } = choice
+  while (end - begin < INPUTS_MAX && isEmpty(end)) end += 1
+  while (end - begin < INPUTS_MAX && isEmpty(begin - 1)) begin -= 1
+  return { ...choice, begin, end }
+}
+
+function deadShareOf({ bytes, liveBytes }: Candidate): number {
+  return bytes === 0 ? 0 : 1 - liveBytes / bytes
+}
+
+function isDead({ liveRecords, isDamaged }: Candidate): boolean {
+  return liveRecords === 0 && !isDamaged
+}
+
+/** Neighbours that fit into one output; grows on both sides. */
+class Row {
+  readonly #candidates: readonly Candidate[]
+  readonly #limits: ChoiceLimits
+  begin: number
+  end: number
+  liveBytes = 0
+  largestBytes = 0
+  /** Whether a neighbour was refused because the output would have been too large. */
+  isFull = false
+  #records = 0
+  #sortedBytes = 0
+
+  constructor(candidates: readonly Candidate[], begin: number, limits: ChoiceLimits) {
+    this.#candidates = candidates
+    this.#limits = limits
+    this.begin = begin
+    this.end = begin
+    this.extend()
+  }
+
+  get length(): number {
+    return this.end - this.begin
+  }
+
+  /** Whether the candidate at `i` is there, is wanted, and fits in. */
+  takes(i: number, isWanted: (candidate: Candidate) => boolean): boolean {
+    const one = this.#candidates[i]
+    if (one === undefined || !isWanted(one) || this.length >= INPUTS_MAX) return false
+    const { outputBytesMax, outputRecordsMax, sortedBytesMax } = this.#limits
+    const isTooLarge = this.liveBytes + one.liveBytes > outputBytesMax
+    if (isTooLarge || this.#records + one.liveRecords > outputRecordsMax) {
+      this.isFull = true
+      return false
+    }
+    return one.isStreamOrdered || this.#sortedBytes === 0 || this.#sortedBytes + one.liveBytes <= sortedBytesMax
+  }
+
+  extend(): void {
+    this.#take(this.end)
+    this.end += 1
+  }
+
+  extendBack(): void {
+    this.begin -= 1
+    this.#take(this.begin)
+  }
+
+  #take(i: number): void {
+    const one = this.#candidates[i] as Candidate
+    this.liveBytes += one.liveBytes
+    this.largestBytes = Math.max(this.largestBytes, one.liveBytes)
+    this.#records += one.liveRecords
+    if (!one.isStreamOrdered) this.#sortedBytes += one.liveBytes
+  }
+}

@@ -1,0 +1,225 @@
+/**
+ * One run of compaction: the living records of a row of sealed segments, by stream, in one new segment that is durable
+ * when the run is through, with its sidecar. Nothing is changed but that new files appear, which nobody names yet.
+ *
+ * What is dead the judge says, and only what is durable: a crash must never bring back what a run has left out.
+ */
+
+import { BatchBuilder, type Place } from './batch-builder.ts'
+import { catalogElsewhere, Floors } from './compaction-floors.ts'
+import { mergedRecords, sortedRecords } from './compaction-sources.ts'
+import { indexName, temporaryName } from './data-directory.ts'
+import { SyncFailure } from './errors.ts'
+import type { DataFile } from './files.ts'
+import {
+  CATALOG_STREAM,
+  encodeHeader,
+  headerBytes,
+  type LogRecord,
+  type Offset,
+  ORDER_BY_STREAM,
+  type RecordView,
+  recordBytes,
+  type SegmentHeader,
+} from './format.ts'
+import { writeIndexFile } from './index-file.ts'
+import type { MemoryIndex, StreamTotals } from './memory-index.ts'
+import type { Pacer } from './pacer.ts'
+import { openIndexFile } from './recovery.ts'
+import { Segment } from './segment.ts'
+import type { SegmentSet } from './segment-set.ts'
+import { createWholeFile, syncOrFail } from './whole-file.ts'
+
+/** Who knows what the records mean, and with it which of them are dead. */
+export interface CompactionJudge {
+  /**
+   * For each stream (ascending) the number through which its records are dead; 0: none; Infinity: all of them. Never
+   * asked for the engine's own stream and the catalogue's.
+   */
+  marks(streams: readonly StreamTotals[]): Promise<readonly Offset[]>
+  /** As `marks`, and no crash can take back what it says. */
+  floors(streams: readonly StreamTotals[]): Promise<readonly Offset[]>
+  /**
+   * Whether a record of the catalogue is still needed. `isElsewhere` tells whether the catalogue's record of that number
+   * lies in a segment that is not rewritten with this one.
+   */
+  isNeeded(record: LogRecord, isElsewhere: (offset: Offset) => Promise<boolean>): Promise<boolean>
+  /** Has the records of these streams up to their last number dropped, though they are alive; resolves when durable. */
+  drop(streams: readonly StreamTotals[]): Promise<void>
+}
+
+export interface RunOutput {
+  readonly segment: Segment
+  readonly bytesRead: number
+  readonly bytesWritten: number
+  /** The highest number of a record of the catalogue that was left out; 0: none. */
+  readonly checkpointFloor: Offset
+}
+
+/** Of a batch, but for one that is a single record. As many are sealed and indexed in one slice. */
+const BATCH_BYTES = 256 * 1024
+const BATCH_RECORDS_MAX = 512
+/** So much is handed to the disk at once at most, for the sake of those who wait for a sync of their own. */
+const BYTES_PER_SYNC = 8 * 1024 * 1024
+
+/** `ceiling` is the highest that is known to be durable. */
+export async function compactSegments(
+  segments: SegmentSet,
+  inputs: readonly Segment[],
+  judge: CompactionJudge,
+  pacer: Pacer,
+  ceiling: Offset,
+): Promise<RunOutput> {
+  const floors: Floors[] = []
+  for (const input of inputs) floors.push(await Floors.of(segments, input, (streams) => judge.floors(streams), pacer))
+  const run = new Run(segments, inputs, floors, judge, pacer, ceiling)
+  return await run.write()
+}
+
+class Run {
+  readonly #segments: SegmentSet
+  readonly #inputs: readonly Segment[]
+  readonly #floors: readonly Floors[]
+  readonly #judge: CompactionJudge
+  readonly #pacer: Pacer
+  readonly #header: SegmentHeader
+  readonly #segment: Segment
+  readonly #builder = new BatchBuilder()
+  readonly #isElsewhere: (offset: Offset) => Promise<boolean>
+  #unsyncedBytes = 0
+  #checkpointFloor: Offset = 0
+
+  constructor(
+    segments: SegmentSet,
+    inputs: readonly Segment[],
+    floors: readonly Floors[],
+    judge: CompactionJudge,
+    pacer: Pacer,
+    ceiling: Offset,
+  ) {
+    this.#segments = segments
+    this.#inputs = inputs
+    this.#floors = floors
+    this.#judge = judge
+    this.#pacer = pacer
+    this.#isElsewhere = catalogElsewhere(segments, inputs)
+    const first = inputs[0] as Segment
+    const last = inputs.at(-1) as Segment
+    const generation = segments.newGeneration()
+    this.#header = {
+      identity: first.identity,
+      generation,
+      order: ORDER_BY_STREAM,
+      predecessor: 0,
+      predecessorEnd: 0,
+      contentEnd: 0,
+      createdMs: segments.context.now(),
+      placeFrom: first.placeFrom,
+      placeThrough: last.placeThrough,
+      coveredLast: last.chain.last,
+      ceiling,
+      inputs: inputs.map((input) => input.generation),
+      outputs: [generation],
+    }
+    this.#segment = new Segment(segments.context, this.#header, headerBytes(this.#header), first.chainBefore)
+  }
+
+  async write(): Promise<RunOutput> {
+    const { files, directory, hasSidecars } = this.#segments.context
+    const segment = this.#segment
+    await createWholeFile(files, directory, segment.name, (file) => this.#writeContent(file))
+    try {
+      if (hasSidecars) await this.#writeIndex()
+    } catch (error) {
+      if (!(error instanceof SyncFailure)) await removeOutput(this.#segments, segment)
+      throw error
+    }
+    const bytesRead = this.#read.reduce((sum, { contentEnd }) => sum + contentEnd, 0)
+    return { segment, bytesRead, bytesWritten: segment.sizeBytes, checkpointFloor: this.#checkpointFloor }
+  }
+
+  /** Inputs of which anything is alive. */
+  get #read(): readonly Segment[] {
+    return this.#inputs.filter((_, i) => this.#floors[i]?.standing.liveRecords !== 0)
+  }
+
+  async #writeContent(file: DataFile): Promise<void> {
+    const segment = this.#segment
+    segment.openForWriting(file)
+    try {
+      // Where the content ends is known at the end; a file that has no name yet may begin with anything.
+      await file.write(encodeHeader(this.#header), 0)
+      await this.#writeRecords()
+      await file.write(encodeHeader({ ...this.#header, contentEnd: segment.contentEnd }), 0)
+      await segment.seal(0)
+    } finally {
+      segment.leaveFile()
+    }
+  }
+
+  async #writeRecords(): Promise<void> {
+    const sources = this.#inputs.flatMap((input, i) => {
+      const floors = this.#floors[i] as Floors
+      if (floors.standing.liveRecords === 0) return []
+      return sortedRecords(input, (streamId, offset) => floors.isAlive(streamId, offset), this.#pacer)
+    })
+    for await (const records of mergedRecords(sources)) {
+      for (const record of records) {
+        if (record.streamId === CATALOG_STREAM && !(await this.#isNeeded(record))) continue
+        if (!this.#hasRoom(record)) await this.#writeBatch()
+        if (this.#builder.count === 0) this.#builder.expect(this.#place)
+        this.#builder.add(record, record.offset, record.timeMs)
+      }
+      await this.#pacer.slice()
+    }
+    if (this.#builder.count > 0) await this.#writeBatch()
+  }
+
+  async #isNeeded(record: RecordView): Promise<boolean> {
+    if (await this.#judge.isNeeded(record, this.#isElsewhere)) return true
+    this.#checkpointFloor = Math.max(this.#checkpointFloor, record.offset)
+    return false
+  }
+
+  #hasRoom(record: RecordView): boolean {
+    const { count, bytes } = this.#builder
+    return count === 0 || (count < BATCH_RECORDS_MAX && bytes + recordBytes(record) <= BATCH_BYTES)
+  }
+
+  get #place(): Place {
+    return { seed: this.#segment.seed, position: this.#segment.contentEnd }
+  }
+
+  async #writeBatch(): Promise<void> {
+    const segment = this.#segment
+    const { seed, position } = this.#place
+    const fields = { previousCrc: segment.chain.crc, ceiling: 0, syncedGeneration: 0, syncedPosition: 0 }
+    const { bytes, header } = this.#builder.seal(seed, position, fields)
+    await this.#pacer.transfer(bytes.length)
+    await segment.file.write(bytes, position)
+    await this.#pacer.slice()
+    segment.accept(bytes, header, position)
+    this.#builder.reset()
+    this.#unsyncedBytes += bytes.length
+    if (this.#unsyncedBytes < BYTES_PER_SYNC) return
+    await syncOrFail(segment.file)
+    this.#unsyncedBytes = 0
+  }
+
+  async #writeIndex(): Promise<void> {
+    const { context } = this.#segments
+    const segment = this.#segment
+    await writeIndexFile(context.files, context.directory, segment.index as MemoryIndex, segment.summary())
+    segment.replaceIndex(await openIndexFile(context, segment))
+    await this.#pacer.transfer(segment.index.sizeBytes)
+  }
+}
+
+/** Takes away the files of an output that is not to be part of the log; what stays, the next start removes. */
+export async function removeOutput({ context }: SegmentSet, output: Segment): Promise<void> {
+  const { files, directory, openFiles } = context
+  for (const name of [output.name, indexName(output.generation), temporaryName(indexName(output.generation))]) {
+    openFiles.forget(`${directory}/${name}`)
+    await files.remove(`${directory}/${name}`).catch(() => undefined)
+  }
+}

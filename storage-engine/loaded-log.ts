@@ -1,0 +1,293 @@
+/**
+ * What was loaded of a log's segments, and what follows from it: where the log ends, what is damaged, what is missing.
+ * Recovery and inspection decide it here. Changes nothing. The rules are in docs/log-format.md, "Recovery".
+ */
+
+import { type Found, holdsPlace } from './arrangement.ts'
+import { segmentName } from './data-directory.ts'
+import {
+  type BatchHeader,
+  HEADER_BYTES,
+  headerBytes,
+  type Offset,
+  ORDER_BY_STREAM,
+  type SegmentFooter,
+  type SegmentHeader,
+} from './format.ts'
+import { IndexDoubt } from './index-file.ts'
+import type { CompactedEntry } from './manifest.ts'
+import type { IndexMark, MemoryIndex } from './memory-index.ts'
+import type { Damage } from './observer.ts'
+import { type Chain, type ScanItem, scanSegment, UNKNOWN_CHAIN, UNKNOWN_CRC } from './scan.ts'
+import type { Segment } from './segment.ts'
+import { damageOf } from './segment-damage.ts'
+
+export type Unverified = Extract<ScanItem, { kind: 'unverified' }>
+
+/** A segment whose content is known. */
+export interface Loaded {
+  readonly found: Found
+  segment: Segment
+  /** The footer, where one verifies. */
+  readonly footer: SegmentFooter | undefined
+  readonly scan: Scan | undefined
+}
+
+export interface Scan {
+  readonly batches: readonly ScannedBatch[]
+  readonly unverified: readonly Unverified[]
+}
+
+export interface ScannedBatch {
+  readonly position: number
+  readonly end: number
+  readonly header: BatchHeader
+}
+
+/** Stands for the end of a range of numbers that is not known; whoever opens the log puts its next number there. */
+export const UNKNOWN_THROUGH: Offset = Number.MAX_SAFE_INTEGER
+
+/**
+ * Loads the segments, each with what lies before it. `decider` is the header of the segment by which a recovery has decided
+ * where this one ends.
+ */
+export async function loadInOrder(
+  found: readonly Found[],
+  load: (one: Found, chain: Chain, decider: SegmentHeader | undefined) => Promise<Loaded>,
+): Promise<Loaded[]> {
+  const loaded: Loaded[] = []
+  // The CRC of a segment's last batch, where it is certain which one that is; before the first segment there is none.
+  const lastCrcs = new Map([[0, 0]])
+  let last: Offset = 0
+  for (const [i, one] of found.entries()) {
+    const chain: Chain = { crc: lastCrcs.get(one.header?.predecessor ?? -1) ?? UNKNOWN_CRC, last }
+    const decider = deciderOf(one, found.slice(i + 1))
+    const next = await load(one, chain, decider)
+    loaded.push(next)
+    const isDecided = next.footer !== undefined || next.segment.contentEnd === decider?.predecessorEnd
+    if (isDecided) lastCrcs.set(one.generation, next.segment.chain.crc)
+    last = Math.max(last, next.segment.chain.last)
+  }
+  return loaded
+}
+
+// Where it ends
+
+/** Whether a compaction has written it. */
+export function isCompacted({ segment }: Loaded): boolean {
+  return segment.order === ORDER_BY_STREAM
+}
+
+/**
+ * The place of the segment in which the log ended, among those that were loaded: the last one that holds a batch, or,
+ * behind a compacted one, the next. That may not be there: then it is their count.
+ */
+export function tailAmong(loaded: readonly Loaded[]): number {
+  const last = loaded.findLastIndex((one) => isCompacted(one) || holdsContent(one))
+  if (last === -1) return 0
+  if (!isCompacted(loaded[last] as Loaded)) return last
+  const next = loaded.findIndex(({ found }, i) => i > last && found.header !== undefined)
+  return next === -1 ? loaded.length : next
+}
+
+/** Whether the log goes on in the empty segment `one`, by the word of a footer or a recovery. */
+export function continues(one: Loaded, tail: Loaded): boolean {
+  if (one.found.header === undefined) return false
+  if (tail.footer !== undefined) return tail.footer.successor === one.found.generation
+  return one.found.header.predecessor === tail.found.generation && one.found.header.predecessorEnd > 0
+}
+
+/** Where the content ends that was durable before the file got its name, by the word of its header. */
+export function durableEnd(found: Found): number {
+  return found.header?.contentEnd ?? 0
+}
+
+/** The header of the segment by which a recovery has decided where `one` ends, if there is one among `others`. */
+export function deciderOf(one: Found, others: readonly Found[]): SegmentHeader | undefined {
+  const isDecider = ({ header }: Found) => header?.predecessor === one.generation && header.predecessorEnd > 0
+  return others.find(isDecider)?.header
+}
+
+/** Made ahead of a roll that went elsewhere: nothing but a header, and nobody names it. */
+export function isUnusedSpare(one: Loaded, loaded: readonly Loaded[]): boolean {
+  const { header, generation, sizeBytes } = one.found
+  if (header === undefined || isCompacted(one)) return false
+  if (sizeBytes > headerBytes(header) || header.contentEnd > headerBytes(header)) return false
+  return !loaded.some(
+    ({ found, footer }) => found.header?.predecessor === generation || footer?.successor === generation,
+  )
+}
+
+/** Whether a segment holds a batch, or was durable with batches that are not there any more. */
+export function holdsContent(one: Loaded): boolean {
+  return one.segment.batchCount > 0 || (one.found.header?.contentEnd ?? 0) > one.segment.headerEnd
+}
+
+/**
+ * The ceiling that the last batch which can be read has reserved, or a compacted segment remembers; none before it is
+ * higher. Ceilings are not in footers or sidecars.
+ */
+export async function highestCeiling(loaded: readonly Loaded[]): Promise<Offset> {
+  const remembered = loaded.reduce((highest, { found }) => Math.max(highest, found.believed.ceiling), 0)
+  for (const one of loaded.toReversed()) {
+    if (isCompacted(one)) continue
+    const batches = one.scan?.batches.map(({ header }) => header) ?? (await lastBatches(one.segment))
+    const ceiling = batches.reduce((highest, header) => Math.max(highest, header.ceiling), 0)
+    if (ceiling > 0) return Math.max(remembered, ceiling)
+  }
+  return remembered
+}
+
+/** Those behind the last mark of a segment that was not read. */
+async function lastBatches(segment: Segment): Promise<BatchHeader[]> {
+  const begin = (await lastMark(segment))?.batchPosition ?? segment.headerEnd
+  const batches: BatchHeader[] = []
+  for await (const item of scanSegment(scanSource(segment, segment.contentEnd), begin, UNKNOWN_CHAIN)) {
+    if (item.kind === 'batch') batches.push(item.header)
+  }
+  return batches
+}
+
+/** The last mark of a sealed segment's index; undefined where there is none, or its page is in doubt. */
+async function lastMark(segment: Segment): Promise<IndexMark | undefined> {
+  if (segment.recordCount === 0) return undefined
+  try {
+    return await segment.index.markBefore(segment.last)
+  } catch (error) {
+    if (!(error instanceof IndexDoubt)) throw error
+    return undefined
+  }
+}
+
+/** Everything before it was durable, by the word of the header or of a later batch. */
+export function provenEnd(tail: Loaded): number {
+  let proven = tail.found.header?.contentEnd ?? tail.segment.headerEnd
+  for (const { header } of (tail.scan as Scan).batches) {
+    if (header.syncedGeneration === tail.found.generation) proven = Math.max(proven, header.syncedPosition)
+  }
+  return Math.min(Math.max(proven, tail.segment.headerEnd), tail.found.sizeBytes)
+}
+
+/** The log ends at the first bytes that do not verify and that nothing vouches for, else behind the last batch. */
+export function endOfLog(tail: Loaded, proven: number): number {
+  const torn = (tail.scan as Scan).unverified.find((item) => item.end > proven)
+  if (torn === undefined) return Math.max(proven, (tail.scan as Scan).batches.at(-1)?.end ?? proven)
+  return Math.max(proven, torn.position)
+}
+
+// What is damaged
+
+/** What does not verify, by the word of the batches around it. */
+export function unverifiedDamage(one: Loaded, item: Unverified): Damage {
+  const { segment, footer } = one
+  // The index is in memory: the segment was read.
+  if (isCompacted(one)) return damageOf(segment, segment.index as MemoryIndex, item)
+  const batches = one.scan?.batches ?? []
+  const before = batches.findLast((batch) => batch.end <= item.position)
+  const behind = batches.find((batch) => batch.position >= item.end)
+  const after = before?.header.last ?? segment.chainBefore.last
+  const through = behind === undefined ? (footer?.last ?? UNKNOWN_THROUGH) : behind.header.first - 1
+  const place = { file: segment.name, position: item.position, bytes: item.end - item.position }
+  return { ...place, after, through: Math.max(after, through), reason: item.reason }
+}
+
+/** Content that was durable up to `end`, by the word of a header, lies behind the end of the file. */
+export function shortDamage(one: Loaded, end: number): Damage | undefined {
+  const { sizeBytes } = one.found
+  if (end <= sizeBytes) return undefined
+  return damageBehindAll(one, sizeBytes, end, 'the file is shorter than it was')
+}
+
+/** The file may end short with a whole batch: nothing in it says that there was no more. */
+export function footerDamage(one: Loaded): Damage {
+  const { contentEnd } = one.segment
+  return damageBehindAll(one, contentEnd, contentEnd, 'the footer is missing')
+}
+
+/** What lay there, behind all that can be read, is gone. */
+function damageBehindAll(one: Loaded, position: number, end: number, reason: string): Damage {
+  const { segment } = one
+  if (isCompacted(one))
+    return damageOf(segment, segment.index as MemoryIndex, { kind: 'unverified', position, end, reason })
+  const place = { file: segment.name, position, bytes: end - position }
+  return { ...place, after: segment.chain.last, through: UNKNOWN_THROUGH, reason }
+}
+
+/** The header does not verify. Those records are readable all the same whose batches do. */
+export function headerDamage({ found, segment }: Loaded): Damage {
+  const place = {
+    file: found.name,
+    position: 0,
+    bytes: found.believed.order === ORDER_BY_STREAM ? segment.headerEnd : HEADER_BYTES,
+  }
+  const reason = 'the header does not verify; the batches behind it are readable all the same'
+  return { ...place, after: segment.first, through: segment.first, reason }
+}
+
+/** Behind a compacted segment there is always one that is written. */
+export function endDamage(last: Loaded): Damage {
+  const { segment } = last
+  const place = { file: segment.name, position: segment.contentEnd, bytes: 0 }
+  return { ...place, after: segment.chain.last, through: UNKNOWN_THROUGH, reason: 'the segment behind it is missing' }
+}
+
+/** A segment whose numbers reach into those before it, up to `last`, is not part of this log's history. */
+export function overlapDamage(segment: Segment, last: Offset): Damage {
+  return { file: segment.name, position: 0, bytes: segment.contentEnd, after: last, through: last, reason: OVERLAP }
+}
+
+export const OVERLAP = 'its numbers overlap with those of an earlier segment'
+
+// What is missing
+
+/** A segment that others name and that is not there, or tells nothing. */
+export interface MissingSegment {
+  readonly generation: number
+  /** Its place in the log. */
+  readonly placeFrom: number
+  /** The highest number that it held, where a manifest remembers it; 0: others tell which numbers are missing. */
+  readonly last: Offset | undefined
+  readonly reason: string
+}
+
+/** `compacted` are those that the manifest names and that are not there. */
+export function missingSegments(
+  loaded: readonly Loaded[],
+  compacted: readonly CompactedEntry[],
+): readonly MissingSegment[] {
+  // A recovery may have copied all of its batches into the next one by now.
+  const hasBatches = ({ segment, scan }: Loaded) => segment.batchCount > 0 || (scan?.batches.length ?? 0) > 0
+  const readable = loaded.filter((one) => one.found.header !== undefined || hasBatches(one))
+  const present = new Set([0, ...readable.map((one) => one.found.generation)])
+  const named = loaded.flatMap((one) => [one.footer?.successor ?? 0, one.found.header?.predecessor ?? 0])
+  // Where some of its inputs have come back, these name those that have not.
+  const isInPart = (entry: CompactedEntry) => loaded.some(({ segment }) => holdsPlace(entry, segment.placeFrom))
+  const whole = compacted.filter((entry) => !isInPart(entry))
+  const places = [...loaded.filter(isCompacted).map(({ found }) => found.believed), ...whole]
+  const isMissing = (generation: number) =>
+    !present.has(generation) && !places.some((place) => holdsPlace(place, generation))
+  const rolled = [...new Set(named)].filter(isMissing).map((generation) => {
+    const isThere = loaded.some((one) => one.found.generation === generation)
+    const reason = isThere ? 'nothing in it verifies' : 'the file is missing'
+    return { generation, placeFrom: generation, last: undefined, reason }
+  })
+  const replacing = compacted.map((entry) => {
+    const { generation, placeFrom, coveredLast } = entry
+    return { generation, placeFrom, last: whole.includes(entry) ? coveredLast : 0, reason: 'the file is missing' }
+  })
+  return [...rolled, ...replacing]
+}
+
+export function missingDamage(missing: MissingSegment, after: Offset, through: Offset): Damage {
+  const place = { file: segmentName(missing.generation), position: 0, bytes: 0 }
+  return { ...place, after, through: Math.max(after, missing.last ?? through), reason: missing.reason }
+}
+
+/** The segment's bytes up to `sizeBytes`. */
+export function scanSource(segment: Segment, sizeBytes: number) {
+  return {
+    seed: segment.seed,
+    sizeBytes,
+    read: (target: Uint8Array, position: number) => segment.read(target, position),
+  }
+}

@@ -1,0 +1,54 @@
+/**
+ * Files that appear under their names only when they are whole and durable: temporary name, write, sync, rename, sync of
+ * the folder. Whoever finds one knows that all of it was on the disk once.
+ */
+
+import { temporaryName } from './data-directory.ts'
+import { SyncFailure } from './errors.ts'
+import type { DataFile, Files } from './files.ts'
+
+/**
+ * Resolves when the file is durable under its name. Throws what `write` and the disk throw, and leaves nothing behind;
+ * SyncFailure where a sync fails: then nobody knows what is there.
+ */
+export async function createWholeFile(
+  files: Files,
+  directory: string,
+  name: string,
+  write: (file: DataFile) => Promise<void>,
+): Promise<void> {
+  const temporaryPath = `${directory}/${temporaryName(name)}`
+  await files.remove(temporaryPath).catch(() => undefined)
+  const temporary = await files.open(temporaryPath, 'create')
+  try {
+    try {
+      await write(temporary)
+      await syncOrFail(temporary)
+    } finally {
+      await temporary.close()
+    }
+    await files.rename(temporaryPath, `${directory}/${name}`)
+  } catch (error) {
+    await files.remove(temporaryPath).catch(() => undefined)
+    throw error
+  }
+  await syncDirectoryOrFail(files, directory)
+}
+
+/** Makes a file durable, or throws SyncFailure. */
+export async function syncOrFail(file: DataFile): Promise<void> {
+  try {
+    await file.sync()
+  } catch (error) {
+    throw new SyncFailure(file.path, error)
+  }
+}
+
+/** Makes the names in a folder durable, or throws SyncFailure. */
+export async function syncDirectoryOrFail(files: Files, directory: string): Promise<void> {
+  try {
+    await files.syncDirectory(directory)
+  } catch (error) {
+    throw new SyncFailure(directory, error)
+  }
+}

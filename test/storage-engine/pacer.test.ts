@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { type PaceClock, Pacer, PaceStopped } from '../../storage-engine/pacer.ts'
+
+/** Time passes only by sleeping, and as the test says. */
+class SleepingClock implements PaceClock {
+  now = 0
+  slept = 0
+
+  nowMs(): number {
+    return this.now
+  }
+
+  async sleep(durationMs: number): Promise<void> {
+    this.now += durationMs
+    this.slept += 1
+  }
+}
+
+test('no more bytes are transferred in a second than are allowed', async () => {
+  const clock = new SleepingClock()
+  const pacer = new Pacer(1_000_000, () => undefined, clock)
+  for (let i = 0; i < 100; i += 1) await pacer.transfer(100_000)
+  assert.ok(clock.now >= 9_800 && clock.now <= 10_000, `${clock.now} ms for ten seconds' worth`)
+})
+
+test('time without work is not saved up', async () => {
+  const clock = new SleepingClock()
+  const pacer = new Pacer(1_000_000, () => undefined, clock)
+  await pacer.transfer(1000)
+  clock.now = 60_000
+  for (let i = 0; i < 11; i += 1) await pacer.transfer(100_000)
+  assert.ok(clock.now >= 61_000 - 5, `${clock.now - 60_000} ms for a second's worth`)
+})
+
+test('a slice ends after two milliseconds, and with a turn of the event loop', async () => {
+  const clock = new SleepingClock()
+  const pacer = new Pacer(1, () => undefined, clock)
+  assert.equal(pacer.slice(), undefined)
+  clock.now = 1.9
+  assert.equal(pacer.slice(), undefined)
+  clock.now = 2
+  let hasTurned = false
+  setImmediate(() => {
+    hasTurned = true
+  })
+  await pacer.slice()
+  assert.equal(hasTurned, true)
+  assert.equal(pacer.slice(), undefined, 'the next slice has begun')
+})
+
+test('a commit that is in flight goes first, and only that one', async () => {
+  let land: () => void = () => undefined
+  let commits = 0
+  const inFlight = () => {
+    commits += 1
+    return new Promise<void>((resolve) => {
+      land = resolve
+    })
+  }
+  const pacer = new Pacer(1_000_000, inFlight, new SleepingClock())
+  let isDone = false
+  const transfer = pacer.transfer(1).then(() => {
+    isDone = true
+  })
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.equal(isDone, false)
+  land()
+  await transfer
+  assert.equal(commits, 1)
+})
+
+test('whoever waits is told to stop, and whoever asks afterwards', async () => {
+  const pacer = new Pacer(1, () => undefined)
+  await pacer.transfer(1000)
+  const waiting = assert.rejects(pacer.transfer(1), PaceStopped)
+  await new Promise((resolve) => setImmediate(resolve))
+  pacer.stop()
+  await waiting
+  await assert.rejects(pacer.transfer(0), PaceStopped)
+  await assert.rejects(async () => await pacer.slice(), PaceStopped)
+})

@@ -1,0 +1,173 @@
+/** A compacted segment takes the place of what it was made from: in memory in one turn, on the disk step by step. */
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { indexName, segmentName } from '../../storage-engine/data-directory.ts'
+import { SyncFailure } from '../../storage-engine/errors.ts'
+import type { FaultyFiles } from '../../storage-engine/faulty-files.ts'
+import { decodeManifest, type Manifest } from '../../storage-engine/manifest.ts'
+import { recoverLog } from '../../storage-engine/recovery.ts'
+import { scanSegment } from '../../storage-engine/scan.ts'
+import { Segment } from '../../storage-engine/segment.ts'
+import { SegmentSet } from '../../storage-engine/segment-set.ts'
+import { contextOf, FOLDER, folderOf, knownOf, merged, pathOf, rolledRow, startAndCompare } from './written-folder.ts'
+import { BytesSource, type WrittenSegment } from './written-segment.ts'
+
+const row = rolledRow(6)
+const everything = knownOf(row)
+const first = merged(row.slice(0, 2), 20)
+const second = merged([first, row[2]!], 21)
+
+interface Opened {
+  readonly files: FaultyFiles
+  readonly segments: SegmentSet
+}
+
+async function open(): Promise<Opened> {
+  const files = await folderOf(row)
+  const context = contextOf(files)
+  const limits = { segmentBytesMax: 2 ** 20, segmentRecordsMax: 2 ** 20, logBytesMax: undefined }
+  return { files, segments: new SegmentSet(context, await recoverLog(context), limits) }
+}
+
+/** Puts the output, durable, in the place of as many segments, from the first one on. */
+async function replace({ files, segments }: Opened, output: WrittenSegment, count: number, floor = 0): Promise<void> {
+  files.putFile(pathOf(output), output.bytes)
+  const inputs = segments.all.slice(0, count)
+  const segment = new Segment(segments.context, output.header, output.headerEnd, { crc: 0, last: 0 })
+  const source = new BytesSource(output.bytes, segment.seed)
+  for await (const item of scanSegment(source, segment.headerEnd, segment.chainBefore, segment.order)) {
+    if (item.kind === 'batch') segment.accept(item.bytes, item.header, item.position)
+  }
+  segment.markSealed()
+  await segments.replace(inputs, segment, floor)
+}
+
+function generations({ segments }: Opened): number[] {
+  return segments.all.map(({ generation }) => generation)
+}
+
+async function manifests(files: FaultyFiles): Promise<Manifest[]> {
+  const names = (await files.list(FOLDER)).filter((name) => name.startsWith('manifest-'))
+  return names.map((name) => {
+    const decoded = decodeManifest(Buffer.from(files.readFile(`${FOLDER}/${name}`)))
+    assert.equal(decoded.kind, 'manifest')
+    return (decoded as Extract<typeof decoded, { kind: 'manifest' }>).manifest
+  })
+}
+
+async function hasFile(files: FaultyFiles, name: string): Promise<boolean> {
+  return (await files.list(FOLDER)).includes(name)
+}
+
+test('an output takes the place of its inputs, whose files and sidecars go, and a later manifest leaves them out', async () => {
+  const opened = await open()
+  const { files, segments } = opened
+  assert.ok(await hasFile(files, indexName(1)))
+  await replace(opened, first, 2, 1005)
+  assert.deepEqual(generations(opened).slice(0, 2), [20, 3])
+  assert.deepEqual(segments.manifest.replaced, [
+    { generation: 1, by: 20 },
+    { generation: 2, by: 20 },
+  ])
+  await replace(opened, second, 2, 1003)
+  assert.deepEqual(generations(opened).slice(0, 2), [21, 4])
+  await segments.close()
+  const [newest, ...older] = await manifests(files)
+  assert.deepEqual([newest?.number, older.length], [2, 0])
+  assert.equal(newest?.checkpointFloor, 1005, 'the highest that any run has dropped')
+  assert.deepEqual(
+    newest?.compacted.map(({ generation, inputs }) => [generation, inputs]),
+    [[21, [20, 3]]],
+  )
+  for (const generation of [1, 2, 3, 20]) {
+    assert.ok(!(await hasFile(files, segmentName(generation))), `segment ${generation}`)
+    assert.ok(!(await hasFile(files, indexName(generation))), `sidecar ${generation}`)
+  }
+  assert.deepEqual(await startAndCompare(files.powerLoss(), everything, 'after a loss of power'), [])
+})
+
+test('what the disk would not remove stays named as replaced, by what stands for it by then, and goes later', async () => {
+  const opened = await open()
+  const { files, segments } = opened
+  files.fail(({ operation, path }) => operation === 'remove' && path.endsWith(segmentName(1)), { code: 'EIO' })
+  await replace(opened, first, 2)
+  await segments.sealActive()
+  assert.deepEqual(segments.manifest.replaced, [{ generation: 1, by: 20 }])
+  await replace(opened, second, 2)
+  const [newest] = (await manifests(files)).slice(-1)
+  assert.deepEqual(newest?.replaced, [
+    { generation: 1, by: 21 },
+    { generation: 20, by: 21 },
+    { generation: 3, by: 21 },
+  ])
+  await segments.close()
+  assert.ok(!(await hasFile(files, segmentName(1))), 'tried again')
+})
+
+test('while it is pinned no file of the log is removed, and afterwards what was replaced meanwhile goes', async () => {
+  const opened = await open()
+  const { files, segments } = opened
+  const pins = [segments.pin(), segments.pin()]
+  await replace(opened, first, 2)
+  await segments.sealActive()
+  pins[0]!.release()
+  pins[0]!.release()
+  await segments.sealActive()
+  assert.ok(await hasFile(files, segmentName(1)), 'one pin is left')
+  assert.equal(segments.manifest.replaced.length, 2)
+  pins[1]!.release()
+  await segments.close()
+  assert.ok(!(await hasFile(files, segmentName(1))))
+})
+
+test('a manifest that cannot be written changes nothing; one whose sync fails is final', async () => {
+  const opened = await open()
+  const { files, segments } = opened
+  const before = generations(opened)
+  files.fail(({ operation, path }) => operation === 'write' && path.includes('manifest'), { code: 'ENOSPC' })
+  await assert.rejects(replace(opened, first, 2), { code: 'ENOSPC' })
+  assert.deepEqual([generations(opened), segments.manifest.number], [before, 0])
+  files.deleteFile(pathOf(first))
+  files.fail(({ operation, path }) => operation === 'sync' && path.includes('manifest'), { code: 'EIO' })
+  await assert.rejects(replace(opened, first, 2), SyncFailure)
+  assert.deepEqual(generations(opened), before)
+  files.deleteFile(pathOf(first))
+  await assert.rejects(replace(opened, first, 2), SyncFailure)
+  await segments.close()
+})
+
+test('bytes on the disk are those of segments and sidecars, and generations are never given twice', async () => {
+  const opened = await open()
+  const { files, segments } = opened
+  await segments.sealActive()
+  await segments.close()
+  let bytes = 0
+  for (const name of await files.list(FOLDER)) {
+    if (name.startsWith('segment-')) bytes += files.readFile(`${FOLDER}/${name}`).length
+  }
+  // The one that is written has no footer yet.
+  assert.equal(segments.bytesOnDisk - 96, bytes)
+  const used = new Set([...generations(opened), segments.newGeneration()])
+  assert.ok(!used.has(segments.newGeneration()))
+})
+
+test('row 1: the power goes at any step of a replacement, and nothing is lost and nothing twice', async () => {
+  for (let at = 1; at < 80; at += 1) {
+    const opened = await open()
+    const { files, segments } = opened
+    files.settle()
+    files.crashAt(files.operations + at, 'after')
+    const isThrough = await replace(opened, first, 2).then(
+      () => true,
+      () => false,
+    )
+    await segments.close().catch(() => undefined)
+    const isWhole = isThrough && !files.crashed
+    for (const disk of [files.powerLoss(), files.afterCrash({ writes: 'kept', truncates: 'kept', names: 'kept' })]) {
+      assert.deepEqual(await startAndCompare(disk, everything, `killed at ${at}`), [])
+    }
+    if (isWhole) return
+  }
+  assert.fail('a replacement has fewer steps')
+})

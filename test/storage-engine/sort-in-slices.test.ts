@@ -1,0 +1,35 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { sortInSlices } from '../../storage-engine/sort-in-slices.ts'
+import { Random } from '../support/random.ts'
+
+test('the rows of any column come in the order of its numbers, those of equal ones in their own', async (t) => {
+  const random = new Random()
+  t.diagnostic(`seed ${random.seed}`)
+  for (const count of [0, 1, 2, 3, 255, 1000, 16 * 1024, 50_001]) {
+    const bound = random.pick([2, 100, 2 ** 53])
+    const column = Float64Array.from({ length: count }, () => random.int(bound))
+    const before = column.slice()
+    const rows = await sortInSlices(column)
+    const wanted = [...column.keys()].sort((a, b) => column[a]! - column[b]! || a - b)
+    assert.deepEqual([...rows], wanted)
+    assert.deepEqual(column, before)
+  }
+})
+
+test('while a large column is sorted, other work gets its turn again and again', async () => {
+  let turns = 0
+  let isSorted = false
+  const others = (async () => {
+    while (!isSorted) {
+      await new Promise((resolve) => setImmediate(resolve))
+      turns += 1
+    }
+  })()
+  const count = 2 ** 17
+  await sortInSlices(Float64Array.from({ length: count }, (_, i) => (i * 7919) % count))
+  isSorted = true
+  await others
+  // 17 rounds of merging, each over all rows, at most 16,384 of them in a turn.
+  assert.ok(turns > 100, `${turns} turns`)
+})
