@@ -75,6 +75,7 @@ export class Pacer {
 
   /** To be awaited before so many bytes are read or written. Rejects with PaceStopped. */
   async transfer(bytes: number): Promise<void> {
+    const workedMs = this.#clock.nowMs() - this.#sliceBeganMs
     // One commit and no more: with publishers that never rest there would always be another one.
     await this.#commitInFlight()
     this.#throwIfStopped()
@@ -83,6 +84,8 @@ export class Pacer {
     if (aheadMs > AHEAD_MS_MAX) await this.#clock.sleep(aheadMs, this.#stopping.signal)
     this.#paidMs = Math.max(this.#paidMs, nowMs) + (bytes / this.#bytesPerSecondMax) * 1000
     this.#throwIfStopped()
+    // To wait is no work.
+    this.#sliceBeganMs = this.#clock.nowMs() - workedMs
   }
 
   /** Whoever waits, or asks from now on, is told to leave off. */

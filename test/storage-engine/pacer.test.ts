@@ -49,6 +49,28 @@ test('a slice ends after two milliseconds, and with a turn of the event loop', a
   assert.equal(pacer.slice(), undefined, 'the next slice has begun')
 })
 
+test('while there are commits, slices take a tenth of the time', async () => {
+  const clock = new SleepingClock()
+  const pacer = new Pacer(1, () => Promise.resolve(), clock)
+  for (let worked = 0; worked < 20; worked += 2) {
+    clock.now += 2
+    await pacer.slice()
+  }
+  assert.equal(clock.now, 200)
+})
+
+test('waiting for the turn of a transfer is no work', async () => {
+  const clock = new SleepingClock()
+  const pacer = new Pacer(1000, () => undefined, clock)
+  await pacer.transfer(500)
+  clock.now += 1
+  await pacer.transfer(1)
+  assert.ok(clock.now > 400, 'it has waited')
+  assert.equal(pacer.slice(), undefined, 'a millisecond of work is no slice')
+  clock.now += 1
+  assert.notEqual(pacer.slice(), undefined)
+})
+
 test('a commit that is in flight goes first, and only that one', async () => {
   let land: () => void = () => undefined
   let commits = 0
