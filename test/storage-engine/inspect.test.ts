@@ -38,6 +38,14 @@ const STREAMS = [100, 200, 300]
 const root = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'sser-inspect-'))
 after(() => rmSync(root, { recursive: true }))
 
+/** SSER_SEEDS asks for so many times the usual work. */
+const times = Number(process.env['SSER_SEEDS'] ?? 1)
+
+function givenRandom(): Random {
+  const seed = process.env['SSER_SEED']
+  return seed === undefined ? new Random() : new Random(Number(seed))
+}
+
 let folders = 0
 
 function nextFolder(): string {
@@ -199,9 +207,9 @@ for (const [title, original, events] of [
 }
 
 test('a folder that is spoiled at random is judged as the next start judges it', async (t) => {
-  const random = new Random()
-  t.diagnostic(`seed ${random.seed}`)
-  for (let round = 0; round < 200; round += 1) {
+  const random = givenRandom()
+  t.diagnostic(`SSER_SEED=${random.seed}`)
+  for (let round = 0; round < 200 * times; round += 1) {
     const directory = copyOf([clean, crashed, recovered, cutOff][random.int(4)]!)
     // Without sidecars a start reads every byte of the segments, as a full inspection does.
     const depth = random.int(2) === 0 ? 'full' : 'outline'
@@ -215,9 +223,9 @@ test('a folder that is spoiled at random is judged as the next start judges it',
 })
 
 test('a folder with compacted segments that is spoiled at random is judged as the next start judges it', async (t) => {
-  const random = new Random()
-  t.diagnostic(`seed ${random.seed}`)
-  for (let round = 0; round < 300; round += 1) {
+  const random = givenRandom()
+  t.diagnostic(`SSER_SEED=${random.seed}`)
+  for (let round = 0; round < 300 * times; round += 1) {
     const which = random.int(compacted.length)
     const directory = copyOf(compacted[which]!)
     const depth = random.int(2) === 0 ? 'full' : 'outline'
@@ -232,6 +240,21 @@ test('a folder with compacted segments that is spoiled at random is judged as th
     )
     rmSync(directory, { recursive: true })
   }
+})
+
+test('records that only a spoiled sidecar still names are in a gap that a start tells', async () => {
+  // Found by seed 3746257620: page 1 of the sidecar and one batch of the segment.
+  const directory = copyOf(compacted[3]!)
+  for (const [name, at] of [
+    [segmentName(30), 2952],
+    [indexName(30), 5522],
+  ] as const) {
+    change(directory, name, (bytes) => {
+      bytes[at]! ^= 1
+      return undefined
+    })
+  }
+  await compareWithStart(directory, 'outline', '.index deed')
 })
 
 test('what a compaction left is named, and is no damage', async () => {
@@ -316,12 +339,19 @@ async function compareWithStart(directory: string, depth: 'outline' | 'full', me
       told.tails,
       message,
     )
+    // Of a batch that does not verify, a sidecar names the records that do so by themselves. A start that finds a page of
+    // it doubtful makes all of it anew, and knows no longer what that batch held: those records lie in a gap that is told.
+    const isSidecarSpoiled = message.includes('.index deed')
     for (const [i, streamId] of STREAMS.entries()) {
-      assert.deepEqual(seen.streams[i], (await readAll(log, 0, streamId)).records, `${message}, stream ${streamId}`)
+      const { records, gaps } = await readAll(log, 0, streamId)
+      const started = new Set(records.map(({ offset }) => offset))
+      const isTold = ({ offset }: Known) => gaps.some(({ after, through }) => offset > after && offset <= through)
+      const expected = seen.streams[i]!.filter((one) => started.has(one.offset) || !isSidecarSpoiled || !isTold(one))
+      assert.deepEqual(expected, records, `${message}, stream ${streamId}`)
     }
     const every = seen.streams.flat().sort((a, b) => a.offset - b.offset)
     // Where only the pages by number are doubtful, a batch that does not verify is lost to whoever reads by number.
-    if (message.includes('.index deed')) return
+    if (isSidecarSpoiled) return
     assert.deepEqual(seen.all, every, `${message}: what is read at once is what is read by streams`)
   } finally {
     await log.close()
