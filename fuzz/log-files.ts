@@ -224,7 +224,8 @@ function plain(topic: HostedTopic): unknown {
 async function recoveryRound(random: Random, listening: (told: Told) => StorageObserver): Promise<void> {
   const files = new MemoryFiles()
   const appended = await writeSomeLog(random, files)
-  for (let rest = 1 + random.below(2); rest > 0; rest--) await spoilOneFile(random, files)
+  const spoiled: string[] = []
+  for (let rest = 1 + random.below(2); rest > 0; rest--) spoiled.push(await spoilOneFile(random, files))
   const told = new Told()
   const opened = await openSmall(files, DIRECTORY, {}, listening(told)).catch((error: unknown) => {
     if (error instanceof StorageError && REFUSALS.includes(error.code)) return undefined
@@ -233,12 +234,16 @@ async function recoveryRound(random: Random, listening: (told: Told) => StorageO
   if (opened === undefined) return
   const { records, gaps } = await readAll(opened)
   await opened.close()
+  const last = records.at(-1)?.offset ?? 0
   for (const { offset, streamId, text } of records) {
     assert.equal(`${streamId} ${text}`, appended.get(offset), `the record ${offset} was not appended so`)
     appended.delete(offset)
   }
   const hasSpoken = told.damages.length > 0 || told.cuts.length > 0 || gaps.length > 0
-  assert.ok(appended.size === 0 || hasSpoken, `nothing tells of the ${appended.size} records that are missing`)
+  if (appended.size === 0 || hasSpoken) return
+  // Cut between two batches, and its sidecar spoiled as well, the last segment looks as a crash would have left it.
+  assert.ok(isPairSpoiled(spoiled), `nothing tells of the ${appended.size} records that are missing`)
+  assert.ok(Math.min(...appended.keys()) > last, 'what is there is a prefix')
 }
 
 /** What was appended, by number. */
@@ -266,14 +271,22 @@ async function writeSomeLog(random: Random, files: Files): Promise<Map<number, s
   return appended
 }
 
-async function spoilOneFile(random: Random, files: Files): Promise<void> {
+/** Whether that befell a segment and its sidecar. */
+function isPairSpoiled(names: readonly string[]): boolean {
+  return new Set(names).size === 2 && new Set(names.map((name) => name.split('.')[0])).size === 1
+}
+
+/** Returns its name. */
+async function spoilOneFile(random: Random, files: Files): Promise<string> {
   const names = await files.list(DIRECTORY)
-  const path = `${DIRECTORY}/${random.pick(names)}`
+  const name = random.pick(names)
+  const path = `${DIRECTORY}/${name}`
   const bytes = await fileBytes(files, path)
   await files.remove(path)
   // Where the only segment is gone, there is nobody left to tell.
   const isOneOfMany = names.filter((name) => parseName(name).kind === 'segment').length > 1
   if (!isOneOfMany || !random.oneIn(10)) await putFile(files, path, damaged(random, bytes, 0))
+  return name
 }
 
 async function fileBytes(files: Files, path: string): Promise<Buffer> {

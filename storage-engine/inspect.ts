@@ -64,6 +64,7 @@ import { hashKey, MemoryIndex } from './memory-index.ts'
 import { silentObserver } from './observer.ts'
 import { isShortage, OpenFiles } from './open-files.ts'
 import { ReadOnlyFiles } from './read-only-files.ts'
+import { sealedEndOf } from './recovery.ts'
 import { type Chain, scanSegment } from './scan.ts'
 import { recordsOf, Segment, type SegmentContext } from './segment.ts'
 import { readSegmentHeader, type SegmentFile, verifiesInFull } from './segment-files.ts'
@@ -356,7 +357,7 @@ export class LogInspection {
     segment.adopt(index, index.summary, footer.last)
     segment.markSealed()
     this.#sidecars.noteWhole(found.generation)
-    const loaded = { found, segment, footer, scan: undefined }
+    const loaded = { found, segment, footer, scan: undefined, sealedEnd: 0 }
     this.#reportHeader(loaded)
     this.#progress(found.sizeBytes)
     return loaded
@@ -384,7 +385,8 @@ export class LogInspection {
       segment.markSealed()
       segment.endWith(foundFooter)
     }
-    return { found, segment, footer: foundFooter, scan: { batches, unverified } }
+    const sealedEnd = foundFooter === undefined ? await sealedEndOf(this.#context, segment) : 0
+    return { found, segment, footer: foundFooter, scan: { batches, unverified }, sealedEnd }
   }
 
   /** A batch that verifies may hold a record that does not, if its writer made a mistake: readers of a stream see it. */
@@ -470,17 +472,18 @@ export class LogInspection {
       await this.#settleDecided(one, decider)
       return
     }
-    this.#reportShort(one, durableEnd(found))
+    this.#reportShort(one, durableEnd(one))
     const unverified = one.scan?.unverified ?? []
     await this.#reportUnverified(one, unverified)
-    if (unverified.length === 0) this.#findings.push(damageFinding(footerDamage(one)))
+    const isShort = durableEnd(one) > found.sizeBytes
+    if (unverified.length === 0 && !isShort) this.#findings.push(damageFinding(footerDamage(one)))
     this.#add(one, 'unsealed')
   }
 
   /** A recovery has said where the segment ends, and was cut off before it could write the footer. */
   async #settleDecided(one: Loaded, decider: SegmentHeader): Promise<void> {
     await this.#reportUnverified(one, one.scan?.unverified ?? [])
-    this.#reportShort(one, Math.max(decider.predecessorEnd, durableEnd(one.found)))
+    this.#reportShort(one, Math.max(decider.predecessorEnd, durableEnd(one)))
     this.#tell('unsealed', one.found.name, 'a recovery was cut off; the next start seals it')
     this.#add(one, 'unsealed', decider.predecessorEnd)
   }
@@ -490,7 +493,7 @@ export class LogInspection {
     const end = endOfLog(tail, provenEnd(tail))
     const damaged = (tail.scan?.unverified ?? []).filter(({ position }) => position < end)
     await this.#reportUnverified(tail, damaged)
-    this.#reportShort(tail, durableEnd(found))
+    this.#reportShort(tail, durableEnd(tail))
     if (found.sizeBytes <= end) {
       this.#add(tail, 'open')
       return

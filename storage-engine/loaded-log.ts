@@ -31,6 +31,8 @@ export interface Loaded {
   /** The footer, where one verifies. */
   readonly footer: SegmentFooter | undefined
   readonly scan: Scan | undefined
+  /** Of a segment without a footer: where its content ended when it was sealed, by the word of its sidecar; or 0. */
+  readonly sealedEnd: number
 }
 
 export interface Scan {
@@ -97,9 +99,12 @@ export function continues(one: Loaded, tail: Loaded): boolean {
   return one.found.header.predecessor === tail.found.generation && one.found.header.predecessorEnd > 0
 }
 
-/** Where the content ends that was durable before the file got its name, by the word of its header. */
-export function durableEnd(found: Found): number {
-  return found.header?.contentEnd ?? 0
+/**
+ * Where content ends that was durable once: before the file got its name, by the word of its header; or when the segment
+ * was sealed, by that of its sidecar, which is made only afterwards.
+ */
+export function durableEnd({ found, sealedEnd }: Pick<Loaded, 'found' | 'sealedEnd'>): number {
+  return Math.max(found.header?.contentEnd ?? 0, sealedEnd)
 }
 
 /** The header of the segment by which a recovery has decided where `one` ends, if there is one among `others`. */
@@ -120,7 +125,7 @@ export function isUnusedSpare(one: Loaded, loaded: readonly Loaded[]): boolean {
 
 /** Whether a segment holds a batch, or was durable with batches that are not there any more. */
 export function holdsContent(one: Loaded): boolean {
-  return one.segment.batchCount > 0 || (one.found.header?.contentEnd ?? 0) > one.segment.headerEnd
+  return one.segment.batchCount > 0 || durableEnd(one) > one.segment.headerEnd
 }
 
 /**
@@ -159,9 +164,9 @@ async function lastMark(segment: Segment): Promise<IndexMark | undefined> {
   }
 }
 
-/** Everything before it was durable, by the word of the header or of a later batch. */
+/** Everything before it was durable, by the word of the header, of a later batch, or of the sidecar. */
 export function provenEnd(tail: Loaded): number {
-  let proven = tail.found.header?.contentEnd ?? tail.segment.headerEnd
+  let proven = durableEnd(tail)
   for (const { header } of (tail.scan as Scan).batches) {
     if (header.syncedGeneration === tail.found.generation) proven = Math.max(proven, header.syncedPosition)
   }
@@ -191,7 +196,7 @@ export function unverifiedDamage(one: Loaded, item: Unverified): Damage {
   return { ...place, after, through: Math.max(after, through), reason: item.reason }
 }
 
-/** Content that was durable up to `end`, by the word of a header, lies behind the end of the file. */
+/** Content that was durable up to `end`, by the word of a header or a sidecar, lies behind the end of the file. */
 export function shortDamage(one: Loaded, end: number): Damage | undefined {
   const { sizeBytes } = one.found
   if (end <= sizeBytes) return undefined

@@ -265,7 +265,7 @@ class Recovery {
       if (fits) {
         segment.adopt(index, summary, footer.last)
         segment.markSealed()
-        const loaded = { found, segment, footer, scan: undefined }
+        const loaded = { found, segment, footer, scan: undefined, sealedEnd: 0 }
         this.#reportHeader(loaded)
         return loaded
       }
@@ -331,7 +331,8 @@ class Recovery {
       segment.markSealed()
       segment.endWith(foundFooter)
     }
-    const loaded = { found, segment, footer: foundFooter, scan: { batches, unverified } }
+    const sealedEnd = foundFooter === undefined ? await sealedEndOf(this.#context, segment) : 0
+    const loaded = { found, segment, footer: foundFooter, scan: { batches, unverified }, sealedEnd }
     this.#reportHeader(loaded)
     if (foundFooter !== undefined) for (const one of unverified) this.#reportUnverified(loaded, one)
     return loaded
@@ -376,7 +377,7 @@ class Recovery {
     else {
       const { predecessorEnd } = successor.found.header as SegmentHeader
       for (const item of (tail.scan as Scan).unverified) this.#reportUnverified(tail, item)
-      this.#reportShort(tail, Math.max(predecessorEnd, durableEnd(tail.found)))
+      this.#reportShort(tail, Math.max(predecessorEnd, durableEnd(tail)))
       await this.#finishSealing(tail, predecessorEnd, successor.found.generation)
     }
     const segment = new Segment(
@@ -427,14 +428,15 @@ class Recovery {
     )
     if (decider !== undefined) {
       for (const item of one.scan?.unverified ?? []) this.#reportUnverified(one, item)
-      this.#reportShort(one, Math.max(decider.predecessorEnd, durableEnd(one.found)))
+      this.#reportShort(one, Math.max(decider.predecessorEnd, durableEnd(one)))
       await this.#finishSealing(one, decider.predecessorEnd, decider.generation)
       return
     }
-    this.#reportShort(one, durableEnd(one.found))
+    this.#reportShort(one, durableEnd(one))
     const unverified = one.scan?.unverified ?? []
     for (const item of unverified) this.#reportUnverified(one, item)
-    if (unverified.length === 0) this.#note(one.segment, footerDamage(one))
+    const isShort = durableEnd(one) > one.found.sizeBytes
+    if (unverified.length === 0 && !isShort) this.#note(one.segment, footerDamage(one))
     one.segment.markSealed()
   }
 
@@ -451,9 +453,9 @@ class Recovery {
     const proven = provenEnd(tail)
     const end = endOfLog(tail, proven)
     for (const item of scan.unverified) if (item.position < end) this.#reportUnverified(tail, item)
-    this.#reportShort(tail, durableEnd(tail.found))
+    this.#reportShort(tail, durableEnd(tail))
     // Where the end of what was durable is gone, what is written next would stand in its place, and hide that.
-    const isEndThere = tail.segment.contentEnd === end && durableEnd(tail.found) <= end
+    const isEndThere = tail.segment.contentEnd === end && durableEnd(tail) <= end
     const isWhole = end === proven && end === tail.found.sizeBytes && isEndThere
     if (isWhole && tail.found.header !== undefined) {
       tail.segment.openForWriting(await this.#context.files.open(tail.segment.path, 'update'))
@@ -548,7 +550,7 @@ class Recovery {
     if (file.sizeBytes > end) await truncateDurably(file, end)
     const hasDamage = segment.unindexedDamages.length > 0
     // A footer would hide that the end of what was durable is gone.
-    const isEndThere = segment.contentEnd === end && durableEnd(one.found) <= end
+    const isEndThere = segment.contentEnd === end && durableEnd(one) <= end
     if (isEndThere && one.found.header !== undefined) await segment.seal(successor)
     else segment.markSealed()
     await segment.closeWriting()
@@ -654,6 +656,18 @@ export async function openIndexFile(context: SegmentContext, segment: Segment): 
     read: (target: Uint8Array, position: number) => context.openFiles.read(path, target, position),
   }
   return await IndexFile.load(path, segment.identity, segment.generation, source, context.pages)
+}
+
+/** Where the content ended when the segment was sealed, by the word of its sidecar; 0 without one that verifies. */
+export async function sealedEndOf(context: SegmentContext, segment: Segment): Promise<number> {
+  if (!context.hasSidecars) return 0
+  try {
+    const { summary } = await openIndexFile(context, segment)
+    return summary.contentEnd
+  } catch (error) {
+    if (!(error instanceof IndexDoubt)) throw error
+    return 0
+  }
 }
 
 /** Reads a sealed segment in full for its index. What does not verify is told, with the numbers that it may hold. */

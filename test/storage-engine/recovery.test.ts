@@ -8,7 +8,16 @@ import { describe, test } from 'node:test'
 import { BatchBuilder } from '../../storage-engine/batch-builder.ts'
 import { indexName, segmentName } from '../../storage-engine/data-directory.ts'
 import { FaultyFiles } from '../../storage-engine/faulty-files.ts'
-import { decodeHeader, encodeHeader, FOOTER_BYTES, HEADER_BYTES, segmentSeed } from '../../storage-engine/format.ts'
+import {
+  aligned,
+  BATCH_HEADER_BYTES,
+  decodeHeader,
+  encodeHeader,
+  FOOTER_BYTES,
+  HEADER_BYTES,
+  RECORD_HEADER_BYTES,
+  segmentSeed,
+} from '../../storage-engine/format.ts'
 import {
   Log,
   type LogOptions,
@@ -32,6 +41,7 @@ import {
   smallLog,
   Watch,
 } from '../support/engine-history.ts'
+import { openSmall, readAll as readStream, Told } from './small-log.ts'
 import { contextOf, folderOf, pathOf, rolledRow, start as startWritten } from './written-folder.ts'
 import type { WrittenSegment } from './written-segment.ts'
 
@@ -403,6 +413,35 @@ describe('what a damaged end must not hide', () => {
       const reasons = told.damages.map(({ file, reason }) => `${file}: ${reason}`)
       assert.deepEqual(reasons, [`${segmentName(3)}: the file is shorter than it was`], `start ${round}`)
       assert.ok(!Buffer.from(files.readFile(pathOf(short))).includes('SEND'), 'a footer would hide it')
+    }
+  })
+
+  test('a sealed segment that was cut between two batches, footer and all, is damage by the word of its sidecar', async () => {
+    const files = new FaultyFiles()
+    const log = await openSmall(files, '/log')
+    const offsets: number[] = []
+    for (const text of ['one', 'two', 'three']) {
+      offsets.push(await log.append({ streamId: 100, kind: 1, payload: Buffer.from(text) }))
+    }
+    await log.close()
+    const [path, size] = [`/log/${segmentName(1)}`, files.readFile(`/log/${segmentName(1)}`).length]
+    const lastBatchBytes = BATCH_HEADER_BYTES + aligned(RECORD_HEADER_BYTES + 'three'.length)
+    files.putFile(path, files.readFile(path).subarray(0, size - FOOTER_BYTES - lastBatchBytes))
+    for (const round of [1, 2]) {
+      const told = new Told()
+      const again = await openSmall(files, '/log', {}, told)
+      const { records, gaps } = await readStream(again, 0, 100)
+      assert.deepEqual(
+        records.map(({ offset }) => offset),
+        offsets.slice(0, 2),
+      )
+      assert.ok(
+        gaps.some(({ after, through }) => after >= offsets[1]! && through >= offsets[2]!),
+        `start ${round}`,
+      )
+      const reasons = told.damages.map(({ file, reason }) => `${file}: ${reason}`)
+      assert.deepEqual(reasons, [`${segmentName(1)}: the file is shorter than it was`], `start ${round}`)
+      await again.close()
     }
   })
 
