@@ -1,6 +1,6 @@
 /**
  * The hub over the engine, through everything that happens in the long run, against a list per topic: limits, purges,
- * changes, deletions, compaction, checkpoints, clocks that jump, stops and losses of power. Whoever reads a topic, from
+ * changes, deletions, compaction, checkpoints, backups, clocks that jump, stops and losses of power. Whoever reads a topic, from
  * wherever, must get exactly what the list says, and be told a gap exactly where the list has one.
  *
  * 50 runs by default. A failing one is repeated by its seed: SSER_SEED=…; SSER_SEEDS=2000 asks for more runs.
@@ -43,9 +43,10 @@ interface ModelTopic {
 class Run {
   readonly random: Random
   readonly did: string[] = []
-  /** Runs of compaction, and replays that were compared. */
+  /** Runs of compaction, replays that were compared, backups that were restored. */
   compacted = 0
   compared = 0
+  backups = 0
   readonly #clock = new FakeClock()
   /** A clock that runs back makes events young again: what had grown too old may then be there again after a restart. */
   readonly #isClockForward: boolean
@@ -107,6 +108,7 @@ class Run {
     else if (dice < 78) await this.#current.checkpoint()
     else if (dice < 82) this.#moveClock()
     else if (dice < 84) await this.#restart(random.pick(['stop', 'power', 'power']))
+    else if (dice < 86) await this.#backUp()
     else await this.#compare(model)
   }
 
@@ -176,6 +178,20 @@ class Run {
     await compacting
   }
 
+  /** While compaction goes on. What is restored holds, by itself, what this log holds. */
+  async #backUp(): Promise<void> {
+    this.did.push('backs up')
+    const compacting = this.#log.compact()
+    const world = await (this.#world as RealWorld).backUp()
+    await compacting
+    const hub = await openHub(world, { clock: this.#clock })
+    for (const model of this.#topics.filter(({ topic }) => topic.persist)) await this.#compare(model, hub)
+    for (const id of this.#gone) assert.equal(hub.topic(id), undefined, `${id} stays deleted in a copy`)
+    await hub.close()
+    await world.close()
+    this.backups += 1
+  }
+
   #moveClock(): void {
     const jump = this.random.pick(
       this.#isClockForward ? [1, HOUR_MS / 10, HOUR_MS] : [-24 * HOUR_MS, -1, 1, 24 * HOUR_MS],
@@ -213,13 +229,14 @@ class Run {
     while (maxBytes !== undefined && bytesOf(events.slice(model.dropped)) > maxBytes) model.dropped += 1
   }
 
-  async #compare(model: ModelTopic): Promise<void> {
+  async #compare(model: ModelTopic, hub = this.#current): Promise<void> {
     const { random } = this
     this.#trim(model)
-    const { events, dropped, topic } = model
+    const { events, dropped } = model
+    const topic = hub.topic(model.id)
+    assert.ok(topic !== undefined, `${model.id} is there`)
     const kept = events.slice(dropped)
     const mark = events[dropped - 1]?.number ?? 0
-    const hub = this.#current
     const details = await hub.topicDetails(topic)
     assert.deepEqual(
       [details.events, details.bytes, details.earliest?.number, details.latest?.number],
@@ -262,6 +279,7 @@ test('rows 55, 62 and 72: through limits, purges, compaction, checkpoints, resta
   t.diagnostic(`SSER_SEED=${seeds.seed}, ${RUNS} runs`)
   let compacted = 0
   let compared = 0
+  let backups = 0
   for (let i = 0; i < RUNS; i += 1) {
     const random = given === undefined || i > 0 ? new Random(seeds.int(2 ** 31)) : new Random(Number(given))
     const run = new Run(random)
@@ -269,6 +287,7 @@ test('rows 55, 62 and 72: through limits, purges, compaction, checkpoints, resta
       await run.run()
       compacted += run.compacted
       compared += run.compared
+      backups += run.backups
     } catch (error) {
       const did = run.did.slice(-30).join('\n')
       throw new Error(`SSER_SEED=${random.seed}\n${did}\n${error instanceof Error ? error.stack : error}`, {
@@ -276,6 +295,7 @@ test('rows 55, 62 and 72: through limits, purges, compaction, checkpoints, resta
       })
     }
   }
-  t.diagnostic(`${compacted} runs of compaction, ${compared} replays compared`)
-  assert.ok(RUNS < 10 || (compacted > RUNS && compared > RUNS * 10), 'the runs did something')
+  t.diagnostic(`${compacted} runs of compaction, ${compared} replays compared, ${backups} backups restored`)
+  const hasDoneAll = compacted > RUNS && compared > RUNS * 10 && backups > RUNS
+  assert.ok(RUNS < 10 || hasDoneAll, 'the runs did something')
 })

@@ -1,6 +1,7 @@
 /** Pairs of logs for the tests of the hub, with a restart: what the durable one committed is there again. */
 
 import type { EventLog, LogRecord, NumberSource } from '../../src/domain/ports.ts'
+import { copyLog, listPinned, readBackup, restoreLog } from '../../storage-engine/backup.ts'
 import { FaultyFiles, type RandomSource } from '../../storage-engine/faulty-files.ts'
 import { Log, type LogOptions, MemoryFiles, Sequencer, silentObserver } from '../../storage-engine/index.ts'
 import { MortalFiles } from './engine-history.ts'
@@ -59,9 +60,13 @@ export interface RealWorld extends HubWorld {
   restart(): Promise<RealWorld>
   /** Stops in order, and gives the next one. */
   stopAndStart(): Promise<RealWorld>
+  /** Renews the one backup of this log, and gives the world of a log that was restored from it. This one goes on. */
+  backUp(): Promise<RealWorld>
 }
 
 const KIB = 1024
+const BACKUP = 'backup'
+let restored = 0
 
 export const realLogOptions: LogOptions = {
   sync: 'commit',
@@ -84,13 +89,11 @@ export async function realWorld(
   files = new FaultyFiles(),
   now: () => number = Date.now,
   options: Partial<LogOptions> = {},
+  directory = 'log',
 ): Promise<RealWorld> {
   const sequencer = new Sequencer()
-  const durable = await Log.open(new MortalFiles(files), sequencer, silentObserver, 'log', {
-    ...realLogOptions,
-    now,
-    ...options,
-  })
+  const durableOptions = { ...realLogOptions, now, ...options }
+  const durable = await Log.open(new MortalFiles(files), sequencer, silentObserver, directory, durableOptions)
   const memory = await Log.open(new MemoryFiles(), sequencer, silentObserver, 'memory', {
     ...realLogOptions,
     now,
@@ -106,13 +109,22 @@ export async function realWorld(
       hasCrashed = true
       await durable.close()
       await memory.close()
-      return realWorld(random, files, now, options)
+      return realWorld(random, files, now, options, directory)
+    },
+    async backUp() {
+      const pin = await durable.pin()
+      const listing = await listPinned(files, directory, pin)
+      await copyLog(files, directory, listing, BACKUP, { nowMs: now() }).finally(() => pin.release())
+      restored += 1
+      const target = `restored-${restored}`
+      await restoreLog(files, BACKUP, await readBackup(files, BACKUP), target, durableOptions)
+      return realWorld(random, files, now, options, target)
     },
     async restart() {
       hasCrashed = true
       files.crash()
       await memory.close()
-      return realWorld(random, files.afterCrash(random ?? {}), now, options)
+      return realWorld(random, files.afterCrash(random ?? {}), now, options, directory)
     },
     async close() {
       if (hasCrashed) return
