@@ -28,7 +28,7 @@ import type { Pacer } from './pacer.ts'
 import { openIndexFile } from './recovery.ts'
 import { Segment } from './segment.ts'
 import type { SegmentSet } from './segment-set.ts'
-import { createWholeFile, syncOrFail } from './whole-file.ts'
+import { BACKGROUND_SYNC_BYTES, createWholeFile, syncOrFail } from './whole-file.ts'
 
 /** Who knows what the records mean, and with it which of them are dead. */
 export interface CompactionJudge {
@@ -59,8 +59,6 @@ export interface RunOutput {
 /** Of a batch, but for one that is a single record. As many are sealed and indexed in one slice. */
 const BATCH_BYTES = 256 * 1024
 const BATCH_RECORDS_MAX = 512
-/** So much is handed to the disk at once at most, for the sake of those who wait for a sync of their own. */
-const BYTES_PER_SYNC = 8 * 1024 * 1024
 
 /** `ceiling` is the highest that is known to be durable. */
 export async function compactSegments(
@@ -201,7 +199,7 @@ class Run {
     segment.accept(bytes, header, position)
     this.#builder.reset()
     this.#unsyncedBytes += bytes.length
-    if (this.#unsyncedBytes < BYTES_PER_SYNC) return
+    if (this.#unsyncedBytes < BACKGROUND_SYNC_BYTES) return
     await syncOrFail(segment.file)
     this.#unsyncedBytes = 0
   }
@@ -209,9 +207,9 @@ class Run {
   async #writeIndex(): Promise<void> {
     const { context } = this.#segments
     const segment = this.#segment
-    await writeIndexFile(context.files, context.directory, segment.index as MemoryIndex, segment.summary())
+    const index = segment.index as MemoryIndex
+    await writeIndexFile(context.files, context.directory, index, segment.summary(), this.#pacer)
     segment.replaceIndex(await openIndexFile(context, segment))
-    await this.#pacer.transfer(segment.index.sizeBytes)
   }
 }
 

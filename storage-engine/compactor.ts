@@ -169,9 +169,7 @@ export class Compactor {
 
   /** Resolves when a segment is sealed, or when it is time to look what has died; with whether it is. */
   async #rest(): Promise<boolean> {
-    const { intervalMs } = this.#options
-    const wantedMs = this.#fill > EAGER_SHARE ? Math.min(intervalMs, EAGER_INTERVAL_MS) : intervalMs
-    const dueAt = this.#lookedAt + Math.max(wantedMs, this.#lookMs / LOOKING_SHARE)
+    const dueAt = this.#lookDueAt
     if (!this.#isSealedNew && !this.#pacer.signal.aborted) {
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, Math.max(0, dueAt - performance.now())).unref()
@@ -182,6 +180,13 @@ export class Compactor {
       })
     }
     return performance.now() >= dueAt
+  }
+
+  /** When to look at all segments again. */
+  get #lookDueAt(): number {
+    const { intervalMs } = this.#options
+    const wantedMs = this.#fill > EAGER_SHARE ? Math.min(intervalMs, EAGER_INTERVAL_MS) : intervalMs
+    return this.#lookedAt + Math.max(wantedMs, this.#lookMs / LOOKING_SHARE)
   }
 
   #nextRound(isThorough: boolean, onProgress?: (report: CompactionReport) => void): Promise<CompactionReport> {
@@ -203,7 +208,8 @@ export class Compactor {
     })
     let isFresh = isThorough
     for (;;) {
-      await this.#look(isFresh)
+      // With publishers that seal segments faster than they are grouped, a round may never end.
+      await this.#look(isFresh || performance.now() >= this.#lookDueAt)
       isFresh = false
       const choice = this.#choose()
       if (choice !== undefined) {

@@ -6,6 +6,7 @@
  * In memory stays the header and, for each page of streams and of keys, its first entry: 8 bytes for 102 or 170 of them.
  */
 
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { crc32 } from 'node:zlib'
 import type { BlockCache, BlockSource } from './block-cache.ts'
 import { indexName, temporaryName } from './data-directory.ts'
@@ -32,6 +33,8 @@ import {
   type StreamTotals,
 } from './memory-index.ts'
 import { isShortage } from './open-files.ts'
+import type { Pacer } from './pacer.ts'
+import { BACKGROUND_SYNC_BYTES } from './whole-file.ts'
 
 export const PAGE_BYTES = 4096
 /** The last eight bytes of a page hold its CRC. */
@@ -99,6 +102,11 @@ function pagesFor(count: number, itemBytes: number): number {
   return Math.ceil(count / itemsPerPage(itemBytes))
 }
 
+/** At what pace a sidecar is written: awaited before each page, and before each write of so many bytes. */
+export type WritePace = Pick<Pacer, 'slice' | 'transfer'>
+
+const unhurried: WritePace = { slice: () => undefined, transfer: () => nextTurn() }
+
 /**
  * Writes the sidecar of a sealed segment by temporary name, sync, rename and sync of the folder, in slices between
  * which the event loop turns. Errors of the disk are thrown; what is under the final name is always whole.
@@ -108,6 +116,7 @@ export async function writeIndexFile(
   directory: string,
   index: MemoryIndex,
   summary: SegmentSummary,
+  pace: WritePace = unhurried,
 ): Promise<void> {
   const name = indexName(summary.generation)
   const path = `${directory}/${temporaryName(name)}`
@@ -115,14 +124,19 @@ export async function writeIndexFile(
   const file = await files.open(path, 'create')
   try {
     let position = 0
+    let syncedPosition = 0
     let pending: Buffer[] = []
     for (const page of indexPages(await sorted(index), summary)) {
       pending.push(page)
+      await pace.slice()
       if (pending.length < PAGES_PER_WRITE) continue
+      await pace.transfer(pending.length * PAGE_BYTES)
       await file.write(Buffer.concat(pending), position)
       position += pending.length * PAGE_BYTES
       pending = []
-      await new Promise((resolve) => setImmediate(resolve))
+      if (position - syncedPosition < BACKGROUND_SYNC_BYTES) continue
+      await file.sync()
+      syncedPosition = position
     }
     if (pending.length > 0) await file.write(Buffer.concat(pending), position)
     await file.sync()

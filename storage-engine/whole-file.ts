@@ -8,6 +8,12 @@ import { SyncFailure } from './errors.ts'
 import type { DataFile, Files } from './files.ts'
 
 /**
+ * So much is handed to the disk at once at most by what works in the background, for the sake of publishers: a sync of
+ * theirs waits behind the one that is under way.
+ */
+export const BACKGROUND_SYNC_BYTES = 1024 * 1024
+
+/**
  * Resolves when the file is durable under its name. Throws what `write` and the disk throw, and leaves nothing behind;
  * SyncFailure where a sync fails: then nobody knows what is there.
  */

@@ -33,13 +33,13 @@ test('time without work is not saved up', async () => {
   assert.ok(clock.now >= 61_000 - 5, `${clock.now - 60_000} ms for a second's worth`)
 })
 
-test('a slice ends after two milliseconds, and with a turn of the event loop', async () => {
+test('a slice ends after a millisecond, and with a turn of the event loop', async () => {
   const clock = new SleepingClock()
   const pacer = new Pacer(1, () => undefined, clock)
   assert.equal(pacer.slice(), undefined)
-  clock.now = 1.9
+  clock.now = 0.9
   assert.equal(pacer.slice(), undefined)
-  clock.now = 2
+  clock.now = 1
   let hasTurned = false
   setImmediate(() => {
     hasTurned = true
@@ -59,15 +59,27 @@ test('while there are commits, slices take a tenth of the time', async () => {
   assert.equal(clock.now, 200)
 })
 
+test('a commit that began in the turn between two slices has the event loop for itself', async () => {
+  const clock = new SleepingClock()
+  let commit: Promise<void> | undefined
+  const pacer = new Pacer(1, () => commit, clock)
+  clock.now = 2
+  setImmediate(() => {
+    commit = Promise.resolve()
+  })
+  await pacer.slice()
+  assert.equal(clock.now, 20)
+})
+
 test('waiting for the turn of a transfer is no work', async () => {
   const clock = new SleepingClock()
   const pacer = new Pacer(1000, () => undefined, clock)
   await pacer.transfer(500)
-  clock.now += 1
+  clock.now += 0.5
   await pacer.transfer(1)
   assert.ok(clock.now > 400, 'it has waited')
-  assert.equal(pacer.slice(), undefined, 'a millisecond of work is no slice')
-  clock.now += 1
+  assert.equal(pacer.slice(), undefined, 'half a millisecond of work is no slice')
+  clock.now += 0.5
   assert.notEqual(pacer.slice(), undefined)
 })
 
