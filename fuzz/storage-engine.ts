@@ -237,6 +237,8 @@ function withoutOneStream(index: SegmentIndex): SegmentIndex {
     recordCount: index.recordCount,
     sizeBytes: index.sizeBytes,
     seek: (streamId, after) => index.seek(streamId === forgotten ? 0 : streamId, after),
+    seekBack: (streamId, before, countMax) =>
+      streamId === forgotten ? [] : index.seekBack(streamId, before, countMax),
     findKey: (hash) => index.findKey(hash),
     markBefore: (after) => index.markBefore(after),
     olderThan: (timeMs) => index.olderThan(timeMs),

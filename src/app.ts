@@ -103,6 +103,8 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
       idBytesMax: config.limits.eventIdBytesMax,
       typeBytesMax: config.limits.eventTypeBytesMax,
       eventsPerRequestMax: config.limits.eventsPerRequestMax,
+      historyEventsMax: config.limits.historyEventsMax,
+      writeTimeoutMs: config.server.writeTimeoutMs,
     })
   } catch (error) {
     await parts.lock?.release()

@@ -102,6 +102,7 @@ export interface Settings {
     readonly eventIdBytesMax: number
     readonly eventTypeBytesMax: number
     readonly eventsPerRequestMax: number
+    readonly historyEventsMax: number
   }
   readonly logging: { readonly level: LogLevel }
 }
@@ -482,6 +483,9 @@ const limitsSchema = joi
       .description(
         'At most so many events in one request that publishes a list of them; more get a 413. `server.maxRequestBodySize` bounds the list as well.',
       ),
+    historyEventsMax: count(1, 100_000)
+      .default(1_000)
+      .description('At most so many events in one page of a topic’s history.'),
   })
   .default()
   .description('How many, and how long.')

@@ -361,6 +361,20 @@ export class IndexFile implements SegmentIndex {
     return new FilePostingCursor(this, begin, end)
   }
 
+  async seekBack(streamId: number, before: Offset, countMax: number): Promise<readonly Posting[]> {
+    const stream = await this.#stream(streamId)
+    if (stream === undefined || stream.first >= before) return []
+    const isPast = async (i: number) => (await this.posting(i)).offset >= before
+    const end = await this.#lowerBound(stream.begin, stream.begin + stream.count, isPast)
+    const postings: Posting[] = []
+    for (let at = Math.max(stream.begin, end - countMax); at < end; ) {
+      const some = await this.postings(at, end)
+      postings.push(...some)
+      at += some.length
+    }
+    return postings.reverse()
+  }
+
   async findKey(keyHash: number): Promise<Posting | undefined> {
     const section = this.#section(KEYS)
     const pageIndex = lowerBound(this.#keyFences.length, (i) => (this.#keyFences[i] as number) > keyHash) - 1

@@ -10,6 +10,7 @@ export {
   readBackup,
   restoreLog,
 } from './backup.ts'
+export type { BackwardItem } from './backward-reader.ts'
 export type { Checkpoint } from './checkpoint.ts'
 export type { ChoiceReason } from './compaction-choice.ts'
 export type { CompactionJudge } from './compaction-run.ts'

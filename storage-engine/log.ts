@@ -5,6 +5,7 @@
  */
 
 import assert from 'node:assert'
+import { type BackwardItem, readBackward } from './backward-reader.ts'
 import { BlockCache } from './block-cache.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import { CheckpointStore } from './checkpoint-store.ts'
@@ -293,6 +294,11 @@ export class Log {
     const cursor = new StreamCursor(host, after, streamId)
     this.#cursors.add(cursor)
     return cursor
+  }
+
+  /** Records of one stream with numbers below `before`, some at a time, the last one first. */
+  backward(streamId: number, before: Offset): AsyncIterable<readonly BackwardItem[]> {
+    return readBackward(this.#segments, streamId, before)
   }
 
   /**

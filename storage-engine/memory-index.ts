@@ -62,6 +62,8 @@ export interface SegmentIndex {
   readonly sizeBytes: number
   /** The stream's records with numbers above `after`. */
   seek(streamId: number, after: Offset): PostingCursor | Promise<PostingCursor>
+  /** The stream's last records with numbers below `before`, the last one first, no more than `countMax`. */
+  seekBack(streamId: number, before: Offset, countMax: number): readonly Posting[] | Promise<readonly Posting[]>
   /** The record that lies first of those whose key has this hash; the reader compares the key itself. */
   findKey(keyHash: number): Posting | undefined | Promise<Posting | undefined>
   /** The last mark at or before the record that follows `after`; undefined: begin at the segment's begin. */
@@ -194,6 +196,18 @@ export class MemoryIndex implements SegmentIndex {
 
   seek(streamId: number, after: Offset): MemoryPostingCursor {
     return new MemoryPostingCursor(this, streamId, after)
+  }
+
+  seekBack(streamId: number, before: Offset, countMax: number): readonly Posting[] {
+    const index = this.#streams.get(streamId)
+    const postings: Posting[] = []
+    if (index === NO_ROW) return postings
+    let row = this.#tails[index] as number
+    while (row !== NO_ROW && postings.length < countMax) {
+      if ((this.#offsets[row] as number) < before) postings.push(this.posting(row))
+      row = this.#previous[row] as number
+    }
+    return postings
   }
 
   findKey(keyHash: number): Posting | undefined {

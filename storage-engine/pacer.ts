@@ -99,7 +99,8 @@ export class Pacer {
     const wasBusy = this.#commitInFlight() !== undefined
     await nextTurn()
     // What came in meanwhile may have begun a commit: its way through the event loop shall be free.
-    if (wasBusy || this.#commitInFlight() !== undefined) await this.#clock.sleep(workedMs * (1 / BUSY_SHARE - 1), this.#stopping.signal)
+    if (wasBusy || this.#commitInFlight() !== undefined)
+      await this.#clock.sleep(workedMs * (1 / BUSY_SHARE - 1), this.#stopping.signal)
     this.#throwIfStopped()
     this.#sliceBeganMs = this.#clock.nowMs()
   }

@@ -99,6 +99,7 @@ test('without any file or variable the defaults are those that the documentation
       eventIdBytesMax: 256,
       eventTypeBytesMax: 256,
       eventsPerRequestMax: 10_000,
+      historyEventsMax: 1_000,
     },
     logging: { level: 'info' },
   }

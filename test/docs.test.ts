@@ -111,6 +111,8 @@ async function routes(t: TestContext): Promise<string[]> {
     idBytesMax: 256,
     typeBytesMax: 256,
     eventsPerRequestMax: 10_000,
+    historyEventsMax: 1_000,
+    writeTimeoutMs: 60_000,
   })
   t.after(() => server.close(0))
   return server.hapi

@@ -5,6 +5,7 @@
 
 import { type CallOptions, type ClientOptions, Connection } from './connection.ts'
 import { isRecord, SserError } from './errors.ts'
+import { type HistoryOptions, history, type StoredItem } from './history.ts'
 import { type ReceivedItem, type SubscribeOptions, subscribe } from './subscribe.ts'
 
 export interface NewEvent {
@@ -92,6 +93,11 @@ export class SserClient {
     if (events.length === 0) return []
     const body = await this.#connection.call('POST', eventsPath(topicId), { events }, options)
     return member<readonly PublishedEvent[]>(body, 'events')
+  }
+
+  /** What the topic keeps, up to the present, or the latest first: see `HistoryOptions`. */
+  history(topicId: string, options: HistoryOptions = {}): AsyncGenerator<StoredItem, void, void> {
+    return history(this.#connection, eventsPath(topicId), options)
   }
 
   /** See `subscribe`: the events of a topic, over any number of connections, until the topic is deleted. */

@@ -32,7 +32,7 @@ export class Connection {
   async call(method: string, path: string, body: unknown, { signal }: CallOptions): Promise<unknown> {
     const response = await this.send(path, {
       method,
-      headers: body === undefined ? {} : { 'content-type': 'application/json' },
+      headers: { accept: 'application/json', ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       ...(signal === undefined ? {} : { signal }),
     })

@@ -13,4 +13,5 @@ export {
 } from './client.ts'
 export type { CallOptions, ClientOptions } from './connection.ts'
 export { SserError, type SserErrorCode } from './errors.ts'
+export type { HistoryOptions, StoredEvent, StoredGap, StoredItem } from './history.ts'
 export type { ReceivedEvent, ReceivedGap, ReceivedItem, SubscribeOptions } from './subscribe.ts'

@@ -27,6 +27,7 @@ import { DomainError, fromStorageError } from './errors.ts'
 import { formatEventId } from './event-id.ts'
 import { Feed } from './feed.ts'
 import { FrameBuilder, shareBytes } from './frame-builder.ts'
+import { type HistoryItem, historyBackward, historyForward } from './history.ts'
 import { loadCatalog } from './load-catalog.ts'
 import { Pace } from './pace.ts'
 import type {
@@ -56,6 +57,7 @@ import { HostedTopic, type Topic } from './topic.ts'
 import { detailsOf, type TopicDetails } from './topic-details.ts'
 import { Wheel } from './wheel.ts'
 
+export type { HistoryItem } from './history.ts'
 export type { Figures } from './ports.ts'
 export type { GapNotice, ResumePoint, ResumeRequest } from './resume.ts'
 export type { Retention, RetentionChange } from './retention.ts'
@@ -344,6 +346,18 @@ export class Hub {
     const hosted = this.#hosted(topic)
     await translated(() => this.#retainer.trim(hosted))
     return resolveResume(hosted, this.#numbers, from)
+  }
+
+  /** The topic's events from there on, up to the present, as JSON. Throws a DomainError: TOPIC_UNKNOWN. */
+  historyForward(topic: Topic, from: ResumePoint): AsyncIterable<readonly HistoryItem[]> {
+    return historyForward(this.#hosted(topic), from)
+  }
+
+  /** The topic's events below that number, or all, the last one first. Throws a DomainError: TOPIC_UNKNOWN. */
+  async historyBackward(topic: Topic, before = Infinity): Promise<AsyncIterable<readonly HistoryItem[]>> {
+    const hosted = this.#hosted(topic)
+    await translated(() => this.#retainer.trim(hosted))
+    return historyBackward(hosted, Math.min(before, hosted.feed.dispatched + 1))
   }
 
   /**

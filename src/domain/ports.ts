@@ -32,6 +32,7 @@ export type EventLog = Pick<
   | 'onCommit'
   | 'onEvict'
   | 'cursor'
+  | 'backward'
   | 'findKey'
   | 'findTime'
   | 'postings'

@@ -25,6 +25,8 @@ export type ResumeRequest =
   /** Decoded as UTF-8. Empty, or nothing but white space: the same as live. */
   | { readonly kind: 'last-event-id'; readonly text: string }
   | { readonly kind: 'earliest' }
+  /** A number that this server gave, and nothing else. */
+  | { readonly kind: 'number'; readonly number: Offset }
   /** Milliseconds since the epoch. */
   | { readonly kind: 'time'; readonly timeMs: number }
 
@@ -71,6 +73,8 @@ export async function resolveResume(
       case 'earliest':
         // Nothing is asked for that is not there: the earliest event is the earliest that is kept.
         return point(topic, { after: topic.mark, gapReason: undefined }, '')
+      case 'number':
+        return point(topic, readNumber(topic, numbers, request.number), formatEventId(request.number))
       case 'time':
         return await resolveTime(topic, request.timeMs)
       case 'last-event-id':

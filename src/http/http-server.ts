@@ -8,7 +8,9 @@ import type { PublishLimits } from '../domain/publish-input.ts'
 import { authPlugin } from './auth.ts'
 import { type Cors, makeCors } from './cors.ts'
 import { errorBody, errorsPlugin, type HttpObserver, httpError, isApiPath, sendError } from './errors.ts'
+import { eventFormOf } from './event-forms.ts'
 import { closeGently } from './gentle-close.ts'
+import type { HistoryLimits } from './history.ts'
 import { homePlugin } from './home.ts'
 import { refuseTheRest } from './methods.ts'
 import { metricsPlugin } from './metrics.ts'
@@ -19,7 +21,7 @@ import { type Service, unavailable } from './service.ts'
 import { endWithRetry, retryMsOf, type StreamLimits, subscribePlugin } from './subscribe.ts'
 import { topicsPlugin } from './topics.ts'
 
-export interface HttpOptions extends BodyLimits, PublishLimits, StreamLimits {
+export interface HttpOptions extends BodyLimits, PublishLimits, StreamLimits, HistoryLimits {
   /** Undefined: every address of the machine. */
   readonly host: string | undefined
   /** 0: one that is free. */
@@ -155,7 +157,8 @@ function standAtTheDoor(listener: Server, service: Service, cors: Cors, options:
     const isStopping = service.health.status === 'stopping'
     if (isStopping) headers.push('connection', 'close')
     const isStream = (request.method === 'GET' || request.method === 'HEAD') && streamRequest.test(request.url ?? '')
-    if (isStream) endWithRetry(response, headers, retryMsOf(service, options))
+    if (isStream && eventFormOf(request.headers.accept) === 'stream')
+      endWithRetry(response, headers, retryMsOf(service, options))
     else sendError(request, response, unavailable(service.health), headers)
   }
 

@@ -17,11 +17,20 @@ export interface ListTopicsQuery {
   readonly limit?: string
 }
 
-export interface SubscribeQuery {
+export interface ResumeQuery {
   readonly last_event_id?: string
   readonly lastEventId?: string
   readonly since?: string
+}
+
+export interface SubscribeQuery extends ResumeQuery {
   readonly heartbeat?: 'event' | 'comment'
+}
+
+export interface HistoryQuery extends ResumeQuery {
+  readonly after?: string
+  readonly limit?: string
+  readonly order?: 'asc' | 'desc'
 }
 
 const limitSchema = Joi.number().integer().min(1).max(Number.MAX_SAFE_INTEGER).allow(null)
@@ -57,11 +66,22 @@ export const listTopicsQuerySchema = Joi.object<ListTopicsQuery>({ after: Joi.st
   true,
 )
 
-export const subscribeQuerySchema = Joi.object<SubscribeQuery>({
+const resume = {
   last_event_id: Joi.string().allow(''),
   lastEventId: Joi.string().allow(''),
   since: Joi.string().allow(''),
+}
+
+export const subscribeQuerySchema = Joi.object<SubscribeQuery>({
+  ...resume,
   heartbeat: Joi.string().valid('event', 'comment'),
+}).unknown(true)
+
+export const historyQuerySchema = Joi.object<HistoryQuery>({
+  ...resume,
+  after: Joi.string(),
+  limit: Joi.string(),
+  order: Joi.string().valid('asc', 'desc'),
 }).unknown(true)
 
 /** The value with its defaults; throws a DomainError (INVALID) that names the place of the first mistake. */

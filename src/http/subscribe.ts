@@ -1,17 +1,20 @@
-// GET /api/v1/pubsubs/{id}/events: from a request to a subscription. Reads where the client wants to resume, asks the hub
+// GET /api/v1/pubsubs/{id}/events: from a request to a subscription, unless another form is asked for. Reads where the client wants to resume, asks the hub
 // where that is, and hands it a sink over the raw response. Promises that the head and the first block leave in one write,
 // and that nothing of the request is kept alive by the stream. Knows nothing of what goes over it.
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import type { Plugin } from '@hapi/hapi'
 import { DomainError } from '../domain/errors.ts'
 import { formatEventId } from '../domain/event-id.ts'
-import type { ResumePoint, ResumeRequest } from '../domain/hub.ts'
+import type { ResumePoint } from '../domain/hub.ts'
 import { retryBlock } from '../sse/encode.ts'
 import { subscribeAuth, topicOf } from './auth.ts'
 import type { Cors } from './cors.ts'
 import { httpError } from './errors.ts'
+import { eventFormOf } from './event-forms.ts'
+import { answerLines, answerPage, type HistoryLimits } from './history.ts'
 import { allowOnly } from './methods.ts'
-import { type SubscribeQuery, subscribeQuerySchema, validate } from './schemas.ts'
+import { resumeRequestOf } from './resume-request.ts'
+import { subscribeQuerySchema, validate } from './schemas.ts'
 import type { Service } from './service.ts'
 import { SseStream, streamHeaders } from './sse-stream.ts'
 
@@ -27,13 +30,10 @@ export interface StreamLimits {
 export interface SubscribeOptions {
   readonly service: Service
   readonly cors: Cors
-  readonly limits: StreamLimits
+  readonly limits: StreamLimits & HistoryLimits
 }
 
 export const subscribePath = '/api/v1/pubsubs/{id}/events'
-
-const live: ResumeRequest = Object.freeze({ kind: 'live' })
-const earliest: ResumeRequest = Object.freeze({ kind: 'earliest' })
 
 export const subscribePlugin: Plugin<SubscribeOptions> = {
   name: 'sser-subscribe',
@@ -47,8 +47,11 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
         // The same one throughout: a stop that begins meanwhile ends the stream as a stop does, and not with an error.
         const { hub } = service
         const topic = topicOf(service, request)
+        const form = eventFormOf(req.headers.accept)
+        if (form === 'page') return answerPage(hub, topic, request, h, limits)
+        if (form === 'lines') return answerLines(hub, topic, request, h, limits)
         const query = validate(subscribeQuerySchema, request.query)
-        const from = resumeRequest(req, query)
+        const from = resumeRequestOf(req, query)
         const heartbeat = query.heartbeat ?? 'comment'
         let point: ResumePoint
         try {
@@ -105,33 +108,4 @@ export function retryMsOf(service: Service, limits: StreamLimits): number {
 /** What a client should come back after; a browser does so only after a stream that ended. */
 function isPassing(error: unknown): boolean {
   return error instanceof DomainError && ['LIMIT', 'CLOSED', 'BUSY', 'STORE_FAILED'].includes(error.code)
-}
-
-/** The header wins over the query: a browser that reconnects repeats the query of its first request. */
-function resumeRequest(request: IncomingMessage, query: SubscribeQuery): ResumeRequest {
-  const header = request.headers['last-event-id']
-  if (typeof header === 'string' && header !== '') {
-    // Node reads header bytes as latin1; clients write UTF-8.
-    return { kind: 'last-event-id', text: Buffer.from(header, 'latin1').toString('utf8') }
-  }
-  const text = query.last_event_id || query.lastEventId
-  if (text) return { kind: 'last-event-id', text }
-  if (!query.since) return live
-  if (query.since === 'earliest') return earliest
-  return { kind: 'time', timeMs: parseTime(query.since) }
-}
-
-const unixSeconds = /^\d{1,11}(?:\.\d{1,9})?$/
-const rfc3339 = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)$/
-
-function parseTime(text: string): number {
-  if (unixSeconds.test(text)) return Math.floor(Number(text) * 1000)
-  const parts = rfc3339.exec(text)
-  if (parts !== null) {
-    const [, date, time, fraction = '', zone = ''] = parts
-    const timeMs = Date.parse(`${date}T${time}${fraction.slice(0, 4)}${zone.toUpperCase()}`)
-    if (!Number.isNaN(timeMs)) return Math.max(0, timeMs)
-  }
-  const allowed = 'earliest, a time such as 2026-01-31T12:00:00Z, or seconds since 1970'
-  throw new DomainError('INVALID', `since is ${allowed}.`, { path: 'since' })
 }

@@ -74,6 +74,39 @@ test('an event is published, and received as it was sent', async (context) => {
   assert.deepEqual(await client.publishMany(id, []), [])
 })
 
+async function all<Item>(items: AsyncIterable<Item>): Promise<Item[]> {
+  const list: Item[] = []
+  for await (const item of items) list.push(item)
+  return list
+}
+
+test('a history comes with what was published, in both orders, a page behind the other', async (context) => {
+  const { origin } = await startFixture(context)
+  const client = new SserClient({ url: origin, token: API_TOKEN })
+  const { id } = await client.topics.create({ persist: true, retention: { max_events: 5 } })
+  const messages = ['gone', null, '3', 3, { a: [1] }, 'last']
+  const published = await client.publishMany(
+    id,
+    messages.map((message, i) => ({ message, type: 'thing', id: `own ${i}` })),
+  )
+  const forward = await all(client.history(id, { pageEvents: 2 }))
+  assert.deepEqual(
+    forward,
+    published.slice(1).map((event, i) => ({
+      kind: 'event',
+      id: event.id,
+      publisherId: `own ${i + 1}`,
+      type: 'thing',
+      time: forward[i]?.kind === 'event' ? forward[i].time : '',
+      message: messages[i + 1],
+    })),
+  )
+  assert.deepEqual(await all(client.history(id, { pageEvents: 3, order: 'desc' })), forward.toReversed())
+  const [gap, ...rest] = await all(client.history(id, { after: id }))
+  assert.deepEqual(rest, forward)
+  assert.deepEqual([gap?.kind, gap?.kind === 'gap' && gap.through], ['gap', published[0]?.id])
+})
+
 test('a refusal is an error with the status and the sentence of the server', async (context) => {
   const { origin } = await startFixture(context)
   const client = new SserClient({ url: `${origin}/`, token: API_TOKEN })

@@ -47,6 +47,8 @@ const httpDefaults: HttpOptions = {
   idBytesMax: 64,
   typeBytesMax: 64,
   eventsPerRequestMax: 100,
+  historyEventsMax: 50,
+  writeTimeoutMs: 60_000,
 }
 
 export interface FixtureOptions {

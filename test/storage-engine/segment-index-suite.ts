@@ -121,6 +121,9 @@ export async function compareWithList(index: SegmentIndex, records: IndexedRecor
     const streamId = random.chance(0.1) || list.length === 0 ? random.int(2 ** 53) : random.pick(list).streamId
     const wanted = list.filter((one) => one.streamId === streamId && one.offset > after).map(posting)
     assert.deepEqual(await postingsOf(index, streamId, after, random.pick([1, 7, 512])), wanted)
+    const back = list.filter((one) => one.streamId === streamId && one.offset < after).map(posting)
+    const countMax = random.pick([1, 7, 512])
+    assert.deepEqual(await index.seekBack(streamId, after, countMax), back.reverse().slice(0, countMax))
     assertMark(await index.markBefore(after), list, after)
     assertOlder(index, list, await index.olderThan(timeNear(random, list)))
   }

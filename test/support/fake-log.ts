@@ -15,7 +15,7 @@ import type {
   Offset,
   StreamTotals,
 } from '../../src/domain/ports.ts'
-import { StorageError } from '../../storage-engine/index.ts'
+import { type BackwardItem, StorageError } from '../../storage-engine/index.ts'
 
 export interface FakeLogOptions {
   /** Bytes of payload in one step of a cursor; at least one record all the same. */
@@ -228,6 +228,12 @@ export class FakeLog implements EventLog {
         this.#cursorNotes.delete(note)
       },
     }
+  }
+
+  async *backward(streamId: number, before: Offset): AsyncGenerator<readonly BackwardItem[]> {
+    await this.#latency?.()
+    const found = this.#records.filter((record) => record.streamId === streamId && record.offset < before)
+    for (const record of found.reverse()) yield [{ record: view(record) }]
   }
 
   async *postings(

@@ -1,0 +1,28 @@
+// In which form a client wants a topic's events, by its Accept header (RFC 9110, section 12.5.1).
+
+export type EventForm = 'stream' | 'page' | 'lines'
+
+const formOfType: Readonly<Record<string, EventForm>> = {
+  'text/event-stream': 'stream',
+  'application/json': 'page',
+  'application/x-ndjson': 'lines',
+}
+
+/**
+ * The one of the three that the client likes best, the first of equals. Whoever names none of them gets a stream, as from
+ * the original.
+ */
+export function eventFormOf(accept: string | undefined): EventForm {
+  let best: EventForm = 'stream'
+  let bestWeight = 0
+  for (const range of (accept ?? '').split(',')) {
+    const [type = '', ...parameters] = range.split(';').map((part) => part.trim().toLowerCase())
+    const form = formOfType[type]
+    const quality = parameters.find((parameter) => parameter.startsWith('q='))
+    const weight = quality === undefined ? 1 : Number(quality.slice(2))
+    if (form === undefined || !(weight > bestWeight)) continue
+    best = form
+    bestWeight = weight
+  }
+  return best
+}

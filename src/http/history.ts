@@ -1,0 +1,107 @@
+// GET /api/v1/pubsubs/{id}/events in a form that ends: a page of events as JSON, or all of them, a line each. Promises
+// bounded memory, whatever a topic holds, and that what is missing is told. Which form is wanted is decided elsewhere.
+import { Readable } from 'node:stream'
+import type { Request, ResponseObject, ResponseToolkit } from '@hapi/hapi'
+import { DomainError } from '../domain/errors.ts'
+import { formatEventId, parseEventId } from '../domain/event-id.ts'
+import type { GapNotice, HistoryItem, Hub, ResumeRequest, Topic } from '../domain/hub.ts'
+import { jsonAnswer } from './errors.ts'
+import { resumeRequestOf } from './resume-request.ts'
+import { historyQuerySchema, validate } from './schemas.ts'
+
+export interface HistoryLimits {
+  /** Of one page. */
+  readonly historyEventsMax: number
+  /** Who takes nothing for so long is cut off. */
+  readonly writeTimeoutMs: number
+}
+
+const PAGE_EVENTS = 100
+/** A page ends with the event by which it becomes this large. */
+const PAGE_BYTES = 1024 * 1024
+
+export async function answerPage(
+  hub: Hub,
+  topic: Topic,
+  request: Request,
+  h: ResponseToolkit,
+  { historyEventsMax }: HistoryLimits,
+): Promise<ResponseObject> {
+  const { limit = String(Math.min(PAGE_EVENTS, historyEventsMax)) } = validate(historyQuerySchema, request.query)
+  const count = /^\d{1,9}$/.test(limit) ? Number(limit) : 0
+  if (count < 1 || count > historyEventsMax) {
+    throw new DomainError('INVALID', `Limit is a whole number from 1 to ${historyEventsMax}.`, { path: 'limit' })
+  }
+  const page = await pageOf(await itemsOf(hub, topic, request), count)
+  return jsonAnswer(h, page).header('cache-control', 'no-store')
+}
+
+/** Ends with what was committed when it began. */
+export async function answerLines(
+  hub: Hub,
+  topic: Topic,
+  request: Request,
+  h: ResponseToolkit,
+  { writeTimeoutMs }: HistoryLimits,
+): Promise<ResponseObject> {
+  const items = await itemsOf(hub, topic, request)
+  const { res } = request.raw
+  res.setTimeout(writeTimeoutMs, () => res.destroy())
+  const answer = h.response(Readable.from(linesOf(items), { objectMode: false })).type('application/x-ndjson')
+  return answer.header('cache-control', 'no-store').header('x-accel-buffering', 'no')
+}
+
+/** By the query: `after` and `order`, or what a stream would resume from. */
+async function itemsOf(hub: Hub, topic: Topic, request: Request): Promise<AsyncIterable<readonly HistoryItem[]>> {
+  const query = validate(historyQuerySchema, request.query)
+  const after = query.after === undefined ? undefined : numberOf(query.after)
+  if (query.order === 'desc') return await hub.historyBackward(topic, after)
+  const asStream = resumeRequestOf(request.raw.req, query)
+  const elsewhere: ResumeRequest = asStream.kind === 'live' ? { kind: 'earliest' } : asStream
+  const from = await hub.resolve(topic, after === undefined ? elsewhere : { kind: 'number', number: after })
+  return hub.historyForward(topic, from)
+}
+
+function numberOf(text: string): number {
+  const number = parseEventId(text)
+  if (number !== undefined) return number
+  const words = 'After is the `next` of the page before, or the id of an event: up to 11 characters of 0-9, A-Z, a-z.'
+  throw new DomainError('INVALID', words, { path: 'after' })
+}
+
+async function pageOf(items: AsyncIterable<readonly HistoryItem[]>, count: number): Promise<string> {
+  const events: string[] = []
+  const gaps: object[] = []
+  let bytes = 0
+  let last = 0
+  let hasMore = false
+  search: for await (const some of items) {
+    for (const item of some) {
+      if (events.length === count || bytes >= PAGE_BYTES) {
+        hasMore = true
+        break search
+      }
+      if ('gap' in item) gaps.push(gapJson(item.gap))
+      else {
+        events.push(item.json)
+        bytes += item.json.length
+        last = item.number
+      }
+    }
+  }
+  const next = hasMore ? JSON.stringify(formatEventId(last)) : 'null'
+  const told = gaps.length === 0 ? '' : `,"gaps":${JSON.stringify(gaps)}`
+  return `{"events":[${events.join(',')}],"next":${next}${told}}`
+}
+
+async function* linesOf(items: AsyncIterable<readonly HistoryItem[]>): AsyncGenerator<string> {
+  for await (const some of items) {
+    const lines = some.map((item) => ('gap' in item ? JSON.stringify({ gap: gapJson(item.gap) }) : item.json))
+    yield `${lines.join('\n')}\n`
+  }
+}
+
+/** As the data of `sser.gap`. */
+function gapJson({ requested, resumesAfter, reason }: GapNotice): object {
+  return { requested, resumes_after: formatEventId(resumesAfter), reason }
+}

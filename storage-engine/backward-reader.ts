@@ -1,0 +1,82 @@
+/**
+ * Reads a stream backward, from any number on to its beginning: some records at a time, the last one first. What cannot
+ * be read is told as a gap in its place. It goes on where compaction replaces the segment that it was in.
+ */
+
+import { isGone, type LogGap } from './cursor.ts'
+import type { LogRecord, Offset } from './format.ts'
+import type { Posting } from './memory-index.ts'
+import type { Damage } from './observer.ts'
+import { readRecords } from './read-records.ts'
+import type { Segment } from './segment.ts'
+import { damageTo } from './segment-damage.ts'
+import type { SegmentSet } from './segment-set.ts'
+
+/** Descending by number; the number of a gap is where it ends. */
+export type BackwardItem = { readonly record: LogRecord } | { readonly gap: LogGap }
+
+const POSTINGS_AT_ONCE = 128
+/** Of records that are read at once, but for one that is larger. */
+const BYTES_AT_ONCE = 256 * 1024
+
+/** Records of the stream with numbers below `before`. Those that are committed meanwhile may lie above, and do not come. */
+export async function* readBackward(
+  segments: SegmentSet,
+  streamId: number,
+  before: Offset,
+): AsyncGenerator<readonly BackwardItem[]> {
+  let bound = before
+  for (let segment = lastBelow(segments, bound); segment !== undefined; segment = lastBelow(segments, bound)) {
+    try {
+      const found = await segments.query(segment, (index) => index.seekBack(streamId, bound, POSTINGS_AT_ONCE))
+      const postings = within(found, BYTES_AT_ONCE)
+      const isLast = found.length < POSTINGS_AT_ONCE && postings.length === found.length
+      const down = isLast ? lowest(segment) : (postings.at(-1) as Posting).offset
+      const damages = damagesOf(segment, streamId).filter(({ through }) => through >= down && through < bound)
+      const records = await readRecords(
+        segment,
+        postings.map((posting) => ({ ...posting, streamId })),
+      )
+      const items = postings.map((posting, i) => itemOf(posting, records[i] as LogRecord | string))
+      for (const { after, through } of damages) items.push({ gap: { after, through, reason: 'damaged' } })
+      // Whoever replaced it meanwhile has taken the files away, too.
+      if (items.some((item) => 'gap' in item) && !segments.has(segment)) continue
+      if (items.length > 0) yield items.sort((a, b) => numberOf(b) - numberOf(a))
+      bound = down
+    } catch (error) {
+      if (!isGone(segments, segment, error)) throw error
+    }
+  }
+}
+
+/** The last segment that may hold something below `bound`. */
+function lastBelow(segments: SegmentSet, bound: Offset): Segment | undefined {
+  return segments.all.findLast((segment) => lowest(segment) < bound)
+}
+
+/** Nothing of the segment lies below. */
+function lowest({ chainBefore }: Segment): Offset {
+  return chainBefore.last + 1
+}
+
+function damagesOf(segment: Segment, streamId: number): readonly Damage[] {
+  return segment.unindexedDamages.flatMap((damage) => damageTo(streamId, damage) ?? [])
+}
+
+function within(postings: readonly Posting[], bytesMax: number): readonly Posting[] {
+  let bytes = 0
+  const end = postings.findIndex(({ length }, i) => {
+    bytes += length
+    return i > 0 && bytes > bytesMax
+  })
+  return end === -1 ? postings : postings.slice(0, end)
+}
+
+function itemOf({ offset }: Posting, record: LogRecord | string): BackwardItem {
+  if (typeof record !== 'string') return { record }
+  return { gap: { after: offset - 1, through: offset, reason: 'damaged' } }
+}
+
+function numberOf(item: BackwardItem): Offset {
+  return 'record' in item ? item.record.offset : item.gap.through
+}
