@@ -62,6 +62,14 @@ export interface TopicDetails {
   readonly subscribers: number
 }
 
+export interface PublishOptions extends CallOptions {
+  /**
+   * The server's id of the event that is taken for the topic's newest, `00000000000` for none: where it is another one,
+   * nothing is published, and the call rejects with status 409 and `details.last_id`.
+   */
+  readonly expectedLastId?: string
+}
+
 export interface TopicPage {
   readonly topics: readonly TopicDetails[]
   /** To be given as `after` for the next page; null: this was the last. */
@@ -79,8 +87,13 @@ export class SserClient {
   }
 
   /** Resolves when the event is as durable as its topic promises. */
-  async publish(topicId: string, event: NewEvent, options: CallOptions = {}): Promise<PublishedEvent> {
-    const body = await this.#connection.call('POST', eventsPath(topicId), { event }, options)
+  async publish(
+    topicId: string,
+    event: NewEvent,
+    { expectedLastId, ...options }: PublishOptions = {},
+  ): Promise<PublishedEvent> {
+    const request = { event, expected_last_id: expectedLastId }
+    const body = await this.#connection.call('POST', eventsPath(topicId), request, options)
     return member<PublishedEvent>(body, 'event')
   }
 
@@ -88,10 +101,11 @@ export class SserClient {
   async publishMany(
     topicId: string,
     events: readonly NewEvent[],
-    options: CallOptions = {},
+    { expectedLastId, ...options }: PublishOptions = {},
   ): Promise<readonly PublishedEvent[]> {
     if (events.length === 0) return []
-    const body = await this.#connection.call('POST', eventsPath(topicId), { events }, options)
+    const request = { events, expected_last_id: expectedLastId }
+    const body = await this.#connection.call('POST', eventsPath(topicId), request, options)
     return member<readonly PublishedEvent[]>(body, 'events')
   }
 

@@ -6,6 +6,7 @@ export {
   type NewEvent,
   type NewTopic,
   type PublishedEvent,
+  type PublishOptions,
   type RetentionRequest,
   SserClient,
   type TopicDetails,

@@ -9,6 +9,7 @@ import { StorageError, type StorageErrorCode } from '../../storage-engine/index.
 export type DomainErrorCode =
   | 'INVALID' // what was sent is wrong; `path` says where
   | 'TOPIC_UNKNOWN' // no such topic, or no longer
+  | 'CONFLICT' // what was expected to be the newest event of a topic is not; `details` says which is
   | 'UNAUTHORIZED' // no token, or not one that is known
   | 'FORBIDDEN' // the token is known, but has not this right
   | 'STATIC_TOPIC' // a topic of the configuration cannot be deleted
@@ -23,19 +24,27 @@ export type DomainErrorCode =
 export interface DomainErrorOptions {
   /** Where in the request the mistake is, such as `event.message`. */
   readonly path?: string
+  /** More for a program, by names of the wire. */
+  readonly details?: Readonly<Record<string, unknown>>
   readonly cause?: unknown
 }
 
 export class DomainError extends Error {
   readonly code: DomainErrorCode
   readonly path: string | undefined
+  readonly details: Readonly<Record<string, unknown>> | undefined
 
-  constructor(code: DomainErrorCode, message: string, { path, cause }: DomainErrorOptions = {}) {
+  constructor(code: DomainErrorCode, message: string, { path, details, cause }: DomainErrorOptions = {}) {
     super(message, cause === undefined ? undefined : { cause })
     this.name = 'DomainError'
     this.code = code
     this.path = path
+    this.details = details
   }
+}
+
+export function unknownTopic(): DomainError {
+  return new DomainError('TOPIC_UNKNOWN', 'There is no such topic, or no longer.')
 }
 
 /**

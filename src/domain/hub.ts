@@ -17,13 +17,12 @@ import { compactionJudge } from './compaction-judge.ts'
 import {
   CATALOG_STREAM,
   EVENT_PUBLISHED,
-  encodeEvent,
   encodeTopicCreated,
   encodeTopicDeleted,
   TOPIC_CREATED,
   TOPIC_DELETED,
 } from './entry.ts'
-import { DomainError, fromStorageError } from './errors.ts'
+import { DomainError, fromStorageError, unknownTopic } from './errors.ts'
 import { formatEventId } from './event-id.ts'
 import { Feed } from './feed.ts'
 import { FrameBuilder, shareBytes } from './frame-builder.ts'
@@ -39,13 +38,13 @@ import type {
   Figures,
   HubObserver,
   LogRecord,
-  NewRecord,
   NumberSource,
   Offset,
   SharedBytes,
   Sink,
 } from './ports.ts'
 import type { PublishInput } from './publish-input.ts'
+import { type PublishConditions, Publisher } from './publisher.ts'
 import { RecentFrames } from './recent-frames.ts'
 import { gapBlocks, type ResumePoint, type ResumeRequest, resolveResume } from './resume.ts'
 import { Retainer } from './retainer.ts'
@@ -59,6 +58,7 @@ import { Wheel } from './wheel.ts'
 
 export type { HistoryItem } from './history.ts'
 export type { Figures } from './ports.ts'
+export type { PublishConditions } from './publisher.ts'
 export type { GapNotice, ResumePoint, ResumeRequest } from './resume.ts'
 export type { Retention, RetentionChange } from './retention.ts'
 export { METRICS_TOPIC_ID, type Topic } from './topic.ts'
@@ -120,6 +120,7 @@ export class Hub {
   readonly #options: HubOptions
   readonly #catalog = new Catalog()
   readonly #retainer: Retainer
+  readonly #publisher: Publisher
   /** Those that are being committed; each resolves with whether the topic is gone. */
   readonly #deletions = new Map<HostedTopic, Promise<boolean>>()
   /** Of the topics that have subscribers. */
@@ -193,6 +194,13 @@ export class Hub {
     this.#clock = clock
     this.#options = options
     this.#retainer = new Retainer(this.#catalog, clock)
+    this.#publisher = new Publisher(this.#catalog, {
+      assertOpen: () => this.#assertNotClosed(),
+      deletionOf: (topic) => this.#deletions.get(topic),
+      published: (topic, events) => {
+        if (topic.isCounted) this.#count('message_received', events)
+      },
+    })
     this.#frames = new RecentFrames(options.recentFramesBytesMax)
     this.#wheel = new Wheel(clock, options.heartbeatMs)
     this.#heartbeats = {
@@ -324,21 +332,19 @@ export class Hub {
 
   /**
    * Resolves with the event's number when it is as durable as its log promises, and was handed to the live subscribers.
-   * Throws a DomainError: TOPIC_UNKNOWN for a topic that is gone, or what the store failed with.
+   * Throws a DomainError: TOPIC_UNKNOWN for a topic that is gone, CONFLICT where a condition does not hold, or what the
+   * store failed with.
    */
-  publish(topic: Topic, event: EventInput): Promise<Offset> {
-    return this.#append(topic, 1, (log, streamId) => log.append(recordOf(streamId, event)))
+  publish(topic: Topic, event: EventInput, conditions?: PublishConditions): Promise<Offset> {
+    return this.#publisher.publish(topic, event, conditions)
   }
 
   /**
    * As `publish`, for several events, at least one: all of them or none, also after a crash, and handed to the live
    * subscribers together. Resolves with their numbers, in their order. Throws also TOO_LARGE.
    */
-  publishAll(topic: Topic, events: readonly EventInput[]): Promise<readonly Offset[]> {
-    assert(events.length > 0, 'there is something to publish')
-    return this.#append(topic, events.length, (log, streamId) =>
-      log.appendAll(events.map((event) => recordOf(streamId, event))),
-    )
+  publishAll(topic: Topic, events: readonly EventInput[], conditions?: PublishConditions): Promise<readonly Offset[]> {
+    return this.#publisher.publishAll(topic, events, conditions)
   }
 
   /** Where a stream of this topic would begin. Throws a DomainError: TOPIC_UNKNOWN, INVALID, STORE_FAILED. */
@@ -455,10 +461,6 @@ export class Hub {
     this.#wheel.close()
   }
 
-  #deletionOf(topic: HostedTopic | undefined): Promise<boolean> | undefined {
-    return topic === undefined ? undefined : this.#deletions.get(topic)
-  }
-
   #hosted(topic: Topic): HostedTopic {
     this.#assertNotClosed()
     const hosted = this.#catalog.byStream(topic.streamId)
@@ -470,29 +472,6 @@ export class Hub {
     await this.#retainer.trim(topic)
     const { channel } = topic
     return await detailsOf(topic, channel === undefined ? 0 : channel.live.size + channel.catchingUp.size)
-  }
-
-  async #append<Result>(
-    topic: Topic,
-    events: number,
-    append: (log: EventLog, streamId: number) => Promise<Result>,
-  ): Promise<Result> {
-    this.#assertNotClosed()
-    let hosted = this.#catalog.byStream(topic.streamId)
-    // Behind a deletion nothing is appended, so that in the log no event follows the end of its topic. Should the
-    // deletion fail, the topic goes on, and so does this.
-    for (let deletion = this.#deletionOf(hosted); deletion !== undefined; deletion = this.#deletionOf(hosted)) {
-      await deletion.catch(ignoreToldElsewhere)
-      hosted = this.#catalog.byStream(topic.streamId)
-    }
-    if (hosted === undefined) throw unknownTopic()
-    try {
-      const result = await append(hosted.feed.log, hosted.streamId)
-      if (hosted.isCounted) this.#count('message_received', events)
-      return result
-    } catch (error) {
-      throw fromStorageError(error)
-    }
   }
 
   async #drain(): Promise<void> {
@@ -686,10 +665,6 @@ export class Hub {
   }
 }
 
-function recordOf(streamId: number, event: EventInput): NewRecord {
-  return { streamId, kind: EVENT_PUBLISHED, key: event.key, payload: encodeEvent(event) }
-}
-
 /** Other work gets its turn behind each piece. */
 async function* inTurns(pieces: Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   for (const piece of pieces) {
@@ -710,13 +685,6 @@ async function translated<Result>(work: () => Promise<Result>): Promise<Result> 
 function closing(): DomainError {
   return new DomainError('CLOSED', 'The service is stopping. Try again shortly.')
 }
-
-function unknownTopic(): DomainError {
-  return new DomainError('TOPIC_UNKNOWN', 'There is no such topic, or no longer.')
-}
-
-/** Who deleted the topic is told why that failed. */
-function ignoreToldElsewhere(): void {}
 
 function between(low: number, high: number): number {
   return low + (high - low) * Math.random()

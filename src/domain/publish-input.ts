@@ -11,6 +11,7 @@
 
 import assert from 'node:assert/strict'
 import { DomainError } from './errors.ts'
+import { parseEventId } from './event-id.ts'
 
 export interface PublishLimits {
   /** Bytes of UTF-8, each. */
@@ -122,6 +123,20 @@ function parseEvent(event: unknown, index: number, limits: PublishLimits, text: 
 
 function placeOf(index: number): string {
   return index === ALONE ? 'event' : `events[${index}]`
+}
+
+/**
+ * The number in `expected_last_id`, which stands beside `event` or `events`; undefined where it is absent. Throws INVALID.
+ */
+export function parseExpectedLast(body: unknown): number | undefined {
+  if (!isObject(body)) return undefined
+  const { expected_last_id: text } = body as { readonly expected_last_id?: unknown }
+  if (text === undefined) return undefined
+  const number = typeof text === 'string' ? parseEventId(text) : undefined
+  if (number !== undefined) return number
+  const words =
+    "The expected_last_id is the server's id of an event, 00000000000 for none: up to 11 characters of base62."
+  throw mistake('expected_last_id', words)
 }
 
 /**

@@ -62,6 +62,8 @@ export class HostedTopic implements Topic {
   bytes = 0
   /** The number of the latest event ever; 0 before the first. */
   latest: Offset = 0
+  /** Appends to this topic whose outcome is not known yet. */
+  unsettled = 0
   /** The highest number of an event of this topic that was dropped: by its limits, a purge, or the log's bound; or 0. */
   dropped: Offset = 0
   /** Undefined where the catalogue says nothing of it but its creation, as of most. */

@@ -30,6 +30,7 @@ const statusOfCode: Readonly<Record<DomainErrorCode, number>> = {
   UNAUTHORIZED: 401,
   FORBIDDEN: 403,
   TOPIC_UNKNOWN: 404,
+  CONFLICT: 409,
   STATIC_TOPIC: 400,
   STORE_OFF: 400,
   TOO_LARGE: 413,
@@ -60,7 +61,8 @@ export interface ErrorAnswer {
 export function answerOf(error: unknown): ErrorAnswer {
   if (error instanceof DomainError) {
     const headers = retryableCodes.has(error.code) ? retryAfterOneSecond : {}
-    const details = error.path === undefined ? undefined : { path: error.path }
+    const isPlain = error.path === undefined && error.details === undefined
+    const details = isPlain ? undefined : { path: error.path, ...error.details }
     return {
       status: statusOfCode[error.code],
       headers,

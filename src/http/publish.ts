@@ -6,7 +6,7 @@ import type { ServerResponse } from 'node:http'
 import type { Plugin } from '@hapi/hapi'
 import { formatEventId } from '../domain/event-id.ts'
 import { METRICS_TOPIC_ID } from '../domain/hub.ts'
-import { type PublishInput, type PublishLimits, parsePublish } from '../domain/publish-input.ts'
+import { type PublishInput, type PublishLimits, parseExpectedLast, parsePublish } from '../domain/publish-input.ts'
 import { apiAuth, topicOf } from './auth.ts'
 import type { Cors } from './cors.ts'
 import { httpError } from './errors.ts'
@@ -53,12 +53,14 @@ export const publishPlugin: Plugin<PublishOptions> = {
         requireJson(req)
         const read = readBody(req, limits)
         const body = Buffer.isBuffer(read) ? read : await read
-        const input = parsePublish(parseJson(body), body, limits)
+        const parsed = parseJson(body)
+        const input = parsePublish(parsed, body, limits)
+        const conditions = { expectedLast: parseExpectedLast(parsed) }
         service.enter()
         try {
           const { origin } = req.headers
-          if (isList(input)) answerAll(res, origin, await service.hub.publishAll(topic, input))
-          else answer(res, origin, await service.hub.publish(topic, input))
+          if (isList(input)) answerAll(res, origin, await service.hub.publishAll(topic, input, conditions))
+          else answer(res, origin, await service.hub.publish(topic, input, conditions))
         } finally {
           service.leave()
         }

@@ -107,6 +107,20 @@ test('a history comes with what was published, in both orders, a page behind the
   assert.deepEqual([gap?.kind, gap?.kind === 'gap' && gap.through], ['gap', published[0]?.id])
 })
 
+test('an event that builds on another is published only if nothing came between', async (context) => {
+  const { origin } = await startFixture(context)
+  const client = new SserClient({ url: origin, token: API_TOKEN })
+  const { id } = await client.topics.create({ persist: true })
+  const first = await client.publish(id, { message: 1 }, { expectedLastId: '00000000000' })
+  await assert.rejects(
+    client.publish(id, { message: 2 }, { expectedLastId: '00000000000' }),
+    (error: SserError) => error.status === 409 && error.details?.['last_id'] === first.id,
+  )
+  const [, third] = await client.publishMany(id, [{ message: 2 }, { message: 3 }], { expectedLastId: first.id })
+  const last = (await all(client.history(id))).at(-1)
+  assert.equal(last?.kind === 'event' ? last.id : undefined, third?.id)
+})
+
 test('a refusal is an error with the status and the sentence of the server', async (context) => {
   const { origin } = await startFixture(context)
   const client = new SserClient({ url: `${origin}/`, token: API_TOKEN })

@@ -308,3 +308,28 @@ test('a list that is more than the store takes at once gets a 413 in words, and 
   assert.match(message, /^This is more than the store takes at once\. /)
   assert.equal((await publish(id, { message: 'still there' })).status, 201)
 })
+
+test('an event with an expected_last_id is published if that is the newest, and gets a 409 with the newest otherwise', async (t) => {
+  const fixture = await startFixture(t)
+  const { id } = await fixture.createTopic(true)
+  const url = `${fixture.api}/pubsubs/${id}/events`
+  const publish = (body: object) => post(url, JSON.stringify(body))
+  const none = { expected_last_id: '0' }
+  const answer = await publish({ event: { message: 1 }, ...none })
+  assert.equal(answer.status, 201)
+  const { event } = (await answer.json()) as { event: { id: string } }
+  for (const body of [
+    { event: { message: 2 }, ...none },
+    { events: [{ message: 2 }], ...none },
+  ]) {
+    const refused = await publish(body)
+    assert.equal(refused.status, 409)
+    assert.deepEqual((await errorOf(refused)).details, { path: 'expected_last_id', last_id: event.id })
+  }
+  assert.equal((await publish({ events: [{ message: 2 }], expected_last_id: event.id })).status, 201)
+  for (const expected_last_id of [null, 1, '', '*', '000000000000']) {
+    const refused = await publish({ event: { message: 2 }, expected_last_id })
+    assert.equal(refused.status, 400)
+    assert.deepEqual((await errorOf(refused)).details, { path: 'expected_last_id' })
+  }
+})

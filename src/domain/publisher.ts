@@ -1,0 +1,121 @@
+/**
+ * Publishing: events become records of their topic's log. It promises that nothing is appended behind the deletion of its
+ * topic, that a condition on what came before holds in the very turn in which the log takes the events, and that a
+ * failure of the log is told as the domain tells it. Nothing else appends events.
+ */
+
+import assert from 'node:assert/strict'
+import type { Catalog } from './catalog.ts'
+import { EVENT_PUBLISHED, encodeEvent } from './entry.ts'
+import { DomainError, fromStorageError, unknownTopic } from './errors.ts'
+import { formatEventId } from './event-id.ts'
+import type { EventLog, NewRecord, Offset } from './ports.ts'
+import type { PublishInput } from './publish-input.ts'
+import type { HostedTopic, Topic } from './topic.ts'
+
+export interface PublishConditions {
+  /** The number of the topic's newest event ever must be this; 0: there was none. */
+  readonly expectedLast?: Offset | undefined
+}
+
+/** What publishing needs of the hub. */
+export interface PublisherHost {
+  /** Throws where nothing is taken any more. */
+  assertOpen(): void
+  /** Settled when it is known whether the topic is gone; undefined: nobody wants it deleted. */
+  deletionOf(topic: HostedTopic): Promise<unknown> | undefined
+  /** So many events are as durable as their log promises, and were dispatched. */
+  published(topic: HostedTopic, events: number): void
+}
+
+const NO_CONDITIONS: PublishConditions = {}
+
+export class Publisher {
+  readonly #catalog: Catalog
+  readonly #host: PublisherHost
+  /** Those who wait until one more append of a topic is settled. */
+  readonly #waiting = new Map<HostedTopic, (() => void)[]>()
+
+  constructor(catalog: Catalog, host: PublisherHost) {
+    this.#catalog = catalog
+    this.#host = host
+  }
+
+  publish(topic: Topic, event: PublishInput, conditions = NO_CONDITIONS): Promise<Offset> {
+    return this.#append(topic, 1, conditions, (log, streamId) => log.append(recordOf(streamId, event)))
+  }
+
+  publishAll(topic: Topic, events: readonly PublishInput[], conditions = NO_CONDITIONS): Promise<readonly Offset[]> {
+    assert(events.length > 0, 'there is something to publish')
+    return this.#append(topic, events.length, conditions, (log, streamId) =>
+      log.appendAll(events.map((event) => recordOf(streamId, event))),
+    )
+  }
+
+  async #append<Result>(
+    topic: Topic,
+    events: number,
+    { expectedLast }: PublishConditions,
+    append: (log: EventLog, streamId: number) => Promise<Result>,
+  ): Promise<Result> {
+    this.#host.assertOpen()
+    let hosted = this.#catalog.byStream(topic.streamId)
+    for (let wait = this.#before(hosted, expectedLast); wait !== undefined; ) {
+      await wait
+      hosted = this.#catalog.byStream(topic.streamId)
+      wait = this.#before(hosted, expectedLast)
+    }
+    // From here to the log's own queue in one turn.
+    if (hosted === undefined) throw unknownTopic()
+    hosted.unsettled += 1
+    try {
+      const result = await append(hosted.feed.log, hosted.streamId)
+      this.#host.published(hosted, events)
+      return result
+    } catch (error) {
+      throw fromStorageError(error)
+    } finally {
+      hosted.unsettled -= 1
+      this.#settled(hosted)
+    }
+  }
+
+  /** What has to be settled before anything is appended; undefined: nothing. Throws CONFLICT. */
+  #before(topic: HostedTopic | undefined, expectedLast: Offset | undefined): Promise<unknown> | undefined {
+    if (topic === undefined) return undefined
+    // Behind a deletion nothing is appended, so that in the log no event follows the end of its topic. Should the
+    // deletion fail, the topic goes on, and so does this: who deleted it is told why.
+    const deletion = this.#host.deletionOf(topic)
+    if (deletion !== undefined) return deletion.catch(() => undefined)
+    if (expectedLast === undefined) return undefined
+    const newest = Math.max(topic.latest, topic.dropped)
+    if (newest !== expectedLast) throw conflict(newest)
+    // What is on its way may become the newest, or fail.
+    return topic.unsettled > 0 ? this.#oneSettled(topic) : undefined
+  }
+
+  #oneSettled(topic: HostedTopic): Promise<void> {
+    return new Promise((resolve) => {
+      const waiting = this.#waiting.get(topic)
+      if (waiting === undefined) this.#waiting.set(topic, [resolve])
+      else waiting.push(resolve)
+    })
+  }
+
+  #settled(topic: HostedTopic): void {
+    if (this.#waiting.size === 0) return
+    const waiting = this.#waiting.get(topic)
+    this.#waiting.delete(topic)
+    for (const resolve of waiting ?? []) resolve()
+  }
+}
+
+function recordOf(streamId: number, event: PublishInput): NewRecord {
+  return { streamId, kind: EVENT_PUBLISHED, key: event.key, payload: encodeEvent(event) }
+}
+
+function conflict(newest: Offset): DomainError {
+  const id = formatEventId(newest)
+  const words = `The topic's newest event is ${id}, and not the one that was expected. Nothing was published.`
+  return new DomainError('CONFLICT', words, { path: 'expected_last_id', details: { last_id: id } })
+}
