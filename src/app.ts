@@ -24,7 +24,9 @@ import { FigureFeed } from './domain/figure-feed.ts'
 import { Hub } from './domain/hub.ts'
 import { type HubObserver, systemClock } from './domain/ports.ts'
 import { changedRetention, unlimited } from './domain/retention.ts'
+import { configuredSha256 } from './domain/token.ts'
 import { METRICS_TOPIC_ID } from './domain/topic.ts'
+import type { ApiToken } from './http/auth.ts'
 import { type HttpServer, startHttpServer } from './http/http-server.ts'
 import { Service } from './http/service.ts'
 import { createLogger, type Logger } from './logger.ts'
@@ -53,9 +55,19 @@ export interface App {
 }
 
 export function createAppLogger({ logging, pubsub }: Config): Logger {
-  const { apiAccessToken, metricsAccessToken, staticPubSubs } = pubsub
-  const tokens = [apiAccessToken, metricsAccessToken, ...staticPubSubs.map(({ token }) => token)]
+  const { apiAccessToken, metricsAccessToken, staticPubSubs, apiTokens } = pubsub
+  const listed = [...staticPubSubs, ...apiTokens].map(({ token }) => token)
+  const tokens = [apiAccessToken, metricsAccessToken, ...listed]
   return createLogger({ level: logging.level, secrets: tokens.filter((token) => token !== undefined) })
+}
+
+/** The one for everything, the one that reads figures, and those that the configuration names. */
+function apiTokensOf(tokens: EnsuredTokens, named: Config['pubsub']['apiTokens']): readonly ApiToken[] {
+  return [
+    { sha256: configuredSha256(tokens.apiAccessToken), rights: ['topics', 'publish', 'subscribe', 'metrics'] },
+    { sha256: configuredSha256(tokens.metricsAccessToken), rights: ['metrics'] },
+    ...named.map(({ token, rights }) => ({ sha256: configuredSha256(token), rights })),
+  ]
 }
 
 /** What was opened so far; stopped in reverse. */
@@ -90,8 +102,7 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
     tokens = await ensureTokens(directory, config.pubsub)
     http = await startHttpServer(service, httpObserver(logger), {
       ...config.server.addr,
-      apiToken: tokens.apiAccessToken,
-      metricsToken: tokens.metricsAccessToken,
+      apiTokens: apiTokensOf(tokens, config.pubsub.apiTokens),
       idleTimeoutMs: config.server.idleTimeoutMs,
       readTimeoutMs: config.server.readTimeoutMs,
       requestBodyBytesMax: config.server.maxRequestBodySize,
@@ -160,6 +171,7 @@ async function openHub(
     recentFramesBytesMax: recentFramesBytes,
     topicsMax: config.limits.topicsMax,
     subscribersMax: config.limits.subscribersMax,
+    tokensPerTopicMax: config.limits.tokensPerTopicMax,
     defaultRetention: changedRetention(unlimited, config.retention),
     heartbeatMs: config.pubsub.tickFrequencyMs,
     streamAgeMsMax: config.server.maxStreamAgeMs,

@@ -40,6 +40,13 @@ export interface StaticPubSub {
   readonly token: string
 }
 
+/** An API token beside the main one. */
+export interface NamedApiToken {
+  readonly name: string
+  readonly token: string
+  readonly rights: readonly (typeof apiRights)[number][]
+}
+
 /** The settings after validation. Durations end in `Ms`; sizes are bytes; all of it is frozen. */
 export interface Settings {
   readonly server: {
@@ -65,6 +72,7 @@ export interface Settings {
   readonly pubsub: {
     readonly apiAccessToken?: string
     readonly metricsAccessToken?: string
+    readonly apiTokens: readonly NamedApiToken[]
     readonly tickFrequencyMs: number
     readonly staticPubSubs: readonly StaticPubSub[]
   }
@@ -103,6 +111,7 @@ export interface Settings {
     readonly eventTypeBytesMax: number
     readonly eventsPerRequestMax: number
     readonly historyEventsMax: number
+    readonly tokensPerTopicMax: number
   }
   readonly logging: { readonly level: LogLevel }
 }
@@ -163,8 +172,16 @@ const address = (defaultText: string) =>
 const token = () =>
   joi
     .string()
-    .pattern(/^[\x21-\x7e]{16,512}$/)
-    .meta(meta({ secret: true, allowed: '16 to 512 visible ASCII characters without a space' }))
+    .pattern(/^(?:sha256:[0-9a-f]{64}|(?!sha256:)[\x21-\x7e]{16,512})$/)
+    .meta(
+      meta({
+        secret: true,
+        allowed:
+          '16 to 512 visible ASCII characters without a space; or `sha256:` and the SHA-256 of the token, 64 digits of lower-case hex',
+      }),
+    )
+
+const apiRights = ['topics', 'publish', 'subscribe', 'metrics'] as const
 
 const serverSchema = joi
   .object({
@@ -272,6 +289,34 @@ const pubsubSchema = joi
     metricsAccessToken: token()
       .meta(meta({ environment: 'SSER_METRICS_ACCESS_TOKEN' }))
       .description('Reads the metrics and subscribes to topic 0. Given, or made, like `pubsub.apiAccessToken`.'),
+    apiTokens: joi
+      .array()
+      .items(
+        joi.object({
+          name: joi
+            .string()
+            .required()
+            .max(256)
+            .meta(meta({ allowed: '1 to 256 characters' }))
+            .description('For people; it stands in no answer.'),
+          token: token().required().description('The token, or its SHA-256.'),
+          rights: joi
+            .array()
+            .items(joi.string().valid(...apiRights))
+            .min(1)
+            .unique()
+            .required()
+            .meta(meta({ allowed: `a list of ${apiRights.map((right) => `\`${right}\``).join(', ')}` }))
+            .description(
+              '`topics`: make, see, change, empty and delete topics, and issue their tokens. `publish` and `subscribe`: to and of all topics. `metrics`: read the figures.',
+            ),
+        }),
+      )
+      .unique('name')
+      .max(1_000)
+      .default([])
+      .meta(meta({ allowed: 'a list of at most 1000 sections with `name`, `token` and `rights`', defaultText: '[]' }))
+      .description('More tokens, with fewer rights than `pubsub.apiAccessToken`, which has all.'),
     tickFrequency: duration(100, 5 * MINUTE_MS)
       .default(4 * SECOND_MS)
       .description('A stream that was silent for this time gets a comment, so that proxies keep it open.'),
@@ -483,6 +528,7 @@ const limitsSchema = joi
       .description(
         'At most so many events in one request that publishes a list of them; more get a 413. `server.maxRequestBodySize` bounds the list as well.',
       ),
+    tokensPerTopicMax: count(1, 10_000).default(100).description('At most so many further tokens of one topic.'),
     historyEventsMax: count(1, 100_000)
       .default(1_000)
       .description('At most so many events in one page of a topic’s history.'),

@@ -154,15 +154,17 @@ class ConfigLoad {
     if (email !== undefined && (PLACEHOLDER_DOMAIN.test(email) || PLACEHOLDER_MAILBOX.test(email))) {
       take(raw, ['server', 'ssl', 'letsencryptEmail'])
     }
-    const staticPubSubs = sectionAt(raw, ['pubsub'])?.['staticPubSubs']
-    for (const [index, item] of (Array.isArray(staticPubSubs) ? staticPubSubs : []).entries()) {
-      if (!isSection(item) || typeof item['token'] !== 'string' || !isPlaceholderToken(item['token'])) continue
-      // Nobody could be told a token that the server made for it, so this one has to be given.
-      this.mistakes.push({
-        key: `pubsub.staticPubSubs[${index}].token`,
-        found: 'a token that is too short or a well-known placeholder',
-        allowed: 'a token of its own; `openssl rand -hex 32` makes one',
-      })
+    for (const name of ['staticPubSubs', 'apiTokens']) {
+      const list = sectionAt(raw, ['pubsub'])?.[name]
+      for (const [index, item] of (Array.isArray(list) ? list : []).entries()) {
+        if (!isSection(item) || typeof item['token'] !== 'string' || !isPlaceholderToken(item['token'])) continue
+        // Nobody could be told a token that the server made for it, so this one has to be given.
+        this.mistakes.push({
+          key: `pubsub.${name}[${index}].token`,
+          found: 'a token that is too short or a well-known placeholder',
+          allowed: 'a token of its own; `openssl rand -hex 32` makes one',
+        })
+      }
     }
   }
 

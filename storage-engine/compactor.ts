@@ -42,6 +42,8 @@ export interface CompactionHost {
   makeRoom(): Promise<boolean>
   /** A sync has failed, which is final. */
   fail(cause: SyncFailure): StorageError
+  /** Those who wait for room may look again. */
+  lookForRoom(): void
 }
 
 /** One run, as it is told. */
@@ -82,6 +84,8 @@ const EAGER_SHARE = 3 / 4
 const EAGER_INTERVAL_MS = 1000
 /** From this share on the oldest records are dropped, where that is wanted. */
 const DROP_SHARE = 9 / 10
+/** From the one share to the other publishers are spared less and less: nothing costs them more than a log that is full. */
+const PRESSED_SHARE = 97 / 100
 
 /** Finding out what has died takes at most this share of the time, however large the log is. */
 const LOOKING_SHARE = 1 / 20
@@ -106,11 +110,17 @@ export class Compactor {
   #isSealedNew = false
   /** Records of the catalogue are gone, and with them the need for those that stood against them. */
   #isCatalogThinner = false
+  /** The log is nearly full, and nothing can be dropped. */
+  #isHopeless = false
 
   constructor(host: CompactionHost, options: CompactionOptions) {
     this.#host = host
     this.#options = options
-    this.#pacer = new Pacer(options.bytesPerSecondMax, () => host.commitInFlight)
+    this.#pacer = new Pacer(
+      options.bytesPerSecondMax,
+      () => host.commitInFlight,
+      () => Math.max(0, Math.min(1, (this.#fill - DROP_SHARE) / (PRESSED_SHARE - DROP_SHARE))),
+    )
   }
 
   get figures(): CompactionFigures {
@@ -139,6 +149,19 @@ export class Compactor {
 
   /** A segment was sealed: there may be something to do at once. */
   noteSealed(): void {
+    this.#isHopeless = false
+    this.#lookNow()
+  }
+
+  /** Whether it is worth waiting for: the log is nearly full, its oldest records may go, and it is not known that none can. */
+  makesRoom(): boolean {
+    const { dropsOldest } = this.#host
+    if (!dropsOldest || this.#isHopeless || this.#pacer.signal.aborted || this.#fill <= PRESSED_SHARE) return false
+    this.#lookNow()
+    return true
+  }
+
+  #lookNow(): void {
     this.#isSealedNew = true
     this.#wake()
   }
@@ -158,10 +181,14 @@ export class Compactor {
       this.#isSealedNew = false
       try {
         await this.#nextRound(isThorough)
+        this.#isHopeless = this.#fill > PRESSED_SHARE
       } catch (error) {
         if (error instanceof SyncFailure || error instanceof PaceStopped) return
         // Met later again, by this or by whoever is concerned, who says so.
         if (!isPassing(error)) throw error
+        this.#isHopeless = true
+      } finally {
+        this.#host.lookForRoom()
       }
       isThorough = await this.#rest()
     }
@@ -313,6 +340,7 @@ export class Compactor {
       const output = await compactSegments(segments, inputs, this.#options.judge, this.#pacer, ceiling)
       const { segment, bytesRead, bytesWritten, checkpointFloor } = output
       await this.#replace(inputs, segment, checkpointFloor)
+      this.#host.lookForRoom()
       if (checkpointFloor > 0) this.#isCatalogThinner = true
       this.#lastDurationMs = performance.now() - beganAt
       this.#totals = {

@@ -89,6 +89,8 @@ const START_KIND = 0
 const BLOCK_BYTES = 32 * 1024
 const PAGE_BYTES = 4096
 const OPEN_FILES_MAX = 64
+/** So many may wait for room at once; who comes then is refused if there is none. */
+const WAITING_MAX = 10_000
 /** 24 bytes of index each, in memory until the sidecar is written. */
 const SEGMENT_RECORDS_MAX = 2 ** 19
 
@@ -107,6 +109,7 @@ export class Log {
   readonly #failListeners: ((error: StorageError) => void)[] = []
   #lastOffset: Offset = 0
   #compactor: Compactor | undefined
+  #waitingForRoom: (() => void)[] = []
   /** As it was at the last commit. */
   #active: Segment
   #closing: Promise<void> | undefined
@@ -142,6 +145,7 @@ export class Log {
       (records) => this.#committed(records),
       (error) => {
         void this.#compactor?.stop()
+        this.#lookForRoom()
         for (const listener of this.#failListeners) listener(error)
       },
     )
@@ -296,6 +300,21 @@ export class Log {
     return cursor
   }
 
+  /**
+   * Where the log is nearly full, and its oldest records are being dropped: resolves when there may be room. Undefined
+   * where nothing is to be gained by waiting: an append is taken, or refused, at once.
+   */
+  get room(): Promise<void> | undefined {
+    if (this.#waitingForRoom.length >= WAITING_MAX || this.#compactor?.makesRoom() !== true) return undefined
+    return new Promise((resolve) => this.#waitingForRoom.push(resolve))
+  }
+
+  #lookForRoom(): void {
+    const waiting = this.#waitingForRoom
+    this.#waitingForRoom = []
+    for (const resolve of waiting) resolve()
+  }
+
   /** Records of one stream with numbers below `before`, some at a time, the last one first. */
   backward(streamId: number, before: Offset): AsyncIterable<readonly BackwardItem[]> {
     return readBackward(this.#segments, streamId, before)
@@ -396,6 +415,7 @@ export class Log {
       },
       makeRoom: () => this.#writer.makeRoom(),
       fail: (cause: SyncFailure) => this.#writer.fail(cause),
+      lookForRoom: () => this.#lookForRoom(),
     }
     this.#compactor = new Compactor(host, options)
     this.#compactor.start()
@@ -425,6 +445,7 @@ export class Log {
 
   async #close(): Promise<void> {
     const leavingOff = this.#compactor?.stop()
+    this.#lookForRoom()
     await this.#writer.close()
     await leavingOff
     for (const cursor of [...this.#cursors]) cursor.close()

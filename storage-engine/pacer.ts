@@ -45,20 +45,26 @@ const AHEAD_MS_MAX = 5
 export class Pacer {
   readonly #bytesPerSecondMax: number
   readonly #commitInFlight: () => Promise<unknown> | undefined
+  readonly #pressure: () => number
   readonly #clock: PaceClock
   readonly #stopping = new AbortController()
   #sliceBeganMs: number
   /** When what was read and written so far is paid for. */
   #paidMs = 0
 
-  /** `commitInFlight` is the commit that goes first, if there is one at the moment. */
+  /**
+   * `commitInFlight` is the commit that goes first, if there is one at the moment. `pressure`, 0 to 1, is how much what is
+   * in front needs this work to be done: at 1 it neither rests nor keeps to its bytes a second.
+   */
   constructor(
     bytesPerSecondMax: number,
     commitInFlight: () => Promise<unknown> | undefined,
+    pressure: () => number = () => 0,
     clock: PaceClock = systemPaceClock,
   ) {
     this.#bytesPerSecondMax = bytesPerSecondMax
     this.#commitInFlight = commitInFlight
+    this.#pressure = pressure
     this.#clock = clock
     this.#sliceBeganMs = clock.nowMs()
   }
@@ -82,7 +88,8 @@ export class Pacer {
     const nowMs = this.#clock.nowMs()
     const aheadMs = this.#paidMs - nowMs
     if (aheadMs > AHEAD_MS_MAX) await this.#clock.sleep(aheadMs, this.#stopping.signal)
-    this.#paidMs = Math.max(this.#paidMs, nowMs) + (bytes / this.#bytesPerSecondMax) * 1000
+    const costMs = (bytes / this.#bytesPerSecondMax) * 1000 * (1 - this.#pressure())
+    this.#paidMs = Math.max(this.#paidMs, nowMs) + costMs
     this.#throwIfStopped()
     // To wait is no work.
     this.#sliceBeganMs = this.#clock.nowMs() - workedMs
@@ -99,8 +106,9 @@ export class Pacer {
     const wasBusy = this.#commitInFlight() !== undefined
     await nextTurn()
     // What came in meanwhile may have begun a commit: its way through the event loop shall be free.
-    if (wasBusy || this.#commitInFlight() !== undefined)
-      await this.#clock.sleep(workedMs * (1 / BUSY_SHARE - 1), this.#stopping.signal)
+    const isBusy = wasBusy || this.#commitInFlight() !== undefined
+    const restMs = workedMs * (1 / BUSY_SHARE - 1) * (1 - this.#pressure())
+    if (isBusy && restMs > 0) await this.#clock.sleep(restMs, this.#stopping.signal)
     this.#throwIfStopped()
     this.#sliceBeganMs = this.#clock.nowMs()
   }

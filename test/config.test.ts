@@ -72,7 +72,7 @@ test('without any file or variable the defaults are those that the documentation
       corsCredentialOrigins: [],
       ssl: { enabled: false, cacheDir: join(cwd, '_storage', 'certificates') },
     },
-    pubsub: { tickFrequencyMs: 4000, staticPubSubs: [] },
+    pubsub: { tickFrequencyMs: 4000, apiTokens: [], staticPubSubs: [] },
     kv: { enabled: true },
     storage: { directory: join(cwd, '_storage') },
     log: {
@@ -100,6 +100,7 @@ test('without any file or variable the defaults are those that the documentation
       eventTypeBytesMax: 256,
       eventsPerRequestMax: 10_000,
       historyEventsMax: 1_000,
+      tokensPerTopicMax: 100,
     },
     logging: { level: 'info' },
   }
@@ -304,7 +305,7 @@ kv: { enabled: "\${SSER_PERSISTENT_STORE_ENABLED:false}", dsn: ./_storage/kv }`
   const { config, notices } = loadBase(t, yaml)
   assert.equal(config.server.ssl.domainName, undefined)
   assert.equal(config.server.ssl.letsencryptEmail, undefined)
-  assert.deepEqual(config.pubsub, { tickFrequencyMs: 4000, staticPubSubs: [] })
+  assert.deepEqual(config.pubsub, { apiTokens: [], tickFrequencyMs: 4000, staticPubSubs: [] })
   assert.deepEqual(config.kv, { enabled: false })
   const told = ['pubsub.apiAccessToken', 'pubsub.metricsAccessToken', 'pubsub.maxDuration', 'kv.dsn']
   assert.deepEqual(
@@ -430,4 +431,27 @@ test('durations, sizes, addresses and ids are read in all their forms and refuse
 test('docs/configuration.md is what the schema generates', () => {
   const path = join(PACKAGE, 'docs/configuration.md')
   assert.equal(readFileSync(path, 'utf8'), configurationPage(), 'run `npm run docs`')
+})
+
+test('more API tokens, and tokens as their hashes', (t) => {
+  const sha256 = `sha256:${'0123456789abcdef'.repeat(4)}`
+  const { config } = loadBase(
+    t,
+    `
+pubsub: { apiAccessToken: "${sha256}", apiTokens: [{ name: press, token: "${sha256}", rights: [publish, subscribe] }] }`,
+  )
+  assert.equal(config.pubsub.apiAccessToken, sha256)
+  assert.deepEqual(config.pubsub.apiTokens, [{ name: 'press', token: sha256, rights: ['publish', 'subscribe'] }])
+  assert.throws(
+    () =>
+      loadBase(
+        t,
+        `
+pubsub: { apiAccessToken: "sha256:0123456789abcdef", apiTokens: [{ name: press, token: changeme, rights: [all] }] }`,
+      ),
+    (error: Error) =>
+      ['pubsub.apiAccessToken', 'pubsub.apiTokens[0].token', 'pubsub.apiTokens[0].rights'].every((key) =>
+        error.message.includes(key),
+      ),
+  )
 })

@@ -7,6 +7,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { hashToken } from '../src/domain/token.ts'
 import { silentHttpObserver } from '../src/http/errors.ts'
 import { startHttpServer } from '../src/http/http-server.ts'
 import { Service } from '../src/http/service.ts'
@@ -90,7 +91,10 @@ function callsNamedIn(markdown: string): Call[] {
 }
 
 function pathOf(address: string): string {
-  return address.replace(/[?#].*$/, '').replace(/\$TOPIC\b/g, '{id}')
+  return address
+    .replace(/[?#].*$/, '')
+    .replace(/\$TOPIC\b/g, '{id}')
+    .replace(/\$TOKEN_ID\b/g, '{tokenId}')
 }
 
 /** The routes of a server as it is put together for users, but for those that only refuse. */
@@ -98,8 +102,10 @@ async function routes(t: TestContext): Promise<string[]> {
   const server = await startHttpServer(new Service(), silentHttpObserver, {
     host: '127.0.0.1',
     port: 0,
-    apiToken: 'api-token-of-the-documents',
-    metricsToken: 'metrics-token-of-the-documents',
+    apiTokens: [
+      { sha256: hashToken('api-token-of-the-documents'), rights: ['topics', 'publish', 'subscribe', 'metrics'] },
+      { sha256: hashToken('metrics-token-of-the-documents'), rights: ['metrics'] },
+    ],
     idleTimeoutMs: 1000,
     readTimeoutMs: 1000,
     requestBodyBytesMax: 1024,

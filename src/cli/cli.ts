@@ -10,6 +10,7 @@ const usage = `sser: publish and subscribe over Server-Sent Events, on a durable
 
   sser [serve]           serve until SIGTERM or SIGINT; a second signal ends it at once
   sser topic COMMAND     make, see, change, empty and delete topics of a running server
+  sser token COMMAND     issue, see and revoke further tokens of a topic
   sser publish TOPIC     publish events, from the command line or from standard input
   sser subscribe TOPIC   print events as they come
   sser log COMMAND       look into a log, verify, compact, copy, restore or repair it; sser log --help tells more

@@ -2,6 +2,7 @@
 // how it ended, mistakes in words, and that a second signal ends it at once. Knows nothing of what the server consists of.
 import { type App, createAppLogger, type Logger, startApp } from '../app.ts'
 import { ConfigError, type LoadedConfig, loadConfig } from '../config.ts'
+import { isHashed } from '../domain/token.ts'
 import { greetingText } from './greeting.ts'
 import { packageVersion } from './package-version.ts'
 import { progressBar } from './progress-bar.ts'
@@ -50,7 +51,7 @@ export async function serve(): Promise<number> {
         dataDirectory: config.storage.directory,
         isPersistent: config.kv.enabled,
         tokenFile: app.tokens.path,
-        apiToken: config.production ? undefined : app.tokens.apiAccessToken,
+        apiToken: config.production || isHashed(app.tokens.apiAccessToken) ? undefined : app.tokens.apiAccessToken,
       }),
     )
   }

@@ -3,10 +3,10 @@
  * file runs in Node, browsers, Deno and Bun. Every call takes an AbortSignal, and rejects with an SserError.
  */
 
-import { type CallOptions, type ClientOptions, Connection } from './connection.ts'
-import { isRecord, SserError } from './errors.ts'
+import { type CallOptions, type ClientOptions, Connection, memberOf } from './connection.ts'
 import { type HistoryOptions, history, type StoredItem } from './history.ts'
 import { type ReceivedItem, type SubscribeOptions, subscribe } from './subscribe.ts'
+import { TopicTokens } from './topic-tokens.ts'
 
 export interface NewEvent {
   /** Any JSON value. A string reaches subscribers as it is, everything else as JSON. */
@@ -79,11 +79,14 @@ export interface TopicPage {
 export class SserClient {
   readonly #connection: Connection
   readonly topics: Topics
+  /** Further tokens of topics. */
+  readonly tokens: TopicTokens
 
   /** Throws a TypeError for a URL that is none. Nothing is sent yet. */
   constructor(options: ClientOptions) {
     this.#connection = new Connection(options)
     this.topics = new Topics(this.#connection)
+    this.tokens = new TopicTokens(this.#connection)
   }
 
   /** Resolves when the event is as durable as its topic promises. */
@@ -94,7 +97,7 @@ export class SserClient {
   ): Promise<PublishedEvent> {
     const request = { event, expected_last_id: expectedLastId }
     const body = await this.#connection.call('POST', eventsPath(topicId), request, options)
-    return member<PublishedEvent>(body, 'event')
+    return memberOf<PublishedEvent>(body, 'event')
   }
 
   /** As `publish`, for a list: all of them or none. Resolves with their numbers, in their order. */
@@ -106,7 +109,7 @@ export class SserClient {
     if (events.length === 0) return []
     const request = { events, expected_last_id: expectedLastId }
     const body = await this.#connection.call('POST', eventsPath(topicId), request, options)
-    return member<readonly PublishedEvent[]>(body, 'events')
+    return memberOf<readonly PublishedEvent[]>(body, 'events')
   }
 
   /** What the topic keeps, up to the present, or the latest first: see `HistoryOptions`. */
@@ -128,11 +131,11 @@ export class Topics {
   }
 
   async create(topic: NewTopic = {}, options: CallOptions = {}): Promise<CreatedTopic> {
-    return member<CreatedTopic>(await this.#connection.call('POST', '/pubsubs', { pubsub: topic }, options), 'pubsub')
+    return memberOf<CreatedTopic>(await this.#connection.call('POST', '/pubsubs', { pubsub: topic }, options), 'pubsub')
   }
 
   async get(topicId: string, options: CallOptions = {}): Promise<TopicDetails> {
-    return member<TopicDetails>(await this.#connection.call('GET', topicPath(topicId), undefined, options), 'pubsub')
+    return memberOf<TopicDetails>(await this.#connection.call('GET', topicPath(topicId), undefined, options), 'pubsub')
   }
 
   async list({
@@ -145,7 +148,7 @@ export class Topics {
     if (limit !== undefined) query.set('limit', String(limit))
     const path = query.size === 0 ? '/pubsubs' : `/pubsubs?${query}`
     const body = await this.#connection.call('GET', path, undefined, options)
-    return { topics: member(body, 'pubsubs'), next: (body as { readonly next: string | null }).next }
+    return { topics: memberOf(body, 'pubsubs'), next: (body as { readonly next: string | null }).next }
   }
 
   /** Every topic, page by page. */
@@ -161,7 +164,7 @@ export class Topics {
   /** What is not named stays as it is. */
   async update(topicId: string, changes: Omit<NewTopic, 'persist'>, options: CallOptions = {}): Promise<TopicDetails> {
     const body = await this.#connection.call('PATCH', topicPath(topicId), { pubsub: changes }, options)
-    return member<TopicDetails>(body, 'pubsub')
+    return memberOf<TopicDetails>(body, 'pubsub')
   }
 
   /** Drops the topic's events, up to and including `through`; without it all. */
@@ -185,9 +188,4 @@ function topicPath(topicId: string): string {
 
 function eventsPath(topicId: string): string {
   return `${topicPath(topicId)}/events`
-}
-
-function member<Value>(body: unknown, name: string): Value {
-  if (isRecord(body) && name in body) return body[name] as Value
-  throw new SserError('SSER_PROTOCOL', `The answer has no ${name}: is there an sser server at this address?`)
 }

@@ -1,6 +1,6 @@
 /** Requests to one server: its address, its token, JSON in and out. Knows no call by name. */
 
-import { refusal, SserError } from './errors.ts'
+import { isRecord, refusal, SserError } from './errors.ts'
 
 export interface ClientOptions {
   /** Where the server is, such as `https://events.example.com`; a path in front of `/api/v1` is kept. */
@@ -51,4 +51,10 @@ export class Connection {
       throw new SserError('SSER_UNREACHABLE', `No answer from ${this.#base}.`, { cause: error })
     }
   }
+}
+
+/** What the answer holds under that name. Throws SserError where it is none of this server. */
+export function memberOf<Value>(body: unknown, name: string): Value {
+  if (isRecord(body) && name in body) return body[name] as Value
+  throw new SserError('SSER_PROTOCOL', `The answer has no ${name}: is there an sser server at this address?`)
 }

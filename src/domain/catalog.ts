@@ -7,10 +7,14 @@
 
 import {
   decodeEventsDropped,
+  decodeTokenIssued,
+  decodeTokenRevoked,
   decodeTopicChanged,
   decodeTopicCreated,
   decodeTopicDeleted,
   EVENTS_DROPPED,
+  TOKEN_ISSUED,
+  TOKEN_REVOKED,
   TOPIC_CHANGED,
   TOPIC_CREATED,
   TOPIC_DELETED,
@@ -19,10 +23,12 @@ import { parseEventId } from './event-id.ts'
 import type { Feed } from './feed.ts'
 import type { LogRecord, Offset } from './ports.ts'
 import { HostedTopic, noEntries } from './topic.ts'
+import type { TopicToken } from './topic-token.ts'
 
 export type CatalogChange =
   | { readonly kind: 'created'; readonly topic: HostedTopic }
   | { readonly kind: 'deleted'; readonly topic: HostedTopic }
+  | { readonly kind: 'token-revoked'; readonly topic: HostedTopic; readonly token: TopicToken }
 
 export class Catalog {
   readonly #byStream = new Map<number, HostedTopic>()
@@ -87,6 +93,11 @@ export class Catalog {
       case EVENTS_DROPPED:
         this.#drop(record, feed)
         return undefined
+      case TOKEN_ISSUED:
+        this.#issueToken(record, feed)
+        return undefined
+      case TOKEN_REVOKED:
+        return this.#revokeToken(record, feed)
       case TOPIC_DELETED:
         return this.#delete(record, feed)
       default:
@@ -118,6 +129,21 @@ export class Catalog {
     if (topic === undefined || through <= entries.droppedThrough) return
     topic.entries = { ...entries, droppedThrough: through, droppedOffset: offset }
     topic.dropped = Math.max(topic.dropped, through)
+  }
+
+  #issueToken({ payload, offset }: LogRecord, feed: Feed): void {
+    const { topic: streamId, token } = decodeTokenIssued(payload)
+    const topic = this.#hosted(streamId, feed)
+    topic?.addToken({ ...token, number: offset })
+  }
+
+  #revokeToken({ payload }: LogRecord, feed: Feed): CatalogChange | undefined {
+    const { topic: streamId, token: number } = decodeTokenRevoked(payload)
+    const topic = this.#hosted(streamId, feed)
+    const token = topic?.furtherTokens?.get(number)
+    if (topic === undefined || token === undefined) return undefined
+    topic.forgetToken(number)
+    return { kind: 'token-revoked', topic, token }
   }
 
   #delete({ payload }: LogRecord, feed: Feed): CatalogChange | undefined {

@@ -7,9 +7,13 @@
 import type { Catalog } from './catalog.ts'
 import {
   decodeEventsDropped,
+  decodeTokenIssued,
+  decodeTokenRevoked,
   decodeTopicChanged,
   decodeTopicDeleted,
   EVENTS_DROPPED,
+  TOKEN_ISSUED,
+  TOKEN_REVOKED,
   TOPIC_CHANGED,
   TOPIC_CREATED,
   TOPIC_DELETED,
@@ -30,6 +34,15 @@ export function compactionJudge(catalog: Catalog, retainer: Retainer): Compactio
           return catalog.byStream(decodeTopicChanged(record.payload).topic)?.entries?.settingsOffset === record.offset
         case EVENTS_DROPPED:
           return catalog.byStream(decodeEventsDropped(record.payload).topic)?.entries?.droppedOffset === record.offset
+        case TOKEN_ISSUED: {
+          const { topic } = decodeTokenIssued(record.payload)
+          return catalog.byStream(topic)?.furtherTokens?.has(record.offset) ?? false
+        }
+        case TOKEN_REVOKED: {
+          const { topic, token } = decodeTokenRevoked(record.payload)
+          // A topic that is gone takes its tokens with it.
+          return catalog.byStream(topic) !== undefined && (await isElsewhere(token))
+        }
         case TOPIC_DELETED:
           // Without it a creation that is still there would make the topic again.
           return await isElsewhere(decodeTopicDeleted(record.payload).topic)

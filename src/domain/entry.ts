@@ -17,6 +17,7 @@
 
 import type { Offset } from './ports.ts'
 import { isUnlimited, type Retention, unlimited } from './retention.ts'
+import { TOPIC_RIGHTS, type TopicToken } from './topic-token.ts'
 
 /** The stream of the catalogue: what makes, changes and deletes topics. A topic's own number is that of its creation. */
 export const CATALOG_STREAM = 1
@@ -26,6 +27,8 @@ export const TOPIC_DELETED = 2
 export const EVENT_PUBLISHED = 3
 export const TOPIC_CHANGED = 4
 export const EVENTS_DROPPED = 5
+export const TOKEN_ISSUED = 6
+export const TOKEN_REVOKED = 7
 
 export type EntryErrorCode =
   | 'ENTRY_MALFORMED' // the payload does not have the form of its kind
@@ -73,6 +76,18 @@ export interface TopicChanged extends TopicSettings {
 export interface EventsDropped {
   readonly topic: number
   readonly through: Offset
+}
+
+/** Its number is the token's. */
+export interface TokenIssued {
+  readonly topic: number
+  readonly token: Omit<TopicToken, 'number'>
+}
+
+export interface TokenRevoked {
+  readonly topic: number
+  /** Number of the entry that issued it. */
+  readonly token: Offset
 }
 
 export interface TopicDeleted {
@@ -138,14 +153,11 @@ export function encodeTopicCreated({ tokenSha256, name, retention, createdAtMs }
 /** Throws EntryError. */
 export function decodeTopicCreated(payload: Uint8Array): TopicCreated {
   const fields = decodeFields(payload, 'topic created')
-  const { token_sha256: sha256, created_at: createdAtMs } = fields
-  if (typeof sha256 !== 'string' || !/^[0-9a-f]{64}$/.test(sha256)) {
-    throw malformed('In the payload of a topic created, token_sha256 is not 64 digits of lower-case hex.')
+  return {
+    tokenSha256: decodeSha256(fields, 'topic created'),
+    ...decodeSettings(fields, 'topic created'),
+    createdAtMs: decodeTime(fields, 'created_at', 'topic created'),
   }
-  if (typeof createdAtMs !== 'number' || !Number.isSafeInteger(createdAtMs)) {
-    throw malformed('In the payload of a topic created, created_at is not a whole number of ms.')
-  }
-  return { tokenSha256: Buffer.from(sha256, 'hex'), ...decodeSettings(fields, 'topic created'), createdAtMs }
 }
 
 export function encodeTopicChanged({ topic, ...settings }: TopicChanged): Uint8Array {
@@ -180,6 +192,53 @@ export function decodeTopicDeleted(payload: Uint8Array): TopicDeleted {
   return { topic: decodeNumber(decodeFields(payload, 'topic deleted'), 'topic', 'topic deleted') }
 }
 
+export function encodeTokenIssued({ topic, token }: TokenIssued): Uint8Array {
+  const { sha256, rights, label, createdAtMs, expiresAtMs } = token
+  return utf8.encode(
+    JSON.stringify({
+      v: PAYLOAD_VERSION,
+      topic,
+      token_sha256: Buffer.from(sha256).toString('hex'),
+      rights,
+      label,
+      created_at: createdAtMs,
+      expires_at: expiresAtMs,
+    }),
+  )
+}
+
+/** Rights that a later version has added are left out. Throws EntryError. */
+export function decodeTokenIssued(payload: Uint8Array): TokenIssued {
+  const kind = 'token issued'
+  const fields = decodeFields(payload, kind)
+  const { rights, label, expires_at: expiresAt } = fields
+  if (!Array.isArray(rights)) throw malformed('In the payload of a token issued, rights is not a list.')
+  if (label !== undefined && typeof label !== 'string') {
+    throw malformed('In the payload of a token issued, label is not a string.')
+  }
+  const token = {
+    sha256: decodeSha256(fields, kind),
+    rights: TOPIC_RIGHTS.filter((right) => rights.includes(right)),
+    label,
+    createdAtMs: decodeTime(fields, 'created_at', kind),
+    expiresAtMs: expiresAt === undefined ? undefined : decodeTime(fields, 'expires_at', kind),
+  }
+  return { topic: decodeNumber(fields, 'topic', kind), token }
+}
+
+export function encodeTokenRevoked({ topic, token }: TokenRevoked): Uint8Array {
+  return utf8.encode(JSON.stringify({ v: PAYLOAD_VERSION, topic, token }))
+}
+
+/** Throws EntryError. */
+export function decodeTokenRevoked(payload: Uint8Array): TokenRevoked {
+  const fields = decodeFields(payload, 'token revoked')
+  return {
+    topic: decodeNumber(fields, 'topic', 'token revoked'),
+    token: decodeNumber(fields, 'token', 'token revoked'),
+  }
+}
+
 /** Throws EntryError for a limit that could not be read back: what is in the log must not stop a start. */
 function settingsFields({ name, retention }: TopicSettings) {
   const { maxAgeMs, maxBytes, maxEvents } = retention
@@ -207,7 +266,18 @@ function decodeSettings(fields: Fields, kind: string): TopicSettings {
   return { name: name ?? undefined, retention: isUnlimited(retention) ? unlimited : retention }
 }
 
-function decodeNumber(fields: Fields, member: 'topic' | 'through', kind: string): number {
+function decodeSha256({ token_sha256: sha256 }: Fields, kind: string): Uint8Array {
+  if (typeof sha256 === 'string' && /^[0-9a-f]{64}$/.test(sha256)) return Buffer.from(sha256, 'hex')
+  throw malformed(`In the payload of a ${kind}, token_sha256 is not 64 digits of lower-case hex.`)
+}
+
+function decodeTime(fields: Fields, member: 'created_at' | 'expires_at', kind: string): number {
+  const timeMs = fields[member]
+  if (typeof timeMs === 'number' && Number.isSafeInteger(timeMs)) return timeMs
+  throw malformed(`In the payload of a ${kind}, ${member} is not a whole number of ms.`)
+}
+
+function decodeNumber(fields: Fields, member: 'topic' | 'through' | 'token', kind: string): number {
   const value = fields[member]
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value
   throw malformed(`In the payload of a ${kind}, ${member} is not the number of a record.`)
@@ -221,6 +291,10 @@ interface Fields {
   readonly max_bytes?: unknown
   readonly max_events?: unknown
   readonly created_at?: unknown
+  readonly expires_at?: unknown
+  readonly rights?: unknown
+  readonly label?: unknown
+  readonly token?: unknown
   readonly topic?: unknown
   readonly through?: unknown
 }

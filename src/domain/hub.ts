@@ -50,10 +50,12 @@ import { gapBlocks, type ResumePoint, type ResumeRequest, resolveResume } from '
 import { Retainer } from './retainer.ts'
 import { changedRetention, type Retention, type RetentionChange, unlimited } from './retention.ts'
 import { encodeSnapshot } from './snapshot.ts'
-import { Subscription, type SubscriptionHost } from './subscription.ts'
-import { hashToken, makeToken } from './token.ts'
+import { Subscription, type SubscriptionHost, tokenRevokedBytes } from './subscription.ts'
+import { configuredSha256, hashToken, makeToken } from './token.ts'
+import { TokenOffice } from './token-office.ts'
 import { HostedTopic, type Topic } from './topic.ts'
 import { detailsOf, type TopicDetails } from './topic-details.ts'
+import { accessTo, type TokenRequest, type TopicAccess, type TopicRight, type TopicToken } from './topic-token.ts'
 import { Wheel } from './wheel.ts'
 
 export type { HistoryItem } from './history.ts'
@@ -63,6 +65,7 @@ export type { GapNotice, ResumePoint, ResumeRequest } from './resume.ts'
 export type { Retention, RetentionChange } from './retention.ts'
 export { METRICS_TOPIC_ID, type Topic } from './topic.ts'
 export type { TopicDetails } from './topic-details.ts'
+export { TOPIC_RIGHTS, type TokenRequest, type TopicRight, type TopicToken } from './topic-token.ts'
 
 /** What a publisher sends, already checked. */
 export type EventInput = PublishInput
@@ -72,6 +75,7 @@ export interface HubOptions {
   readonly recentFramesBytesMax: number
   readonly topicsMax: number
   readonly subscribersMax: number
+  readonly tokensPerTopicMax: number
   /** Of topics that are made without limits of their own. */
   readonly defaultRetention: Retention
   readonly heartbeatMs: number
@@ -106,6 +110,8 @@ export interface TopicPage {
 
 export interface SubscribeRequest {
   readonly from: ResumePoint
+  /** The stream ends with this token. */
+  readonly token?: TopicToken | undefined
   readonly heartbeat: 'comment' | 'event'
 }
 
@@ -121,6 +127,9 @@ export class Hub {
   readonly #catalog = new Catalog()
   readonly #retainer: Retainer
   readonly #publisher: Publisher
+  readonly #tokens: TokenOffice
+  /** Streams that were opened by further tokens. */
+  readonly #openedBy = new Map<TopicToken, Set<Subscription>>()
   /** Those that are being committed; each resolves with whether the topic is gone. */
   readonly #deletions = new Map<HostedTopic, Promise<boolean>>()
   /** Of the topics that have subscribers. */
@@ -194,6 +203,8 @@ export class Hub {
     this.#clock = clock
     this.#options = options
     this.#retainer = new Retainer(this.#catalog, clock)
+    const { tokensPerTopicMax } = options
+    this.#tokens = new TokenOffice(numbers, clock, tokensPerTopicMax, (token) => this.#tokenRevoked(token))
     this.#publisher = new Publisher(this.#catalog, {
       assertOpen: () => this.#assertNotClosed(),
       deletionOf: (topic) => this.#deletions.get(topic),
@@ -259,7 +270,7 @@ export class Hub {
       streamId: this.#takeNumber(),
       name,
       retention: unlimited,
-      tokenSha256: hashToken(token),
+      tokenSha256: configuredSha256(token),
       createdAtMs: this.#clock.wallMs(),
     })
     this.#catalog.add(topic)
@@ -314,6 +325,26 @@ export class Hub {
   async purge(topic: Topic, through: Offset | undefined): Promise<void> {
     const hosted = this.#hosted(topic)
     await translated(() => this.#retainer.purge(hosted, through))
+  }
+
+  /** The secret is nowhere kept. Throws a DomainError: TOPIC_UNKNOWN, LIMIT, INVALID, STATIC_TOPIC, or what the store failed with. */
+  async issueToken(topic: Topic, request: TokenRequest): Promise<{ token: TopicToken; secret: string }> {
+    return await this.#tokens.issue(this.#hosted(topic), request)
+  }
+
+  /** Throws a DomainError: TOPIC_UNKNOWN. */
+  tokensOf(topic: Topic): readonly TopicToken[] {
+    return this.#tokens.list(this.#hosted(topic))
+  }
+
+  /** Ends the streams that it opened. False: there is no such token. Throws a DomainError: TOPIC_UNKNOWN, or what the store failed with. */
+  async revokeToken(topic: Topic, number: Offset): Promise<boolean> {
+    return await this.#tokens.revoke(this.#hosted(topic), number)
+  }
+
+  /** Whether, and by which token, the presented secret opens the topic for that. */
+  accessTo(topic: Topic, presented: string, right: TopicRight): TopicAccess | undefined {
+    return accessTo(topic, presented, right, this.#clock.wallMs())
   }
 
   /** Throws a DomainError: TOPIC_UNKNOWN, or what the store failed with. */
@@ -390,16 +421,22 @@ export class Hub {
     if (this.#openSinks >= subscribersMax) {
       throw new DomainError('LIMIT', `There are ${subscribersMax} subscribers already. Try again later.`)
     }
+    const { from, heartbeat, token } = request
+    if (token !== undefined && hosted.furtherTokens?.get(token.number) !== token) {
+      throw new DomainError('UNAUTHORIZED', 'The token does not open this any more.')
+    }
     const channel = this.#channelOf(hosted)
-    const { from, heartbeat } = request
     const after = this.startOf(hosted, from)
     const subscription = new Subscription(this.#host, channel, sink, {
       after,
       heartbeat: this.#heartbeats[heartbeat],
       deadlineMs: this.#clock.monotonicMs() + streamAgeMsMax * between(0.8, 1),
+      token,
+      tokenEndsMs: this.#clock.monotonicMs() + ((token?.expiresAtMs ?? Infinity) - this.#clock.wallMs()),
       slot: this.#wheel.nextSlot(),
     })
     this.#openSinks += 1
+    if (token !== undefined) this.#noteOpened(token, subscription)
     this.#wheel.add(subscription)
     this.#count('subscribers', 1)
     this.#count('active_subscribers', 1)
@@ -564,6 +601,7 @@ export class Hub {
     const change = this.#catalog.apply(record, feed)
     if (change === undefined) return
     if (change.kind === 'created') this.#topicAdded(change.topic)
+    else if (change.kind === 'token-revoked') this.#tokenRevoked(change.token)
     else this.#topicRemoved(change.topic)
   }
 
@@ -580,6 +618,24 @@ export class Hub {
     if (channel === undefined) return
     channel.isGone = true
     for (const subscription of [...channel.live, ...channel.catchingUp]) subscription.topicDeleted()
+  }
+
+  #noteOpened(token: TopicToken, subscription: Subscription): void {
+    const opened = this.#openedBy.get(token) ?? new Set()
+    opened.add(subscription)
+    this.#openedBy.set(token, opened)
+  }
+
+  #forgetOpened(token: TopicToken, subscription: Subscription): void {
+    const opened = this.#openedBy.get(token)
+    opened?.delete(subscription)
+    if (opened?.size === 0) this.#openedBy.delete(token)
+  }
+
+  #tokenRevoked(token: TopicToken): void {
+    for (const subscription of [...(this.#openedBy.get(token) ?? [])]) {
+      subscription.close('token-revoked', tokenRevokedBytes)
+    }
   }
 
   async #appendDeletion(topic: HostedTopic): Promise<boolean> {
@@ -628,6 +684,8 @@ export class Hub {
   #onClosed(subscription: Subscription, reason: CloseReason): void {
     const { channel } = subscription
     this.#count('active_subscribers', -1)
+    const { token } = subscription
+    if (token !== undefined) this.#forgetOpened(token, subscription)
     this.#observer.streamEnded(channel.topic.id, reason)
     if (!channel.isEmpty) return
     this.#channels.delete(channel)

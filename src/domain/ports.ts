@@ -27,6 +27,7 @@ export type EventLog = Pick<
   | 'status'
   | 'lastOffset'
   | 'skippedRanges'
+  | 'room'
   | 'append'
   | 'appendAll'
   | 'onCommit'
@@ -55,6 +56,8 @@ export interface SharedBytes {
 export type CloseReason =
   | 'client'
   | 'topic-deleted'
+  | 'token-revoked'
+  | 'token-expired'
   | 'stream-age'
   | 'write-timeout'
   | 'stopping'

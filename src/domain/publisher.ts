@@ -87,6 +87,8 @@ export class Publisher {
     // deletion fail, the topic goes on, and so does this: who deleted it is told why.
     const deletion = this.#host.deletionOf(topic)
     if (deletion !== undefined) return deletion.catch(() => undefined)
+    const { room } = topic.feed.log
+    if (room !== undefined) return room
     if (expectedLast === undefined) return undefined
     const newest = Math.max(topic.latest, topic.dropped)
     if (newest !== expectedLast) throw conflict(newest)

@@ -4,16 +4,19 @@
  * begun. Whoever restores it folds what came behind once more, which changes nothing that is known already.
  *
  *   piece  u16 version, u16 reserved, u32 rows, u64 asOf, then the rows
- *   row    12 × u64 (see `columns`), 32 bytes of SHA-256, u16 bytes of the name, the name in UTF-8
+ *   row    12 × u64 (see `columns`), 32 bytes of SHA-256, u32 bytes of the further tokens, u16 bytes of the name, the
+ *          tokens, the name in UTF-8
+ *   token  u64 its number, u32 bytes, the payload of the entry that issued it
  *
  * A limit that there is not is 0, and so is a name; bytes that are not of this form are told as an EntryError.
  */
 
-import { EntryError } from './entry.ts'
+import { decodeTokenIssued, EntryError, encodeTokenIssued } from './entry.ts'
 import type { Feed } from './feed.ts'
 import type { Offset } from './ports.ts'
 import { isUnlimited, unlimited } from './retention.ts'
 import { HostedTopic } from './topic.ts'
+import type { TopicToken } from './topic-token.ts'
 
 export interface SnapshotTopic {
   readonly topic: HostedTopic
@@ -21,7 +24,7 @@ export interface SnapshotTopic {
   readonly asOf: Offset
 }
 
-const VERSION = 1
+const VERSION = 2
 const HEAD_BYTES = 16
 const SHA256_BYTES = 32
 /** So much is told in one turn of the event loop. */
@@ -46,7 +49,9 @@ const columns: readonly Column[] = [
   (topic) => topic.retention.maxBytes ?? 0,
   (topic) => topic.retention.maxEvents ?? 0,
 ]
-const FIXED_BYTES = 8 * columns.length + SHA256_BYTES + 2
+const FIXED_BYTES = 8 * columns.length + SHA256_BYTES + 4 + 2
+const TOKEN_HEAD_BYTES = 8 + 4
+const NO_TOKENS = Buffer.alloc(0)
 
 /** Pieces, each of one turn. `topics` may change between them: who goes meanwhile may be told or not. */
 export function* encodeSnapshot(topics: Iterable<HostedTopic>, feed: Feed): Generator<Uint8Array> {
@@ -79,10 +84,10 @@ export function decodeSnapshot(bytes: Uint8Array, feed: Feed): readonly Snapshot
   let at = HEAD_BYTES
   for (let row = 0; row < rows; row += 1) {
     if (at + FIXED_BYTES > source.length) throw malformed()
-    const nameAt = at + FIXED_BYTES
-    const end = nameAt + source.readUInt16LE(nameAt - 2)
+    const nameAt = at + FIXED_BYTES + source.readUInt32LE(at + FIXED_BYTES - 6)
+    const end = nameAt + source.readUInt16LE(at + FIXED_BYTES - 2)
     if (end > source.length) throw malformed()
-    topics.push({ topic: decodeRow(source, at, end, feed), asOf })
+    topics.push({ topic: decodeRow(source, at, nameAt, end, feed), asOf })
     at = end
   }
   if (at !== source.length) throw malformed()
@@ -99,15 +104,44 @@ function piece(rows: readonly Buffer[], asOf: Offset): Buffer {
 
 function encodeRow(topic: HostedTopic): Buffer {
   const name = Buffer.from(topic.name ?? '', 'utf8').subarray(0, NAME_BYTES_LIMIT)
-  const row = Buffer.allocUnsafe(FIXED_BYTES + name.length)
+  const tokens = topic.furtherTokens === undefined ? NO_TOKENS : encodeTokens(topic, topic.furtherTokens)
+  const row = Buffer.allocUnsafe(FIXED_BYTES + tokens.length + name.length)
   for (const [i, column] of columns.entries()) writeU64(row, column(topic), 8 * i)
   row.set(topic.tokenSha256, 8 * columns.length)
+  row.writeUInt32LE(tokens.length, FIXED_BYTES - 6)
   row.writeUInt16LE(name.length, FIXED_BYTES - 2)
-  row.set(name, FIXED_BYTES)
+  row.set(tokens, FIXED_BYTES)
+  row.set(name, FIXED_BYTES + tokens.length)
   return row
 }
 
-function decodeRow(source: Buffer, at: number, end: number, feed: Feed): HostedTopic {
+function encodeTokens(topic: HostedTopic, tokens: ReadonlyMap<Offset, TopicToken>): Buffer {
+  return Buffer.concat(
+    [...tokens].flatMap(([number, token]) => {
+      const payload = encodeTokenIssued({ topic: topic.streamId, token })
+      const head = Buffer.alloc(TOKEN_HEAD_BYTES)
+      writeU64(head, number, 0)
+      head.writeUInt32LE(payload.length, 8)
+      return [head, payload]
+    }),
+  )
+}
+
+function decodeTokens(source: Buffer): Map<Offset, TopicToken> | undefined {
+  const tokens = new Map<Offset, TopicToken>()
+  for (let at = 0; at < source.length; ) {
+    if (at + TOKEN_HEAD_BYTES > source.length) throw malformed()
+    const number = readU64(source, at)
+    const begin = at + TOKEN_HEAD_BYTES
+    const end = begin + source.readUInt32LE(at + 8)
+    if (end > source.length || tokens.has(number)) throw malformed()
+    tokens.set(number, { ...decodeTokenIssued(source.subarray(begin, end)).token, number })
+    at = end
+  }
+  return tokens.size === 0 ? undefined : tokens
+}
+
+function decodeRow(source: Buffer, at: number, nameAt: number, end: number, feed: Feed): HostedTopic {
   const field = (i: number) => readU64(source, at + 8 * i)
   const limit = (i: number) => field(i) || undefined
   const retention = { maxAgeMs: limit(9), maxBytes: limit(10), maxEvents: limit(11) }
@@ -115,7 +149,7 @@ function decodeRow(source: Buffer, at: number, end: number, feed: Feed): HostedT
   const topic = new HostedTopic(feed, {
     streamId: field(0),
     createdAtMs: field(1),
-    name: source.toString('utf8', at + FIXED_BYTES, end) || undefined,
+    name: source.toString('utf8', nameAt, end) || undefined,
     retention: isUnlimited(retention) ? unlimited : retention,
     tokenSha256: source.subarray(hashAt, hashAt + SHA256_BYTES),
   })
@@ -124,6 +158,7 @@ function decodeRow(source: Buffer, at: number, end: number, feed: Feed): HostedT
   topic.latest = field(4)
   topic.dropped = field(5)
   const entries = { droppedThrough: field(6), settingsOffset: field(7), droppedOffset: field(8) }
+  topic.furtherTokens = decodeTokens(source.subarray(at + FIXED_BYTES, nameAt))
   if (entries.settingsOffset > 0 || entries.droppedOffset > 0) topic.entries = entries
   return topic
 }

@@ -14,7 +14,7 @@
 
 import assert from 'node:assert/strict'
 import { StorageError } from '../../storage-engine/index.ts'
-import { closedBlock } from '../sse/encode.ts'
+import { closedBlock, closedEvent } from '../sse/encode.ts'
 import type { Channel } from './channel.ts'
 import { EVENT_PUBLISHED } from './entry.ts'
 import { type FrameBuilder, shareBytes } from './frame-builder.ts'
@@ -22,6 +22,7 @@ import type { Pace } from './pace.ts'
 import type { CloseReason, Cursor, LogGap, Offset, SharedBytes, Sink } from './ports.ts'
 import type { RecentFrames, ReplayStep } from './recent-frames.ts'
 import { gapBlocks, reasonOfGap } from './resume.ts'
+import type { TopicToken } from './topic-token.ts'
 import { NO_TURN, WHEEL_SLOTS, type WheelMember } from './wheel.ts'
 
 export type SubscriptionState = 'catching-up' | 'live' | 'closed'
@@ -51,10 +52,16 @@ export interface SubscriptionOptions {
   readonly heartbeat: SharedBytes
   /** By the monotonic clock. */
   readonly deadlineMs: number
+  /** The token that opened the stream, where that may end before it, and when, by the monotonic clock. */
+  readonly token: TopicToken | undefined
+  readonly tokenEndsMs: number
   readonly slot: number
 }
 
 export const closedBytes: SharedBytes = shareBytes(closedBlock)
+/** The last blocks of a stream whose token opens nothing any more. */
+export const tokenRevokedBytes: SharedBytes = shareBytes(closedEvent('{"reason":"the token was revoked"}'))
+const tokenExpiredBytes: SharedBytes = shareBytes(closedEvent('{"reason":"the token has expired"}'))
 
 export class Subscription implements WheelMember {
   readonly channel: Channel
@@ -63,9 +70,11 @@ export class Subscription implements WheelMember {
   /** The number that the stream resumed after. */
   readonly resumedAfter: Offset
   readonly slot: number
+  readonly token: TopicToken | undefined
   readonly #host: SubscriptionHost
   readonly #heartbeat: SharedBytes
   readonly #deadlineMs: number
+  readonly #tokenEndsMs: number
   #state: SubscriptionState = 'catching-up'
   /** Of a live subscription the feed's `dispatched` counts instead. */
   #position: Offset
@@ -85,8 +94,10 @@ export class Subscription implements WheelMember {
     this.sink = sink
     this.resumedAfter = options.after
     this.slot = options.slot
+    this.token = options.token
     this.#heartbeat = options.heartbeat
     this.#deadlineMs = options.deadlineMs
+    this.#tokenEndsMs = options.tokenEndsMs
     this.#position = options.after
     this.#progressMs = host.monotonicMs()
     channel.catchingUp.add(this)
@@ -153,6 +164,7 @@ export class Subscription implements WheelMember {
       return
     }
     if (isStalled) this.close('write-timeout')
+    else if (nowMs >= this.#tokenEndsMs) this.close('token-expired', tokenExpiredBytes)
     else if (nowMs >= this.#deadlineMs) this.close('stream-age')
     else if (this.#hadTraffic || this.#isFull) this.#gotHeartbeat = false
     else {

@@ -23,6 +23,20 @@ export function makeToken(): string {
   return token
 }
 
+/** How a configuration gives a token without holding the secret: this, and its SHA-256 as 64 digits of lower-case hex. */
+export const HASHED_PREFIX = 'sha256:'
+const HASHED = /^sha256:[0-9a-f]{64}$/
+
+/** Whether a configuration gives the hash only: then nobody here knows the token. */
+export function isHashed(token: string): boolean {
+  return HASHED.test(token)
+}
+
+/** SHA-256 of a token as a configuration gives it, which may be the hash already. */
+export function configuredSha256(token: string): Uint8Array {
+  return isHashed(token) ? Buffer.from(token.slice(HASHED_PREFIX.length), 'hex') : hashToken(token)
+}
+
 /** SHA-256 of the token's UTF-8, 32 bytes. */
 export function hashToken(token: string): Uint8Array {
   return hash('sha256', token, 'buffer')
@@ -30,6 +44,11 @@ export function hashToken(token: string): Uint8Array {
 
 /** Whether the presented token is the one with this SHA-256. */
 export function tokenMatches(presented: string, sha256: Uint8Array): boolean {
+  return hashMatches(hashToken(presented), sha256)
+}
+
+/** Whether both are the SHA-256 of one token. */
+export function hashMatches(presented: Uint8Array, sha256: Uint8Array): boolean {
   assert(sha256.length === SHA256_BYTES, 'a SHA-256 has 32 bytes')
-  return timingSafeEqual(hashToken(presented), sha256)
+  return timingSafeEqual(presented, sha256)
 }

@@ -9,6 +9,7 @@ import { formatEventId } from './event-id.ts'
 import type { Feed } from './feed.ts'
 import type { LogRecord, Offset } from './ports.ts'
 import type { Retention } from './retention.ts'
+import type { TopicToken } from './topic-token.ts'
 
 export interface Topic {
   /** 11 base62 characters. */
@@ -22,6 +23,8 @@ export interface Topic {
   readonly retention: Retention
   /** SHA-256 of the token that subscribes to it, 32 bytes. */
   readonly tokenSha256: Uint8Array
+  /** Further ones. */
+  readonly tokens: Iterable<TopicToken>
   /** ms since the epoch. */
   readonly createdAtMs: number
 }
@@ -68,6 +71,8 @@ export class HostedTopic implements Topic {
   dropped: Offset = 0
   /** Undefined where the catalogue says nothing of it but its creation, as of most. */
   entries: TopicEntries | undefined = undefined
+  /** Further tokens, by their numbers; undefined where there are none, as for most. */
+  furtherTokens: Map<Offset, TopicToken> | undefined = undefined
   /** While there are subscribers. */
   channel: Channel | undefined = undefined
   readonly #configuredId: string | undefined
@@ -94,6 +99,20 @@ export class HostedTopic implements Topic {
 
   get tokenSha256(): Uint8Array {
     return Buffer.from(this.#tokenSha256, 'latin1')
+  }
+
+  get tokens(): Iterable<TopicToken> {
+    return this.furtherTokens?.values() ?? []
+  }
+
+  addToken(token: TopicToken): void {
+    this.furtherTokens ??= new Map()
+    this.furtherTokens.set(token.number, token)
+  }
+
+  forgetToken(number: Offset): void {
+    this.furtherTokens?.delete(number)
+    if (this.furtherTokens?.size === 0) this.furtherTokens = undefined
   }
 
   /** Of `dropped` what the log itself says, and a restart keeps. Always 0 in memory. */

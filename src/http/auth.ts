@@ -1,67 +1,97 @@
-// Who may do what: one hapi scheme, and a strategy for each kind of call. Tokens are compared by their SHA-256, in the same
-// time whatever was presented, and stand in no answer. The API token has all rights. Knows the hub only to look up a
-// topic; it never sees a topic's token, only its hash.
+// Who may do what: one hapi scheme, and a strategy for each right. The API tokens of the configuration have the rights that
+// they are given there; a topic's own tokens open that topic. Tokens are compared by their SHA-256, in the same time
+// whatever was presented, and stand in no answer.
 import type { Plugin, Request, ResponseToolkit } from '@hapi/hapi'
 import { DomainError } from '../domain/errors.ts'
 import { parseTopicId } from '../domain/event-id.ts'
-import type { Topic } from '../domain/hub.ts'
-import { hashToken, tokenMatches } from '../domain/token.ts'
+import type { Topic, TopicRight, TopicToken } from '../domain/hub.ts'
+import { hashMatches, hashToken } from '../domain/token.ts'
 import { httpError } from './errors.ts'
 import type { Service } from './service.ts'
 
+/** `topics`: make, see, change, empty and delete them, and issue their tokens. */
+export type ApiRight = 'topics' | 'publish' | 'subscribe' | 'metrics'
+
+export interface ApiToken {
+  /** SHA-256, 32 bytes. */
+  readonly sha256: Uint8Array
+  readonly rights: readonly ApiRight[]
+}
+
 export interface AuthOptions {
   readonly service: Service
-  readonly apiToken: string
-  readonly metricsToken: string
+  readonly apiTokens: readonly ApiToken[]
 }
 
 /** The strategies' names, for the routes. */
-export const apiAuth = 'api'
-export const metricsAuth = 'metrics'
+export const topicsAuth = 'topics'
+export const publishAuth = 'publish'
 export const subscribeAuth = 'subscribe'
+export const metricsAuth = 'metrics'
 
 const challenge = { 'www-authenticate': 'Bearer' }
-/** hapi wants credentials; ours say nothing that a handler would need. */
-const known = Object.freeze({ credentials: Object.freeze({}) })
 
-type Check = (request: Request) => void
+/** What a handler may want to know of who asks. */
+interface Credentials {
+  /** The further token of the topic that opened it; undefined: its own token, or an API token. */
+  readonly token: TopicToken | undefined
+}
+
+const known: Credentials = Object.freeze({ token: undefined })
 
 export const authPlugin: Plugin<AuthOptions> = {
   name: 'sser-auth',
-  register(server, { service, apiToken, metricsToken }) {
-    const apiSha256 = hashToken(apiToken)
-    const metricsSha256 = hashToken(metricsToken)
+  register(server, { service, apiTokens }) {
+    /** All are compared, whatever the first comparison says. */
+    function isAllowed(presented: string, right: ApiRight): boolean {
+      const presentedSha256 = hashToken(presented)
+      return (
+        apiTokens.filter(({ sha256, rights }) => hashMatches(presentedSha256, sha256) && rights.includes(right))
+          .length > 0
+      )
+    }
 
-    const checks: Readonly<Record<string, Check>> = {
-      [apiAuth](request) {
-        if (!tokenMatches(bearerOf(request), apiSha256)) throw wrongToken()
-      },
-      [metricsAuth](request) {
-        const presented = bearerOf(request)
-        // Both are compared, whatever the first comparison says.
-        const isMetrics = tokenMatches(presented, metricsSha256)
-        const isApi = tokenMatches(presented, apiSha256)
-        if (!isMetrics && !isApi) throw wrongToken()
-      },
+    function byApiToken(presented: string, right: ApiRight): Credentials {
+      if (isAllowed(presented, right)) return known
+      throw wrongToken()
+    }
+
+    /** `topicOf` is asked only where the presented token is none that opens all topics. */
+    function byAnyToken(presented: string, right: TopicRight, topicOf: () => Topic | undefined): Credentials {
+      if (isAllowed(presented, right)) return known
+      const topic = topicOf()
+      const access = topic === undefined ? undefined : service.hub.accessTo(topic, presented, right)
+      if (access === undefined) throw wrongToken()
+      return access.token === undefined ? known : { token: access.token }
+    }
+
+    const checks: Readonly<Record<string, (request: Request) => Credentials>> = {
+      [topicsAuth]: (request) => byApiToken(bearerOf(request), 'topics'),
+      [metricsAuth]: (request) => byApiToken(bearerOf(request), 'metrics'),
       [subscribeAuth](request) {
         const presented = request.headers['authorization'] === undefined ? queryToken(request) : bearerOf(request)
-        const topic = topicOf(service, request)
-        const isTopic = tokenMatches(presented, topic.tokenSha256)
-        const isApi = tokenMatches(presented, apiSha256)
-        if (!isTopic && !isApi) throw wrongToken()
+        return byAnyToken(presented, 'subscribe', () => topicOf(service, request))
+      },
+      // That there is no such topic is told to those only who may publish to all.
+      [publishAuth]: (request) => {
+        return byAnyToken(bearerOf(request), 'publish', () => service.hub.topic(topicIdOf(request)))
       },
     }
 
     for (const [name, check] of Object.entries(checks)) {
       server.auth.scheme(name, () => ({
         authenticate(request: Request, h: ResponseToolkit) {
-          check(request)
-          return h.authenticated(known)
+          return h.authenticated({ credentials: check(request) as object })
         },
       }))
       server.auth.strategy(name, name)
     }
   },
+}
+
+/** Of a request that a strategy of this file let pass. */
+export function tokenOf(request: Request): TopicToken | undefined {
+  return (request.auth.credentials as unknown as Credentials).token
 }
 
 /** The topic that the address names. Malformed: a 400 with the reason; unknown: a 404. */

@@ -5,7 +5,7 @@ import { createServer, type IncomingMessage, type RequestListener, type Server, 
 import type { AddressInfo, Socket } from 'node:net'
 import Hapi from '@hapi/hapi'
 import type { PublishLimits } from '../domain/publish-input.ts'
-import { authPlugin } from './auth.ts'
+import { type ApiToken, authPlugin } from './auth.ts'
 import { type Cors, makeCors } from './cors.ts'
 import { errorBody, errorsPlugin, type HttpObserver, httpError, isApiPath, sendError } from './errors.ts'
 import { eventFormOf } from './event-forms.ts'
@@ -19,6 +19,7 @@ import { publishPlugin } from './publish.ts'
 import { type BodyLimits, bodyTooLarge, declaredLength } from './read-body.ts'
 import { type Service, unavailable } from './service.ts'
 import { endWithRetry, retryMsOf, type StreamLimits, subscribePlugin } from './subscribe.ts'
+import { topicTokensPlugin } from './topic-tokens.ts'
 import { topicsPlugin } from './topics.ts'
 
 export interface HttpOptions extends BodyLimits, PublishLimits, StreamLimits, HistoryLimits {
@@ -26,8 +27,7 @@ export interface HttpOptions extends BodyLimits, PublishLimits, StreamLimits, Hi
   readonly host: string | undefined
   /** 0: one that is free. */
   readonly port: number
-  readonly apiToken: string
-  readonly metricsToken: string
+  readonly apiTokens: readonly ApiToken[]
   /** A connection that was kept alive and brings no further request is closed after this. */
   readonly idleTimeoutMs: number
   readonly connectionsMax: number
@@ -110,10 +110,11 @@ async function makeHapi(
   })
   await hapi.register([
     { plugin: errorsPlugin, options: { cors, observer } },
-    { plugin: authPlugin, options: { service, apiToken: options.apiToken, metricsToken: options.metricsToken } },
+    { plugin: authPlugin, options: { service, apiTokens: options.apiTokens } },
     { plugin: publishPlugin, options: { service, cors, limits: options } },
     { plugin: subscribePlugin, options: { service, cors, limits: options } },
     { plugin: topicsPlugin, options: { service, cors, limits: options } },
+    { plugin: topicTokensPlugin, options: { service, cors, limits: options } },
     { plugin: metricsPlugin, options: { service, cors } },
     { plugin: operationsPlugin, options: { service, cors } },
     { plugin: homePlugin, options: { cors } },

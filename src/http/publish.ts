@@ -7,7 +7,7 @@ import type { Plugin } from '@hapi/hapi'
 import { formatEventId } from '../domain/event-id.ts'
 import { METRICS_TOPIC_ID } from '../domain/hub.ts'
 import { type PublishInput, type PublishLimits, parseExpectedLast, parsePublish } from '../domain/publish-input.ts'
-import { apiAuth, topicOf } from './auth.ts'
+import { publishAuth, topicOf } from './auth.ts'
 import type { Cors } from './cors.ts'
 import { httpError } from './errors.ts'
 import { parseJson, requireJson } from './json-body.ts'
@@ -45,7 +45,7 @@ export const publishPlugin: Plugin<PublishOptions> = {
     server.route({
       method: 'POST',
       path: '/api/v1/pubsubs/{id}/events',
-      options: { auth: apiAuth, payload: rawPayload },
+      options: { auth: publishAuth, payload: rawPayload },
       async handler(request, h) {
         const { req, res } = request.raw
         const topic = topicOf(service, request)

@@ -18,20 +18,21 @@ export function resumeRequestOf(request: IncomingMessage, query: ResumeQuery): R
   if (text) return { kind: 'last-event-id', text }
   if (!query.since) return live
   if (query.since === 'earliest') return earliest
-  return { kind: 'time', timeMs: parseTime(query.since) }
+  const timeMs = parseTime(query.since)
+  if (timeMs !== undefined) return { kind: 'time', timeMs }
+  const allowed = 'earliest, a time such as 2026-01-31T12:00:00Z, or seconds since 1970'
+  throw new DomainError('INVALID', `since is ${allowed}.`, { path: 'since' })
 }
 
 const unixSeconds = /^\d{1,11}(?:\.\d{1,9})?$/
 const rfc3339 = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)$/
 
-function parseTime(text: string): number {
+/** Seconds since 1970, or a time as in RFC 3339, in ms; undefined for anything else. */
+export function parseTime(text: string): number | undefined {
   if (unixSeconds.test(text)) return Math.floor(Number(text) * 1000)
   const parts = rfc3339.exec(text)
-  if (parts !== null) {
-    const [, date, time, fraction = '', zone = ''] = parts
-    const timeMs = Date.parse(`${date}T${time}${fraction.slice(0, 4)}${zone.toUpperCase()}`)
-    if (!Number.isNaN(timeMs)) return Math.max(0, timeMs)
-  }
-  const allowed = 'earliest, a time such as 2026-01-31T12:00:00Z, or seconds since 1970'
-  throw new DomainError('INVALID', `since is ${allowed}.`, { path: 'since' })
+  if (parts === null) return undefined
+  const [, date, time, fraction = '', zone = ''] = parts
+  const timeMs = Date.parse(`${date}T${time}${fraction.slice(0, 4)}${zone.toUpperCase()}`)
+  return Number.isNaN(timeMs) ? undefined : Math.max(0, timeMs)
 }

@@ -2,6 +2,7 @@
 // is told with its place and never with the value. Knows nothing of what is done with the values.
 import Joi from 'joi'
 import { DomainError } from '../domain/errors.ts'
+import { TOPIC_RIGHTS, type TopicRight } from '../domain/hub.ts'
 import { DURATION, type RetentionBody } from './topic-wire.ts'
 
 export interface ChangeTopicBody {
@@ -10,6 +11,14 @@ export interface ChangeTopicBody {
 
 export interface CreateTopicBody {
   readonly pubsub: ChangeTopicBody['pubsub'] & { readonly persist: boolean }
+}
+
+export interface IssueTokenBody {
+  readonly token: {
+    readonly rights: readonly TopicRight[]
+    readonly label?: string | null
+    readonly expires_at?: string | null
+  }
 }
 
 export interface ListTopicsQuery {
@@ -59,6 +68,25 @@ export const createTopicSchema = Joi.object<CreateTopicBody>({ pubsub: topicSche
 
 export const changeTopicSchema = Joi.object<ChangeTopicBody>({ pubsub: Joi.object(settings).required() })
   .unknown(true)
+  .required()
+
+export const issueTokenSchema = Joi.object<IssueTokenBody>({
+  token: Joi.object({
+    rights: Joi.array()
+      .items(Joi.string().valid(...TOPIC_RIGHTS))
+      .min(1)
+      .unique()
+      .default(['subscribe']),
+    label: Joi.string()
+      .pattern(/^[^\p{Cc}\u2028\u2029]{1,200}$/u)
+      .allow(null)
+      .messages({ 'string.pattern.base': '{{#label}} must have 1 to 200 characters, and no control characters' }),
+    expires_at: Joi.string().allow(null),
+    // A right or an end that is misspelt would open too much.
+  }).default({ rights: ['subscribe'] }),
+})
+  .unknown(true)
+  .default({ token: { rights: ['subscribe'] } })
   .required()
 
 /** Their values are looked at where they are used. Each at most once. */

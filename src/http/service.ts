@@ -68,6 +68,16 @@ export class Service {
     if (this.#inFlight === 0) this.#whenIdle?.()
   }
 
+  /** A change, from its beginning until it is done; what is thrown is handed on. */
+  async changing<Result>(work: () => Promise<Result>): Promise<Result> {
+    this.enter()
+    try {
+      return await work()
+    } finally {
+      this.leave()
+    }
+  }
+
   /** Resolves when no change waits for its answer. */
   idle(): Promise<void> {
     if (this.#inFlight === 0) return Promise.resolve()

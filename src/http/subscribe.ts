@@ -7,7 +7,7 @@ import { DomainError } from '../domain/errors.ts'
 import { formatEventId } from '../domain/event-id.ts'
 import type { ResumePoint } from '../domain/hub.ts'
 import { retryBlock } from '../sse/encode.ts'
-import { subscribeAuth, topicOf } from './auth.ts'
+import { subscribeAuth, tokenOf, topicOf } from './auth.ts'
 import type { Cors } from './cors.ts'
 import { httpError } from './errors.ts'
 import { eventFormOf } from './event-forms.ts'
@@ -78,7 +78,7 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
         }
         const stream = new SseStream(res, headers, limits.sendBufferBytes)
         try {
-          hub.subscribe(topic, stream, { from: point, heartbeat })
+          hub.subscribe(topic, stream, { from: point, heartbeat, token: tokenOf(request) })
           stream.begin()
         } catch (error) {
           if (!isPassing(error)) throw error

@@ -3,12 +3,12 @@
 import type { Plugin, Request } from '@hapi/hapi'
 import { DomainError } from '../domain/errors.ts'
 import { parseEventId, parseTopicId } from '../domain/event-id.ts'
-import { apiAuth, topicIdOf, topicOf } from './auth.ts'
+import { topicIdOf, topicOf, topicsAuth } from './auth.ts'
 import type { Cors } from './cors.ts'
 import { jsonAnswer } from './errors.ts'
-import { parseJson, requireJson } from './json-body.ts'
+import { jsonBodyOf } from './json-body.ts'
 import { allowOnly, rawPayload } from './methods.ts'
-import { type BodyLimits, readBody } from './read-body.ts'
+import type { BodyLimits } from './read-body.ts'
 import { changeTopicSchema, createTopicSchema, listTopicsQuerySchema, validate } from './schemas.ts'
 import type { Service } from './service.ts'
 import { retentionOf, topicJson } from './topic-wire.ts'
@@ -25,30 +25,16 @@ const PAGE_TOPICS_MAX = 1000
 export const topicsPlugin: Plugin<TopicsOptions> = {
   name: 'sser-topics',
   register(server, { service, cors, limits }) {
-    const body = async (request: Request) => {
-      requireJson(request.raw.req)
-      const bytes = await readBody(request.raw.req, limits)
-      // The original takes a missing body for {}.
-      return bytes.length === 0 ? {} : parseJson(bytes)
-    }
-    /** A change: the stop of the server waits for its answer. */
-    const changing = async <Result>(work: () => Promise<Result>): Promise<Result> => {
-      service.enter()
-      try {
-        return await work()
-      } finally {
-        service.leave()
-      }
-    }
+    const body = (request: Request) => jsonBodyOf(request.raw.req, limits)
 
     server.route({
       method: 'POST',
       path: '/api/v1/pubsubs',
-      options: { auth: apiAuth, payload: rawPayload },
+      options: { auth: topicsAuth, payload: rawPayload },
       async handler(request, h) {
         const { persist, name, retention = {} } = validate(createTopicSchema, await body(request)).pubsub
         const wanted = { persist, name: name ?? undefined, retention: retentionOf(retention) }
-        const { topic, token } = await changing(() => service.hub.createTopic(wanted))
+        const { topic, token } = await service.changing(() => service.hub.createTopic(wanted))
         return jsonAnswer(h, JSON.stringify({ pubsub: { id: topic.id, token } })).code(201)
       },
     })
@@ -56,7 +42,7 @@ export const topicsPlugin: Plugin<TopicsOptions> = {
     server.route({
       method: 'GET',
       path: '/api/v1/pubsubs',
-      options: { auth: apiAuth },
+      options: { auth: topicsAuth },
       async handler(request, h) {
         const { after, limit } = validate(listTopicsQuerySchema, request.query)
         const page = await service.hub.listTopics(afterOf(after), limitOf(limit))
@@ -68,7 +54,7 @@ export const topicsPlugin: Plugin<TopicsOptions> = {
     server.route({
       method: 'GET',
       path: '/api/v1/pubsubs/{id}',
-      options: { auth: apiAuth },
+      options: { auth: topicsAuth },
       async handler(request, h) {
         const details = await service.hub.topicDetails(topicOf(service, request))
         return jsonAnswer(h, JSON.stringify({ pubsub: topicJson(details) }))
@@ -78,11 +64,11 @@ export const topicsPlugin: Plugin<TopicsOptions> = {
     server.route({
       method: 'PATCH',
       path: '/api/v1/pubsubs/{id}',
-      options: { auth: apiAuth, payload: rawPayload },
+      options: { auth: topicsAuth, payload: rawPayload },
       async handler(request, h) {
         const topic = topicOf(service, request)
         const { name, retention = {} } = validate(changeTopicSchema, await body(request)).pubsub
-        await changing(() => service.hub.changeTopic(topic, { name, retention: retentionOf(retention) }))
+        await service.changing(() => service.hub.changeTopic(topic, { name, retention: retentionOf(retention) }))
         const details = await service.hub.topicDetails(topic)
         return jsonAnswer(h, JSON.stringify({ pubsub: topicJson(details) }))
       },
@@ -91,9 +77,9 @@ export const topicsPlugin: Plugin<TopicsOptions> = {
     server.route({
       method: 'DELETE',
       path: '/api/v1/pubsubs/{id}',
-      options: { auth: apiAuth, payload: rawPayload },
+      options: { auth: topicsAuth, payload: rawPayload },
       async handler(request, h) {
-        await changing(() => service.hub.deleteTopic(topicIdOf(request)))
+        await service.changing(() => service.hub.deleteTopic(topicIdOf(request)))
         return h.response().code(204)
       },
     })
@@ -102,11 +88,11 @@ export const topicsPlugin: Plugin<TopicsOptions> = {
     server.route({
       method: 'DELETE',
       path: '/api/v1/pubsubs/{id}/events',
-      options: { auth: apiAuth, payload: rawPayload },
+      options: { auth: topicsAuth, payload: rawPayload },
       async handler(request, h) {
         const topic = topicOf(service, request)
         const through = throughOf(request)
-        await changing(() => service.hub.purge(topic, through))
+        await service.changing(() => service.hub.purge(topic, through))
         return h.response().code(204)
       },
     })

@@ -119,6 +119,11 @@ export function heartbeatEvent(json: string): Uint8Array {
   return ownEvent('sser.heartbeat', json)
 }
 
+/** The last event of a stream that may not go on. `json` as in `gapBlock`. No id. */
+export function closedEvent(json: string): Uint8Array {
+  return ownEvent('sser.closed', json)
+}
+
 function ownEvent(type: `sser.${string}`, json: string): Uint8Array {
   const head = text.encode(`event: ${type}\n`)
   const data = text.encode(json)

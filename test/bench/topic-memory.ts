@@ -33,6 +33,7 @@ async function openHub(): Promise<Hub> {
     recentFramesBytesMax: 0,
     topicsMax: 2 * LIVE_TOPICS,
     subscribersMax: 1,
+    tokensPerTopicMax: 1,
     defaultRetention: unlimited,
     heartbeatMs: 4_000,
     streamAgeMsMax: 3_600_000,

@@ -1,6 +1,7 @@
 /** The commands that talk to a server, as a shell runs them, against a server with logs in memory. */
 
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -98,6 +99,21 @@ test('a line that is no event ends the command, names its number, and leaves tho
   assert.match(err, /Line 2 is not JSON/)
 })
 
+test('tokens are issued, listed, used and revoked, and hashed for a configuration', async (context) => {
+  const fixture = await startFixture(context)
+  const topic = await newTopic(fixture)
+  const issued = await prints(fixture, ['token', 'create', topic, '--publish', '--label', 'press', '--json'])
+  const { id, token, rights } = JSON.parse(issued) as { id: string; token: string; rights: string[] }
+  assert.deepEqual(rights, ['publish'])
+  assert.match(await prints(fixture, ['token', 'list', topic]), new RegExp(`^${id} .*publish.*press\n$`))
+  const env = { SSER_TOKEN: token }
+  assert.equal((await run(fixture, ['publish', topic, 'Hello'], { env })).code, 0)
+  await prints(fixture, ['token', 'revoke', topic, id])
+  assert.equal((await run(fixture, ['publish', topic, 'Hello'], { env })).code, 77)
+  const hashed = await prints(fixture, ['token', 'hash'], { input: 'a-token-of-some-length\n' })
+  assert.equal(hashed, `sha256:${createHash('sha256').update('a-token-of-some-length').digest('hex')}\n`)
+})
+
 test('a state file takes the next call to where the last one ended', async (context) => {
   const fixture = await startFixture(context)
   const topic = await newTopic(fixture)
@@ -145,6 +161,7 @@ test('wrong use is told, and changes nothing', async (context) => {
     [['subscribe', 'x', '--count', '0'], /--count takes/],
     [['topic', 'update', 'x'], /Name something/],
     [['topic', 'create', '--max-events', '-1'], /--max-events takes/],
+    [['token', 'hash'], /16 to 512/],
     [['topic', 'create', '--url', 'nowhere'], /not the URL/],
   ] as const) {
     const { code, err } = await run(fixture, args)
@@ -156,7 +173,8 @@ test('wrong use is told, and changes nothing', async (context) => {
 test('every command has a help text with an example', async (context) => {
   const fixture = await startFixture(context)
   const topicCommands = ['create', 'list', 'show', 'update', 'empty', 'delete'].map((name) => ['topic', name])
-  for (const command of [...topicCommands, ['publish'], ['subscribe']]) {
+  const tokenCommands = ['create', 'list', 'revoke', 'hash'].map((name) => ['token', name])
+  for (const command of [...topicCommands, ...tokenCommands, ['publish'], ['subscribe']]) {
     assert.match(await prints(fixture, [...command, '--help']), /Examples?:\n {2}.*sser /)
   }
 })

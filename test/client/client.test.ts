@@ -121,6 +121,20 @@ test('an event that builds on another is published only if nothing came between'
   assert.equal(last?.kind === 'event' ? last.id : undefined, third?.id)
 })
 
+test('further tokens are issued, listed and revoked', async (context) => {
+  const { origin } = await startFixture(context)
+  const client = new SserClient({ url: origin, token: API_TOKEN })
+  const { id } = await client.topics.create({ persist: true })
+  const { token, ...details } = await client.tokens.create(id, { rights: ['publish'], label: 'press' })
+  assert.deepEqual(await client.tokens.list(id), [details])
+  const press = new SserClient({ url: origin, token })
+  await press.publish(id, { message: 'by the press' })
+  await refuses(take(press.subscribe(id), 1), 401)
+  await client.tokens.revoke(id, details.id)
+  await refuses(press.publish(id, { message: 'too late' }), 401)
+  assert.deepEqual(await client.tokens.list(id), [])
+})
+
 test('a refusal is an error with the status and the sentence of the server', async (context) => {
   const { origin } = await startFixture(context)
   const client = new SserClient({ url: `${origin}/`, token: API_TOKEN })

@@ -9,6 +9,7 @@ import type { TestContext } from 'node:test'
 import { Hub, type HubOptions } from '../../src/domain/hub.ts'
 import { silentHubObserver, systemClock } from '../../src/domain/ports.ts'
 import { unlimited } from '../../src/domain/retention.ts'
+import { hashToken } from '../../src/domain/token.ts'
 import type { FailedRequest } from '../../src/http/errors.ts'
 import { type HttpOptions, type HttpServer, startHttpServer } from '../../src/http/http-server.ts'
 import { Service } from '../../src/http/service.ts'
@@ -23,6 +24,7 @@ const hubDefaults: HubOptions = {
   recentFramesBytesMax: 1 << 20,
   topicsMax: 1000,
   subscribersMax: 1000,
+  tokensPerTopicMax: 100,
   defaultRetention: unlimited,
   heartbeatMs: 4000,
   streamAgeMsMax: 3_600_000,
@@ -34,8 +36,10 @@ const hubDefaults: HubOptions = {
 const httpDefaults: HttpOptions = {
   host: '127.0.0.1',
   port: 0,
-  apiToken: API_TOKEN,
-  metricsToken: METRICS_TOKEN,
+  apiTokens: [
+    { sha256: hashToken(API_TOKEN), rights: ['topics', 'publish', 'subscribe', 'metrics'] },
+    { sha256: hashToken(METRICS_TOKEN), rights: ['metrics'] },
+  ],
   idleTimeoutMs: 60_000,
   readTimeoutMs: 15_000,
   requestBodyBytesMax: 4096,

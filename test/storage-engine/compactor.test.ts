@@ -298,6 +298,44 @@ test('near its quota a log rewrites what is little dead, and drops its oldest re
   await world.log.close()
 })
 
+test('who waits for room is not refused by a log that drops its oldest, however fast it publishes', async () => {
+  const files = new FaultyFiles({ pause: () => nextTurn() })
+  const options = { quotaBytes: 4_000_000, segmentBytesMax: 64 * 1024, whenFull: 'dropOldest' } as const
+  const world = await CompactedLog.open(options, files)
+  await world.create(20)
+  world.start({ bytesPerSecondMax: 2 ** 20 })
+  let waits = 0
+  const publisher = async (): Promise<void> => {
+    for (let i = 0; i < 1000; i += 1) {
+      for (let { room } = world.log; room !== undefined; { room } = world.log) {
+        waits += 1
+        await room
+      }
+      await world.publish(world.random.pick(world.topics), 'x'.repeat(2000))
+    }
+  }
+  await Promise.all(Array.from({ length: 8 }, publisher))
+  assert.ok(waits > 0, 'somebody had to wait')
+  assert.ok(world.log.statistics().bytesOnDisk <= options.quotaBytes)
+  await world.log.close()
+})
+
+test('nobody waits for room where nothing can be dropped, or nothing is to be', async () => {
+  for (const whenFull of ['dropOldest', 'refuse'] as const) {
+    const world = await CompactedLog.open({ quotaBytes: 400_000, segmentBytesMax: 1_000_000, whenFull })
+    await world.create(1)
+    world.start()
+    const fill = async (): Promise<void> => {
+      for (;;) {
+        for (let { room } = world.log; room !== undefined; { room } = world.log) await room
+        await world.publish(world.topics[0] as number, 'x'.repeat(2000))
+      }
+    }
+    await assert.rejects(fill(), (error) => error instanceof StorageError && error.code === 'STORAGE_QUOTA')
+    await world.log.close()
+  }
+})
+
 test('in the background, what was sealed is compacted at once, and what has died at the next look', async () => {
   const world = await CompactedLog.open()
   await world.create(4)

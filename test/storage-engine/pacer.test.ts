@@ -17,16 +17,18 @@ class SleepingClock implements PaceClock {
   }
 }
 
+const noPressure = () => 0
+
 test('no more bytes are transferred in a second than are allowed', async () => {
   const clock = new SleepingClock()
-  const pacer = new Pacer(1_000_000, () => undefined, clock)
+  const pacer = new Pacer(1_000_000, () => undefined, noPressure, clock)
   for (let i = 0; i < 100; i += 1) await pacer.transfer(100_000)
   assert.ok(clock.now >= 9_800 && clock.now <= 10_000, `${clock.now} ms for ten seconds' worth`)
 })
 
 test('time without work is not saved up', async () => {
   const clock = new SleepingClock()
-  const pacer = new Pacer(1_000_000, () => undefined, clock)
+  const pacer = new Pacer(1_000_000, () => undefined, noPressure, clock)
   await pacer.transfer(1000)
   clock.now = 60_000
   for (let i = 0; i < 11; i += 1) await pacer.transfer(100_000)
@@ -35,7 +37,7 @@ test('time without work is not saved up', async () => {
 
 test('a slice ends after a millisecond, and with a turn of the event loop', async () => {
   const clock = new SleepingClock()
-  const pacer = new Pacer(1, () => undefined, clock)
+  const pacer = new Pacer(1, () => undefined, noPressure, clock)
   assert.equal(pacer.slice(), undefined)
   clock.now = 0.9
   assert.equal(pacer.slice(), undefined)
@@ -51,7 +53,7 @@ test('a slice ends after a millisecond, and with a turn of the event loop', asyn
 
 test('while there are commits, slices take a tenth of the time', async () => {
   const clock = new SleepingClock()
-  const pacer = new Pacer(1, () => Promise.resolve(), clock)
+  const pacer = new Pacer(1, () => Promise.resolve(), noPressure, clock)
   for (let worked = 0; worked < 20; worked += 2) {
     clock.now += 2
     await pacer.slice()
@@ -59,10 +61,33 @@ test('while there are commits, slices take a tenth of the time', async () => {
   assert.equal(clock.now, 200)
 })
 
+test('the more the work is needed, the less it rests, and the less it keeps to its bytes a second', async () => {
+  for (const [pressure, sleptMs, transferredMs] of [
+    [0, 18, 1000],
+    [0.5, 9, 500],
+    [1, 0, 0],
+  ] as const) {
+    const clock = new SleepingClock()
+    const pacer = new Pacer(
+      1000,
+      () => Promise.resolve(),
+      () => pressure,
+      clock,
+    )
+    clock.now = 2
+    await pacer.slice()
+    assert.equal(clock.now - 2, sleptMs)
+    const before = clock.now
+    await pacer.transfer(1000)
+    await pacer.transfer(1)
+    assert.ok(Math.abs(clock.now - before - transferredMs) <= 5, `${clock.now - before} ms`)
+  }
+})
+
 test('a commit that began in the turn between two slices has the event loop for itself', async () => {
   const clock = new SleepingClock()
   let commit: Promise<void> | undefined
-  const pacer = new Pacer(1, () => commit, clock)
+  const pacer = new Pacer(1, () => commit, noPressure, clock)
   clock.now = 2
   setImmediate(() => {
     commit = Promise.resolve()
@@ -73,7 +98,7 @@ test('a commit that began in the turn between two slices has the event loop for 
 
 test('waiting for the turn of a transfer is no work', async () => {
   const clock = new SleepingClock()
-  const pacer = new Pacer(1000, () => undefined, clock)
+  const pacer = new Pacer(1000, () => undefined, noPressure, clock)
   await pacer.transfer(500)
   clock.now += 0.5
   await pacer.transfer(1)
@@ -92,7 +117,7 @@ test('a commit that is in flight goes first, and only that one', async () => {
       land = resolve
     })
   }
-  const pacer = new Pacer(1_000_000, inFlight, new SleepingClock())
+  const pacer = new Pacer(1_000_000, inFlight, noPressure, new SleepingClock())
   let isDone = false
   const transfer = pacer.transfer(1).then(() => {
     isDone = true

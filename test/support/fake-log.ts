@@ -250,6 +250,9 @@ export class FakeLog implements EventLog {
     yield this.#records.filter(({ offset }) => offset > after).map(totalsOf)
   }
 
+  /** Nobody has to wait for room. */
+  readonly room = undefined
+
   /** The latest checkpoint, which the next log may be given. */
   checkpoint: { readonly offset: Offset; readonly pieces: readonly Uint8Array[] } | undefined
 

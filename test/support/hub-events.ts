@@ -14,6 +14,7 @@ export const hubOptions: HubOptions = {
   recentFramesBytesMax: 1024 * 1024,
   topicsMax: 1000,
   subscribersMax: 1000,
+  tokensPerTopicMax: 100,
   defaultRetention: unlimited,
   heartbeatMs: 4000,
   streamAgeMsMax: 3_600_000,

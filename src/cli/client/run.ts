@@ -1,5 +1,5 @@
 /**
- * `sser topic`, `sser publish`, `sser subscribe`: a server as seen from outside, through the client library. Promises an
+ * `sser topic`, `sser token`, `sser publish`, `sser subscribe`: a server as seen from outside, through the client library. Promises an
  * exit code that says how it went, messages on standard error, and on standard output nothing but what was asked for.
  */
 
@@ -8,9 +8,10 @@ import { SserError } from '../../client/index.ts'
 import { type ClientHost, exitCodeOf, UsageError, wordsOf } from './host.ts'
 import { addPublishCommand } from './publish.ts'
 import { addSubscribeCommand } from './subscribe.ts'
+import { addTokenCommand } from './token.ts'
 import { addTopicCommand } from './topic.ts'
 
-export const CLIENT_COMMANDS: readonly string[] = ['topic', 'publish', 'subscribe']
+export const CLIENT_COMMANDS: readonly string[] = ['topic', 'token', 'publish', 'subscribe']
 
 // As in sysexits.h.
 const exitUsage = 64
@@ -50,6 +51,7 @@ function programOf(host: ClientHost, stderr: { write(text: string): unknown }): 
     .configureOutput({ writeOut: (text) => host.stdout.write(text), writeErr: (text) => stderr.write(text) })
     .showHelpAfterError('(--help tells more)')
   addTopicCommand(program, host)
+  addTokenCommand(program, host)
   addPublishCommand(program, host)
   addSubscribeCommand(program, host)
   return program

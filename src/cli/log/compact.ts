@@ -122,6 +122,7 @@ const HUB_OPTIONS: HubOptions = {
   recentFramesBytesMax: 0,
   topicsMax: Number.MAX_SAFE_INTEGER,
   subscribersMax: 0,
+  tokensPerTopicMax: 0,
   defaultRetention: unlimited,
   heartbeatMs: 60_000,
   streamAgeMsMax: 60_000,
