@@ -1,0 +1,14 @@
+#!/bin/sh
+# Runs the command as the user `node`, who owns the data folder. Whoever starts the container as another user than root has
+# seen to that folder by himself.
+set -eu
+
+data=${SSER_STORAGE_DIR:-/_storage}
+if [ "$(id -u)" = 0 ]; then
+  mkdir -p "$data"
+  if [ "$(stat -c %u "$data")" != "$(id -u node)" ]; then
+    chown -R node:node "$data"
+  fi
+  exec setpriv --reuid=node --regid=node --init-groups "$@"
+fi
+exec "$@"

@@ -1,0 +1,85 @@
+/**
+ * What deploys the server: the Dockerfile, its scripts, and the unit for systemd. No container is run here; a linter reads
+ * the Dockerfile, and its scripts are run by hand.
+ */
+import assert from 'node:assert/strict'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { validate } from 'dockerfile-utils'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const ENTRYPOINT = join(ROOT, 'config/docker/entrypoint.sh')
+const HEALTHCHECK = join(ROOT, 'config/docker/healthcheck.mjs')
+const isRoot = process.getuid?.() === 0
+const hasSystemd = spawnSync('systemd-analyze', ['--version']).status === 0
+
+test('the Dockerfile has no mistake that a linter knows, and copies what is there', () => {
+  const dockerfile = readFileSync(join(ROOT, 'Dockerfile'), 'utf8')
+  assert.deepEqual(validate(dockerfile), [])
+  const copied = [...dockerfile.matchAll(/^COPY --from=build (.*) \S+$/gm)].flatMap(([, paths = '']) =>
+    paths.split(' '),
+  )
+  const made = ['/build/node_modules', '/build/dist']
+  const missing = copied.filter((path) => !made.includes(path) && !existsSync(join(ROOT, path.replace('/build/', ''))))
+  assert.deepEqual([copied.length > 3, missing], [true, []])
+  for (const [, path = ''] of dockerfile.matchAll(/\/sser\/(config\/\S+?)["\s]/g))
+    assert.ok(existsSync(join(ROOT, path)), path)
+})
+
+test('what is built into the image is what a build needs, and nothing of this checkout besides', () => {
+  const ignored = readFileSync(join(ROOT, '.dockerignore'), 'utf8').trim().split('\n')
+  for (const needed of [
+    'src',
+    'storage-engine',
+    'config',
+    'package.json',
+    'package-lock.json',
+    'tsconfig.build.json',
+  ]) {
+    assert.ok(!ignored.includes(needed), needed)
+  }
+  for (const secret of ['.env', '_storage', '_config', '.git']) assert.ok(ignored.includes(secret), secret)
+})
+
+test('the entrypoint runs a command as whoever started it, where that is not root', (t) => {
+  const command = isRoot ? ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'] : []
+  const out = execFileSync('/usr/bin/env', [...command, 'sh', ENTRYPOINT, 'echo', 'a b', '$HOME'], { encoding: 'utf8' })
+  assert.equal(out, 'a b $HOME\n')
+  t.diagnostic('as root it was read, and not run: it changes the owner of a folder')
+  assert.equal(spawnSync('sh', ['-n', ENTRYPOINT]).status, 0)
+})
+
+test('the health check tells a server that answers from one that does not', async () => {
+  let status = 200
+  const server = createServer((request, response) =>
+    response.writeHead(request.url === '/healthz' ? status : 404).end(),
+  )
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  const check = async (PORT: string): Promise<number | null> => {
+    const { spawn } = await import('node:child_process')
+    const child = spawn(process.execPath, [HEALTHCHECK], { env: { PATH: process.env['PATH'], PORT } })
+    return await new Promise((resolve) => child.once('exit', resolve))
+  }
+  for (const text of [String(port), `:${port}`, `127.0.0.1:${port}`]) assert.equal(await check(text), 0, text)
+  status = 503
+  assert.equal(await check(String(port)), 1)
+  await new Promise((resolve) => server.close(resolve))
+  assert.equal(await check(String(port)), 1)
+})
+
+test('the unit is one that systemd understands, and is well hardened', {
+  skip: !hasSystemd && 'systemd-analyze is not here',
+}, () => {
+  const unit = join(ROOT, 'config/systemd/sser.service')
+  const { stdout, stderr } = spawnSync('systemd-analyze', ['security', '--offline=true', '--threshold=30', unit], {
+    encoding: 'utf8',
+  })
+  const exposure = /Overall exposure level for .*: ([\d.]+)/.exec(stdout)?.[1]
+  assert.ok(exposure !== undefined && Number(exposure) < 3, `${stdout.slice(-500)}${stderr}`)
+})
