@@ -12,6 +12,21 @@ import { recoveryProgress } from './recovery-progress.ts'
 /** For a person who waits at a terminal. */
 export type OnRecovering = (bytesDone: number, bytesTotal: number) => void
 
+type Listener = (...told: never[]) => void
+
+/** An observer that tells the second what it tells the first. */
+export function telling<Observer extends object>(first: Observer, second: Partial<Observer>): Observer {
+  const both = { ...first } as Record<string, Listener>
+  for (const [name, listener] of Object.entries(second as Record<string, Listener>)) {
+    const before = both[name]
+    both[name] = (...told) => {
+      before?.(...told)
+      listener(...told)
+    }
+  }
+  return both as Observer
+}
+
 export function httpObserver(logger: Logger): HttpObserver {
   return {
     requestFailed({ error, ...fields }) {

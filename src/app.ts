@@ -16,7 +16,15 @@ import {
   type StorageObserver,
   silentObserver,
 } from '../storage-engine/index.ts'
-import { failureReason, httpObserver, hubObserver, type OnRecovering, storageObserver } from './app-observers.ts'
+import {
+  failureReason,
+  httpObserver,
+  hubObserver,
+  type OnRecovering,
+  storageObserver,
+  telling,
+} from './app-observers.ts'
+import { packageVersion } from './cli/package-version.ts'
 import type { Config } from './config.ts'
 import { type ControlServer, startControlServer } from './control/control-server.ts'
 import { Checkpointer } from './domain/checkpointer.ts'
@@ -30,6 +38,7 @@ import type { ApiToken } from './http/auth.ts'
 import { type HttpServer, startHttpServer } from './http/http-server.ts'
 import { Service } from './http/service.ts'
 import { createLogger, type Logger } from './logger.ts'
+import { Metrics } from './metrics.ts'
 import { type EnsuredTokens, ensureTokens } from './token-file.ts'
 
 export type { Logger } from './logger.ts'
@@ -92,6 +101,12 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
   }
   const service = new Service()
   const { directory } = config.storage
+  const metrics = new Metrics({
+    version: packageVersion(),
+    isReady: () => service.health.status === 'ready',
+    figures: () => parts.hub?.figures(),
+    log: () => parts.durable?.statistics(),
+  })
   let tokens: EnsuredTokens
   let http: HttpServer
   try {
@@ -100,9 +115,11 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
       parts.lock = await acquireDirectoryLock(directory)
     }
     tokens = await ensureTokens(directory, config.pubsub)
-    http = await startHttpServer(service, httpObserver(logger), {
+    http = await startHttpServer(service, telling(httpObserver(logger), metrics.httpObserver), {
       ...config.server.addr,
       apiTokens: apiTokensOf(tokens, config.pubsub.apiTokens),
+      opensMetricsLocally: config.metrics.openLocally,
+      scrape: (isOpenMetrics) => metrics.scrape(isOpenMetrics),
       idleTimeoutMs: config.server.idleTimeoutMs,
       readTimeoutMs: config.server.readTimeoutMs,
       requestBodyBytesMax: config.server.maxRequestBodySize,
@@ -123,7 +140,7 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
   }
   logger.info({ address: http.address.address, port: http.address.port }, 'The server listens.')
 
-  const ready = openHub(config, logger, service, parts, tokens.metricsAccessToken, onRecovering)
+  const ready = openHub(config, logger, service, parts, metrics, tokens.metricsAccessToken, onRecovering)
   // Whoever started the app hears of a failure by `ready`; that nobody has asked yet is no second failure.
   ready.catch(() => undefined)
   let closing: Promise<void> | undefined
@@ -143,13 +160,14 @@ async function openHub(
   logger: Logger,
   service: Service,
   parts: Parts,
+  metrics: Metrics,
   metricsToken: string,
   onRecovering: OnRecovering | undefined,
 ): Promise<void> {
   const sequencer = new Sequencer()
   if (config.kv.enabled) {
     const path = join(config.storage.directory, logFolder)
-    const told = storageObserver(logger, service, onRecovering)
+    const told = telling(storageObserver(logger, service, onRecovering), metrics.storageObserver)
     const observer: StorageObserver = {
       ...told,
       rolled(file) {
@@ -164,7 +182,7 @@ async function openHub(
   parts.memory = await Log.open(new MemoryFiles(), sequencer, silentObserver, '/memory', memoryOptions(config))
   const { recentFramesBytes } = config.hub
   const observer: HubObserver = {
-    ...hubObserver(logger),
+    ...telling(hubObserver(logger), metrics.hubObserver),
     figureChanged: (name, change) => parts.figures?.changed(name, change),
   }
   const hub = await Hub.open(parts.durable, parts.memory, sequencer, observer, systemClock, {

@@ -76,6 +76,7 @@ export interface Settings {
     readonly tickFrequencyMs: number
     readonly staticPubSubs: readonly StaticPubSub[]
   }
+  readonly metrics: { readonly openLocally: boolean }
   readonly kv: { readonly enabled: boolean }
   readonly storage: { readonly directory: string }
   readonly log: {
@@ -536,6 +537,17 @@ const limitsSchema = joi
   .default()
   .description('How many, and how long.')
 
+const metricsSchema = joi
+  .object({
+    openLocally: flag()
+      .default(true)
+      .description(
+        'Whether `GET /metrics` answers without a token where it is asked for on this machine itself: from a loopback address, by a loopback name, and without a trace of a proxy.',
+      ),
+  })
+  .default()
+  .description('Figures for Prometheus.')
+
 const loggingSchema = joi
   .object({
     level: joi
@@ -559,6 +571,7 @@ export const rootSchema = joi.object({
   memory: memorySchema,
   hub: hubSchema,
   limits: limitsSchema,
+  metrics: metricsSchema,
   logging: loggingSchema,
 })
 

@@ -73,6 +73,7 @@ test('without any file or variable the defaults are those that the documentation
       ssl: { enabled: false, cacheDir: join(cwd, '_storage', 'certificates') },
     },
     pubsub: { tickFrequencyMs: 4000, apiTokens: [], staticPubSubs: [] },
+    metrics: { openLocally: true },
     kv: { enabled: true },
     storage: { directory: join(cwd, '_storage') },
     log: {

@@ -106,6 +106,8 @@ async function routes(t: TestContext): Promise<string[]> {
       { sha256: hashToken('api-token-of-the-documents'), rights: ['topics', 'publish', 'subscribe', 'metrics'] },
       { sha256: hashToken('metrics-token-of-the-documents'), rights: ['metrics'] },
     ],
+    opensMetricsLocally: true,
+    scrape: async () => ({ contentType: 'text/plain', text: 'scraped' }),
     idleTimeoutMs: 1000,
     readTimeoutMs: 1000,
     requestBodyBytesMax: 1024,

@@ -7,6 +7,7 @@ import { parseTopicId } from '../domain/event-id.ts'
 import type { Topic, TopicRight, TopicToken } from '../domain/hub.ts'
 import { hashMatches, hashToken } from '../domain/token.ts'
 import { httpError } from './errors.ts'
+import { isLocal } from './is-local.ts'
 import type { Service } from './service.ts'
 
 /** `topics`: make, see, change, empty and delete them, and issue their tokens. */
@@ -21,6 +22,8 @@ export interface ApiToken {
 export interface AuthOptions {
   readonly service: Service
   readonly apiTokens: readonly ApiToken[]
+  /** Whether whoever asks on this machine itself may scrape without a token. */
+  readonly opensMetricsLocally: boolean
 }
 
 /** The strategies' names, for the routes. */
@@ -28,6 +31,7 @@ export const topicsAuth = 'topics'
 export const publishAuth = 'publish'
 export const subscribeAuth = 'subscribe'
 export const metricsAuth = 'metrics'
+export const scrapeAuth = 'scrape'
 
 const challenge = { 'www-authenticate': 'Bearer' }
 
@@ -41,7 +45,7 @@ const known: Credentials = Object.freeze({ token: undefined })
 
 export const authPlugin: Plugin<AuthOptions> = {
   name: 'sser-auth',
-  register(server, { service, apiTokens }) {
+  register(server, { service, apiTokens, opensMetricsLocally }) {
     /** All are compared, whatever the first comparison says. */
     function isAllowed(presented: string, right: ApiRight): boolean {
       const presentedSha256 = hashToken(presented)
@@ -68,6 +72,11 @@ export const authPlugin: Plugin<AuthOptions> = {
     const checks: Readonly<Record<string, (request: Request) => Credentials>> = {
       [topicsAuth]: (request) => byApiToken(bearerOf(request), 'topics'),
       [metricsAuth]: (request) => byApiToken(bearerOf(request), 'metrics'),
+      [scrapeAuth](request) {
+        const { req } = request.raw
+        const isOpen = opensMetricsLocally && req.headers.authorization === undefined && isLocal(req)
+        return isOpen ? known : byApiToken(bearerOf(request), 'metrics')
+      },
       [subscribeAuth](request) {
         const presented = request.headers['authorization'] === undefined ? queryToken(request) : bearerOf(request)
         return byAnyToken(presented, 'subscribe', () => topicOf(service, request))

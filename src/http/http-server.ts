@@ -15,6 +15,7 @@ import { homePlugin } from './home.ts'
 import { refuseTheRest } from './methods.ts'
 import { metricsPlugin } from './metrics.ts'
 import { operationsPlugin } from './operations.ts'
+import { type PrometheusOptions, prometheusPlugin } from './prometheus.ts'
 import { publishPlugin } from './publish.ts'
 import { type BodyLimits, bodyTooLarge, declaredLength } from './read-body.ts'
 import { type Service, unavailable } from './service.ts'
@@ -28,6 +29,8 @@ export interface HttpOptions extends BodyLimits, PublishLimits, StreamLimits, Hi
   /** 0: one that is free. */
   readonly port: number
   readonly apiTokens: readonly ApiToken[]
+  readonly opensMetricsLocally: boolean
+  readonly scrape: PrometheusOptions['scrape']
   /** A connection that was kept alive and brings no further request is closed after this. */
   readonly idleTimeoutMs: number
   readonly connectionsMax: number
@@ -110,12 +113,16 @@ async function makeHapi(
   })
   await hapi.register([
     { plugin: errorsPlugin, options: { cors, observer } },
-    { plugin: authPlugin, options: { service, apiTokens: options.apiTokens } },
+    {
+      plugin: authPlugin,
+      options: { service, apiTokens: options.apiTokens, opensMetricsLocally: options.opensMetricsLocally },
+    },
     { plugin: publishPlugin, options: { service, cors, limits: options } },
     { plugin: subscribePlugin, options: { service, cors, limits: options } },
     { plugin: topicsPlugin, options: { service, cors, limits: options } },
     { plugin: topicTokensPlugin, options: { service, cors, limits: options } },
     { plugin: metricsPlugin, options: { service, cors } },
+    { plugin: prometheusPlugin, options: { cors, scrape: options.scrape } },
     { plugin: operationsPlugin, options: { service, cors } },
     { plugin: homePlugin, options: { cors } },
   ])

@@ -40,6 +40,8 @@ const httpDefaults: HttpOptions = {
     { sha256: hashToken(API_TOKEN), rights: ['topics', 'publish', 'subscribe', 'metrics'] },
     { sha256: hashToken(METRICS_TOKEN), rights: ['metrics'] },
   ],
+  opensMetricsLocally: true,
+  scrape: async () => ({ contentType: 'text/plain', text: 'scraped' }),
   idleTimeoutMs: 60_000,
   readTimeoutMs: 15_000,
   requestBodyBytesMax: 4096,

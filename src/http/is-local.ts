@@ -1,0 +1,22 @@
+// Who asks on this machine itself.
+import type { IncomingMessage } from 'node:http'
+import { BlockList, isIPv6 } from 'node:net'
+
+const loopback = new BlockList()
+loopback.addSubnet('127.0.0.0', 8)
+loopback.addAddress('::1', 'ipv6')
+
+const loopbackHost = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?$/i
+/** A proxy on this machine would let the whole internet in. */
+const forwardingHeaders = /^(?:forwarded|via|x-forwarded-.*|x-real-ip)$/
+
+/**
+ * Whether somebody on this machine asks, and nobody through it: by the peer's address, by the name that was asked for, which
+ * keeps pages out that were sent to this address by their own (DNS rebinding), and by the traces that proxies leave.
+ */
+export function isLocal({ socket, headers }: IncomingMessage): boolean {
+  const address = (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '')
+  if (address === '' || !loopback.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')) return false
+  if (!loopbackHost.test(headers.host ?? '')) return false
+  return !Object.keys(headers).some((name) => forwardingHeaders.test(name))
+}

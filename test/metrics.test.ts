@@ -1,0 +1,98 @@
+/** What Prometheus is told: true figures, in a form that Prometheus takes, as docs/metrics.md describes them. */
+import assert from 'node:assert/strict'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { Metrics } from '../src/metrics.ts'
+import { Api } from './support/api.ts'
+import { METRICS_TOKEN, ServerProcess } from './support/server-process.ts'
+
+const PAGE = fileURLToPath(new URL('../docs/metrics.md', import.meta.url))
+const promtool = spawnSync('promtool', ['--version']).status === 0
+const isUpdating = process.env['SSER_UPDATE_METRICS'] === '1'
+
+const silent = { version: '0', isReady: () => false, figures: () => undefined, log: () => undefined }
+
+/** name{labels} → value. */
+function samplesOf(text: string): Map<string, number> {
+  const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'))
+  return new Map(
+    lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]),
+  )
+}
+
+test('docs/metrics.md describes each metric as it is', async () => {
+  const described = await new Metrics(silent).describe()
+  const rows = described.map(({ name, type, help }) => `| \`${name}\` | ${type} | ${help} |`)
+  const page = readFileSync(PAGE, 'utf8')
+  const table = ['| metric | type | what |', '| --- | --- | --- |', ...rows].join('\n')
+  const [before = '', rest = ''] = page.split('<!-- metrics -->\n')
+  const [, after = ''] = rest.split('\n<!-- end -->')
+  const made = `${before}<!-- metrics -->\n${table}\n<!-- end -->${after}`
+  if (isUpdating) writeFileSync(PAGE, made)
+  assert.equal(isUpdating ? made : page, made)
+  for (const { name, type } of described) {
+    assert.match(name, type === 'counter' ? /^sser_[a-z_]+_total$/ : /^sser_[a-z_]+(?<!_total)$/)
+  }
+})
+
+test('a server tells what it did, to whoever asks on its own machine, and to others with the token', async (t) => {
+  const server = await ServerProcess.start()
+  t.after(() => server.close())
+  const api = new Api(server)
+  t.after(() => api.close())
+  const { id } = await api.createTopic()
+  for (let i = 0; i < 3; i += 1) await api.publish(id, { message: i })
+  const scrape = (headers: Record<string, string> = {}) => fetch(`http://127.0.0.1:${server.port}/metrics`, { headers })
+  const answer = await scrape()
+  assert.equal(answer.status, 200)
+  assert.match(answer.headers.get('content-type') ?? '', /^text\/plain; version=0\.0\.4/)
+  const text = await answer.text()
+  const samples = samplesOf(text)
+  for (const [name, value] of [
+    ['sser_ready', 1],
+    ['sser_topics', 2],
+    ['sser_events_published_total', 3],
+    ['sser_subscribers', 0],
+    ['sser_log_failed', 0],
+    ['sser_log_damaged_ranges', 0],
+    ['sser_compaction_running', 0],
+  ] as const) {
+    assert.equal(samples.get(name), value, name)
+  }
+  assert.ok((samples.get('sser_log_commits_total') ?? 0) >= 4)
+  assert.equal(samples.get('sser_log_sync_duration_seconds_count'), samples.get('sser_log_commits_total'))
+  assert.ok((samples.get('sser_log_size_bytes') ?? 0) > 0 && (samples.get('process_resident_memory_bytes') ?? 0) > 0)
+  assert.ok(!text.includes(id), 'no topic is named')
+  for (const headers of [{ 'x-forwarded-for': '127.0.0.1' }, { via: '1.1 proxy' }, { forwarded: 'for=127.0.0.1' }]) {
+    assert.equal((await scrape(headers)).status, 401)
+    assert.equal((await scrape({ ...headers, authorization: `Bearer ${METRICS_TOKEN}` })).status, 200)
+  }
+  assert.equal((await scrape({ authorization: 'Bearer wrong' })).status, 401)
+  const accept = 'application/openmetrics-text; version=1.0.0'
+  const open = await scrape({ accept })
+  assert.match(open.headers.get('content-type') ?? '', /^application\/openmetrics-text/)
+  assert.match(await open.text(), /\n# EOF\n$/)
+  if (!promtool) return t.diagnostic('promtool is not here: whether Prometheus takes the text was not asked')
+  // prom-client's own gauges nodejs_active_…_total have names that promtool does not like.
+  const lines = text.split('\n').filter((line) => !line.includes('nodejs_active_'))
+  execFileSync('promtool', ['check', 'metrics'], { input: lines.join('\n') })
+})
+
+test('the rules for Prometheus load, and fire when they should', { skip: !promtool && 'promtool is not here' }, () => {
+  const cwd = fileURLToPath(new URL('../config/prometheus/', import.meta.url))
+  execFileSync('promtool', ['check', 'rules', 'sser.rules.yaml'], { cwd })
+  execFileSync('promtool', ['test', 'rules', 'sser.rules.test.yaml'], { cwd })
+})
+
+test('each metric that a rule names is there', async () => {
+  const rules = readFileSync(new URL('../config/prometheus/sser.rules.yaml', import.meta.url), 'utf8')
+  const described = new Set((await new Metrics(silent).describe()).map(({ name }) => name))
+  const named = [...rules.matchAll(/\bsser_[a-z_]+/g)].map(([name]) => name.replace(/_(?:bucket|sum|count)$/, ''))
+  assert.ok(named.length > 5)
+  assert.deepEqual(
+    named.filter((name) => !described.has(name)),
+    [],
+  )
+})
