@@ -8,8 +8,13 @@ import { ServerProcess } from '../support/server-process.ts'
 import { SseClient } from '../support/sse-client.ts'
 
 const TIMEOUT_MS = 60_000
-/** The least that the configuration allows, so that clients come back soon. */
-const settings = { server: { retry: '100ms' }, log: { segmentBytes: '256KiB' } }
+const settings = {
+  // The least that the configuration allows, so that clients come back soon.
+  server: { retry: '100ms' },
+  log: { segmentBytes: '256KiB' },
+  // So long that none comes between what a test compares, however slow the machine is.
+  pubsub: { tickFrequency: '5m' },
+}
 
 let server: ServerProcess
 let api: Api
