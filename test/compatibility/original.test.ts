@@ -227,7 +227,8 @@ test('GET /metrics: seven figures in their order; each change is an event of top
   )
   assert.equal(before.get('static_topics'), 2, 'topic 0 and the one of the configuration')
   const stream = await Stream.open(`/pubsubs/0/events?access_token=${METRICS_TOKEN}`)
-  await stream.until(/^id: /m)
+  // With it all changes so far are told: those of one moment become one.
+  await stream.until(/"metric": "subscribers"\}\n\n/)
   const { id } = await newTopic()
   await stream.until(/data: \{"val": 1, "metric": "topics"\}\n\n/)
   await call('POST', `/pubsubs/${id}/events`, '{"event":{"message":"x"}}')
