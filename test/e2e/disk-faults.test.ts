@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Answer, Api } from '../support/api.ts'
-import { missingProgram, missingTmpfs } from '../support/programs.ts'
+import { hasAttached, missingProgram, missingTmpfs } from '../support/programs.ts'
 import { ServerProcess } from '../support/server-process.ts'
 import { SseClient } from '../support/sse-client.ts'
 
@@ -156,16 +156,3 @@ test('a failed fdatasync is final: /readyz turns red and says why, publishers ge
     await server.close()
   }
 })
-
-/** True, or what it said instead. */
-function hasAttached(tracer: ChildProcess): Promise<true | string> {
-  return new Promise((resolve) => {
-    let said = ''
-    tracer.stderr?.setEncoding('utf8')
-    tracer.stderr?.on('data', (text: string) => {
-      said += text
-      if (/ attached/.test(said)) resolve(true)
-    })
-    tracer.once('close', () => resolve(said.trim()))
-  })
-}

@@ -1,0 +1,120 @@
+/** A real Prometheus (Debian's) reads the server, with the files of config/prometheus, and tells of a disk that fails. */
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { Api } from '../support/api.ts'
+import { hasAttached, missingProgram } from '../support/programs.ts'
+import { ServerProcess } from '../support/server-process.ts'
+
+const rulesFolder = fileURLToPath(new URL('../../config/prometheus/', import.meta.url))
+const timeoutMs = 90_000
+const waitMs = 60_000
+const pollMs = 50
+
+test('Prometheus scrapes the server, loads the rules, and an alert fires when a sync fails', {
+  timeout: timeoutMs,
+  skip: missingProgram('prometheus') || missingProgram('strace'),
+}, async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'sser-prometheus-'))
+  const server = await ServerProcess.start()
+  const api = new Api(server)
+  let prometheus: ChildProcess | undefined
+  let tracer: ChildProcess | undefined
+  try {
+    const { id } = await api.createTopic()
+    await api.publish(id, { message: 'before' })
+    const port = await freePort()
+    prometheus = startPrometheus(directory, port, new URL(server.url).host)
+    const ask = (path: string) => asked(`http://127.0.0.1:${port}/api/v1/${path}`)
+    await until('the server is scraped', async () => {
+      const { result } = await ask('query?query=sser_events_published_total')
+      return (result as { value: [number, string] }[] | undefined)?.[0]?.value[1] === '1'
+    })
+    const { groups } = await ask('rules')
+    assert.equal((groups as unknown[]).length, 1)
+
+    const inject = ['-e', 'trace=fdatasync', '-e', 'inject=fdatasync:error=EIO']
+    tracer = spawn('strace', ['-f', '-o', '/dev/null', ...inject, '-p', String(server.pid)], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    const attached = await hasAttached(tracer)
+    if (attached !== true) {
+      t.skip(`strace may not attach here: ${attached}`)
+      return
+    }
+    const failed = await api.call('POST', `/api/v1/pubsubs/${id}/events`, { event: { message: 'lost' } })
+    assert.equal(failed.status, 503, failed.text)
+    tracer.kill('SIGINT')
+    await until('the alert fires', async () => {
+      const { alerts } = await ask('alerts')
+      return (alerts as { state: string; labels: { alertname: string } }[] | undefined)?.some(
+        ({ state, labels }) => state === 'firing' && labels.alertname === 'SserLogFailed',
+      )
+    })
+  } finally {
+    tracer?.kill('SIGKILL')
+    if (prometheus !== undefined) {
+      const ended = once(prometheus, 'close')
+      prometheus.kill('SIGKILL')
+      await ended
+    }
+    api.close()
+    await server.close()
+    rmSync(directory, { recursive: true, force: true })
+  }
+})
+
+/** With the example of config/prometheus, but a target and a pace of its own. */
+function startPrometheus(directory: string, port: number, target: string): ChildProcess {
+  const example = readFileSync(join(rulesFolder, 'prometheus.yaml'), 'utf8')
+  const isAuthorization = /^ {4}authorization:\n {6}credentials_file: .*\n/m
+  assert(isAuthorization.test(example) && example.includes('localhost:8889'))
+  const pace = 'global:\n  scrape_interval: 200ms\n  evaluation_interval: 200ms\n'
+  // On the same machine no token is needed.
+  const config = pace + example.replace(isAuthorization, '').replace('localhost:8889', target)
+  copyFileSync(join(rulesFolder, 'sser.rules.yaml'), join(directory, 'sser.rules.yaml'))
+  writeFileSync(join(directory, 'prometheus.yml'), config)
+  return spawn(
+    'prometheus',
+    [
+      `--config.file=${join(directory, 'prometheus.yml')}`,
+      `--storage.tsdb.path=${join(directory, 'data')}`,
+      `--web.listen-address=127.0.0.1:${port}`,
+    ],
+    { stdio: 'ignore' },
+  )
+}
+
+/** What Prometheus answers; nothing while it does not listen yet. */
+async function asked(url: string): Promise<Readonly<Record<string, unknown>>> {
+  try {
+    const response = await fetch(url)
+    return response.ok ? ((await response.json()) as { data: Record<string, unknown> }).data : {}
+  } catch {
+    return {}
+  }
+}
+
+async function until(what: string, holds: () => Promise<boolean | undefined>): Promise<void> {
+  const endsAt = performance.now() + waitMs
+  while (!(await holds())) {
+    assert(performance.now() < endsAt, `waited in vain: ${what}`)
+    await delay(pollMs)
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  await once(server, 'close')
+  return port
+}
