@@ -50,6 +50,7 @@ const RETRY_MS_MAX = 30_000
 const EVENT_BYTES_MAX = 64 * 1024 * 1024
 /** More attempts than that make the pause no longer. */
 const DOUBLINGS_MAX = 10
+const OWN_TYPES = 'sser.'
 const GAP_TYPE = 'sser.gap'
 const CLOSED_DATA = '{"status": "closed"}'
 /** Whoever asks again gets the same answer. */
@@ -196,7 +197,9 @@ function itemDecoder(state: StreamState, eventBytesMax: number) {
     },
     onEvent: ({ type, data, lastEventId }, namesId) => {
       if (type === GAP_TYPE) items.push({ kind: 'gap', reason: reasonOf(data), cursor: lastEventId })
-      else if (namesId) items.push({ kind: 'event', id: lastEventId, type, data, cursor: lastEventId })
+      // Others of the server's own are no events of the topic, although one of them has an id.
+      else if (namesId && !type.startsWith(OWN_TYPES))
+        items.push({ kind: 'event', id: lastEventId, type, data, cursor: lastEventId })
       else if (data === CLOSED_DATA) state.isDeleted = true
     },
   })

@@ -10,7 +10,7 @@
 
 import assert from 'node:assert/strict'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { heartbeatEvent, primingBlock, retryBlock, tickComment } from '../sse/encode.ts'
+import { heartbeatEvent, retryBlock, tickComment } from '../sse/encode.ts'
 import { Catalog } from './catalog.ts'
 import { Channel } from './channel.ts'
 import { compactionJudge } from './compaction-judge.ts'
@@ -23,7 +23,6 @@ import {
   TOPIC_DELETED,
 } from './entry.ts'
 import { DomainError, fromStorageError, unknownTopic } from './errors.ts'
-import { formatEventId } from './event-id.ts'
 import { Feed } from './feed.ts'
 import { FrameBuilder, shareBytes } from './frame-builder.ts'
 import { type HistoryItem, historyBackward, historyForward } from './history.ts'
@@ -46,7 +45,7 @@ import type {
 import type { PublishInput } from './publish-input.ts'
 import { type PublishConditions, Publisher } from './publisher.ts'
 import { RecentFrames } from './recent-frames.ts'
-import { gapBlocks, type ResumePoint, type ResumeRequest, resolveResume } from './resume.ts'
+import { openingBlocks, type ResumePoint, type ResumeRequest, resolveResume } from './resume.ts'
 import { Retainer } from './retainer.ts'
 import { changedRetention, type Retention, type RetentionChange, unlimited } from './retention.ts'
 import { encodeSnapshot } from './snapshot.ts'
@@ -113,6 +112,8 @@ export interface SubscribeRequest {
   /** The stream ends with this token. */
   readonly token?: TopicToken | undefined
   readonly heartbeat: 'comment' | 'event'
+  /** Tell with events where the stream begins, and when it has reached the present; false without it. */
+  readonly signals?: boolean | undefined
 }
 
 type MutableFigures = { -readonly [Name in FigureName]: number }
@@ -421,7 +422,7 @@ export class Hub {
     if (this.#openSinks >= subscribersMax) {
       throw new DomainError('LIMIT', `There are ${subscribersMax} subscribers already. Try again later.`)
     }
-    const { from, heartbeat, token } = request
+    const { from, heartbeat, token, signals = false } = request
     if (token !== undefined && hosted.furtherTokens?.get(token.number) !== token) {
       throw new DomainError('UNAUTHORIZED', 'The token does not open this any more.')
     }
@@ -433,6 +434,7 @@ export class Hub {
       deadlineMs: this.#clock.monotonicMs() + streamAgeMsMax * between(0.8, 1),
       token,
       tokenEndsMs: this.#clock.monotonicMs() + ((token?.expiresAtMs ?? Infinity) - this.#clock.wallMs()),
+      tellsCaughtUp: signals,
       slot: this.#wheel.nextSlot(),
     })
     this.#openSinks += 1
@@ -441,12 +443,8 @@ export class Hub {
     this.#count('subscribers', 1)
     this.#count('active_subscribers', 1)
     const retry = retryBlock(Math.round(retryMs * between(1, 2)))
-    if (from.gap === undefined) {
-      subscription.start(shareBytes(retry, primingBlock(formatEventId(after))))
-    } else {
-      this.#observer.gapTold(hosted.id, from.gap.reason)
-      subscription.start(shareBytes(retry, ...gapBlocks({ ...from.gap, resumesAfter: after })))
-    }
+    if (from.gap !== undefined) this.#observer.gapTold(hosted.id, from.gap.reason)
+    subscription.start(shareBytes(retry, ...openingBlocks(hosted, from, after, signals)))
     return subscription
   }
 

@@ -14,7 +14,7 @@
  * missing. It reads the index, and never the events one by one.
  */
 
-import { gapBlock, primingBlock } from '../sse/encode.ts'
+import { gapBlock, openEvent, primingBlock } from '../sse/encode.ts'
 import { DomainError, fromStorageError } from './errors.ts'
 import { formatEventId, parseEventId } from './event-id.ts'
 import type { LogGap, NumberSource, Offset } from './ports.ts'
@@ -87,9 +87,20 @@ export async function resolveResume(
 
 /** The blocks that tell a gap. The number right behind the event keeps the same gap from being told at every return. */
 export function gapBlocks(notice: GapNotice): readonly [Uint8Array, Uint8Array] {
-  const id = formatEventId(notice.resumesAfter)
-  const json = JSON.stringify({ requested: notice.requested, resumes_after: id, reason: notice.reason })
-  return [gapBlock(json), primingBlock(id)]
+  return [gapEvent(notice), primingBlock(formatEventId(notice.resumesAfter))]
+}
+
+/** What tells a stream where it begins, behind its `retry:`; with `signals`, clients that ignore ids without data see it. */
+export function openingBlocks(topic: HostedTopic, from: ResumePoint, after: Offset, signals: boolean): Uint8Array[] {
+  const id = formatEventId(after)
+  const place = signals
+    ? openEvent(id, JSON.stringify({ resumes_after: id, last_id: formatEventId(topic.latest) }))
+    : primingBlock(id)
+  return from.gap === undefined ? [place] : [gapEvent({ ...from.gap, resumesAfter: after }), place]
+}
+
+function gapEvent({ requested, resumesAfter, reason }: GapNotice): Uint8Array {
+  return gapBlock(JSON.stringify({ requested, resumes_after: formatEventId(resumesAfter), reason }))
 }
 
 interface Reading {

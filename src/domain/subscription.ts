@@ -14,9 +14,10 @@
 
 import assert from 'node:assert/strict'
 import { StorageError } from '../../storage-engine/index.ts'
-import { closedBlock, closedEvent } from '../sse/encode.ts'
+import { caughtUpEvent, closedBlock, closedEvent } from '../sse/encode.ts'
 import type { Channel } from './channel.ts'
 import { EVENT_PUBLISHED } from './entry.ts'
+import { formatEventId } from './event-id.ts'
 import { type FrameBuilder, shareBytes } from './frame-builder.ts'
 import type { Pace } from './pace.ts'
 import type { CloseReason, Cursor, LogGap, Offset, SharedBytes, Sink } from './ports.ts'
@@ -55,6 +56,8 @@ export interface SubscriptionOptions {
   /** The token that opened the stream, where that may end before it, and when, by the monotonic clock. */
   readonly token: TopicToken | undefined
   readonly tokenEndsMs: number
+  /** Tell it with an event, once, when it has reached the present. */
+  readonly tellsCaughtUp: boolean
   readonly slot: number
 }
 
@@ -81,6 +84,7 @@ export class Subscription implements WheelMember {
   /** The sink refused more; only while catching up. */
   #isFull = false
   #hasEnded = false
+  #tellsCaughtUp: boolean
   // For the heartbeat and the write timeout, at the visits of the wheel:
   #trafficTurn = NO_TURN
   #gotHeartbeat = false
@@ -98,6 +102,7 @@ export class Subscription implements WheelMember {
     this.#heartbeat = options.heartbeat
     this.#deadlineMs = options.deadlineMs
     this.#tokenEndsMs = options.tokenEndsMs
+    this.#tellsCaughtUp = options.tellsCaughtUp
     this.#position = options.after
     this.#progressMs = host.monotonicMs()
     channel.catchingUp.add(this)
@@ -215,7 +220,12 @@ export class Subscription implements WheelMember {
           channel.readers += 1
         }
         if (this.#state !== 'catching-up') return
-        if (channel.quietSince <= this.#position) return this.#arrive()
+        if (channel.quietSince <= this.#position) {
+          if (this.#tellsCaughtUp) this.#tellCaughtUp()
+          // That may have filled the sink, or ended it.
+          if (this.#isFull || this.#state !== 'catching-up') continue
+          return this.#arrive()
+        }
         if (pace.isSpent) {
           await pace.turn()
           continue
@@ -255,6 +265,12 @@ export class Subscription implements WheelMember {
     channel.readers -= 1
     channel.catchingUp.delete(this)
     channel.live.add(this)
+  }
+
+  #tellCaughtUp(): void {
+    this.#tellsCaughtUp = false
+    const json = JSON.stringify({ last_id: formatEventId(this.channel.topic.latest) })
+    this.#write(shareBytes(caughtUpEvent(json)))
   }
 
   #take(step: ReplayStep): void {

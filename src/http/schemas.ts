@@ -34,6 +34,7 @@ export interface ResumeQuery {
 
 export interface SubscribeQuery extends ResumeQuery {
   readonly heartbeat?: 'event' | 'comment'
+  readonly signals?: '0' | '1'
 }
 
 export interface HistoryQuery extends ResumeQuery {
@@ -103,6 +104,7 @@ const resume = {
 export const subscribeQuerySchema = Joi.object<SubscribeQuery>({
   ...resume,
   heartbeat: Joi.string().valid('event', 'comment'),
+  signals: Joi.string().valid('0', '1'),
 }).unknown(true)
 
 export const historyQuerySchema = Joi.object<HistoryQuery>({

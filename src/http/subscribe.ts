@@ -53,6 +53,7 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
         const query = validate(subscribeQuerySchema, request.query)
         const from = resumeRequestOf(req, query)
         const heartbeat = query.heartbeat ?? 'comment'
+        const signals = query.signals === '1'
         let point: ResumePoint
         try {
           point = await hub.resolve(topic, from)
@@ -78,7 +79,7 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
         }
         const stream = new SseStream(res, headers, limits.sendBufferBytes)
         try {
-          hub.subscribe(topic, stream, { from: point, heartbeat, token: tokenOf(request) })
+          hub.subscribe(topic, stream, { from: point, heartbeat, signals, token: tokenOf(request) })
           stream.begin()
         } catch (error) {
           if (!isPassing(error)) throw error

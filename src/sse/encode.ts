@@ -114,6 +114,22 @@ export function gapBlock(json: string): Uint8Array {
   return ownEvent('sser.gap', json)
 }
 
+/**
+ * A stream's first event: does what the priming block does, and can be seen. `json` as in `gapBlock`, `id` as in
+ * `FrameFields`.
+ */
+export function openEvent(id: string, json: string): Uint8Array {
+  const event = ownEvent('sser.open', json)
+  const target = new Uint8Array(ID_LINE_BYTES + event.length)
+  target.set(event, writeIdLine(target, 0, id))
+  return target
+}
+
+/** Tells the subscriber that it has what there was. `json` as in `gapBlock`. No id. */
+export function caughtUpEvent(json: string): Uint8Array {
+  return ownEvent('sser.caught-up', json)
+}
+
 /** A heartbeat that JavaScript can see. `json` as in `gapBlock`. No id. */
 export function heartbeatEvent(json: string): Uint8Array {
   return ownEvent('sser.heartbeat', json)

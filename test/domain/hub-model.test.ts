@@ -129,7 +129,8 @@ class Run {
     if (hub.topic(model.topic.id) === undefined) return
     const sink = new FakeSink()
     if (this.random.chance(0.2)) sink.refuses = true
-    const subscription = hub.subscribe(model.topic, sink, { from, heartbeat: 'comment' })
+    const signals = this.random.chance(0.3)
+    const subscription = hub.subscribe(model.topic, sink, { from, heartbeat: 'comment', signals })
     if (after !== undefined) {
       assert.equal(subscription.resumedAfter, after, 'it begins where the model says')
       assert.deepEqual(sink.gaps, [], 'nothing was lost')

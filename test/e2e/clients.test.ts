@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { after, before, test } from 'node:test'
 import { Api, type PublishedEvent } from '../support/api.ts'
+import { CuttingProxy } from '../support/cutting-proxy.ts'
 import { eventSourceKinds, Listener } from '../support/event-sources.ts'
 import { ServerProcess } from '../support/server-process.ts'
 import { SseClient } from '../support/sse-client.ts'
@@ -117,6 +118,40 @@ for (const kind of eventSourceKinds) {
       assert(listener.opened >= 3)
     } finally {
       listener.close()
+    }
+  })
+}
+
+for (const kind of eventSourceKinds) {
+  test(`${kind} that is cut in its first event misses nothing with signals, although it may ignore an id without data`, {
+    timeout: TIMEOUT_MS,
+  }, async () => {
+    const { id, token } = await api.createTopic()
+    const zero = '0'.repeat(11)
+    const opening = [
+      'retry: 100\n\n',
+      `id: ${zero}\nevent: sser.open\ndata: {"resumes_after":"${zero}","last_id":"${zero}"}\n\n`,
+      `event: sser.caught-up\ndata: {"last_id":"${zero}"}\n\n`,
+    ].join('')
+    const proxy = await CuttingProxy.start(Number(new URL(server.url).port), () =>
+      proxy.connections === 0 ? opening.length + 'id: '.length : undefined,
+    )
+    const path = api.eventsUrl(id, `?signals=1&access_token=${token}`).slice(server.url.length)
+    const listener = new Listener(kind, proxy.url + path, ['sser.open', 'sser.caught-up'])
+    try {
+      await listener.until(({ events }) => events.length === 2)
+      await api.publish(id, { message: 'one' })
+      await listener.until(({ events }) => events.length >= 5)
+      await api.publish(id, { message: 'two' })
+      await listener.until(({ events }) => events.length >= 6)
+      assert.deepEqual(
+        listener.events.map(({ type, data }) => (type === 'message' ? data : type)),
+        ['sser.open', 'sser.caught-up', 'sser.open', 'one', 'sser.caught-up', 'two'],
+      )
+      assert.equal(listener.events[2]?.lastEventId, listener.events[0]?.lastEventId, 'it came back to where it began')
+    } finally {
+      listener.close()
+      await proxy.close()
     }
   })
 }

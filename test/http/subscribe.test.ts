@@ -55,6 +55,24 @@ test('a stream begins at once with its headers, a retry and an id without data, 
   assert(retries[0]! >= 2000 && retries[0]! <= 4000)
 })
 
+test('with signals a stream says where it begins and when it has reached the present, and without them neither', async (t) => {
+  const { subscribe, createTopic, publish } = await startFixture(t)
+  const { id } = await createTopic(true)
+  const [one, two] = [
+    await numberOf(await publish(id, { message: 'one' })),
+    await numberOf(await publish(id, { message: 'two' })),
+  ]
+  const stream = subscribe(`${id}/events?signals=1`, { 'last-event-id': one })
+  const { head, body } = dechunk(await stream.until('caught-up\ndata: {"last_id":'))
+  assert(head.includes(`sser-resumed-from: ${one}`))
+  const opened = `id: ${one}\nevent: sser.open\ndata: {"resumes_after":"${one}","last_id":"${two}"}\n\n`
+  assert.equal(body.replace(/^retry: \d+\n\n/, '').slice(0, opened.length), opened)
+  for (const query of ['', '&signals=0']) {
+    const plain = subscribe(`${id}/events?since=earliest${query}`)
+    assert(!(await plain.until('data: two')).includes('sser.open'))
+  }
+})
+
 test('what is published while a stream is open arrives on it, in order', async (t) => {
   const { subscribe, createTopic, publish } = await startFixture(t)
   for (const persist of [false, true]) {
@@ -117,6 +135,8 @@ test('wrong words in the query get a 400 that names them', async (t) => {
     ['since=1&since=2', 'since'],
     ['since=123456789012345', 'since'],
     ['heartbeat=yes', 'heartbeat'],
+    ['signals=yes', 'signals'],
+    ['signals=1&signals=1', 'signals'],
     ['last_event_id=a&last_event_id=b', 'last_event_id'],
   ]) {
     const response = await fetch(`${api}/pubsubs/${id}/events?access_token=${API_TOKEN}&${query}`)

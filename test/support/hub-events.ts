@@ -62,11 +62,18 @@ export function lastEventId(id: string | number): ResumeRequest {
   return { kind: 'last-event-id', text: typeof id === 'number' ? formatEventId(id) : id }
 }
 
-export async function subscribe(hub: Hub, topic: Topic, sink: FakeSink, from: ResumeRequest): Promise<Subscription> {
-  return hub.subscribe(topic, sink, { from: await hub.resolve(topic, from), heartbeat: 'comment' })
+export async function subscribe(
+  hub: Hub,
+  topic: Topic,
+  sink: FakeSink,
+  from: ResumeRequest,
+  signals = false,
+): Promise<Subscription> {
+  return hub.subscribe(topic, sink, { from: await hub.resolve(topic, from), heartbeat: 'comment', signals })
 }
 
-/** What a sink got behind its first block, heartbeats left out. */
+/** What a sink got behind its first block, heartbeats and the signal of having caught up left out. */
 export function streamText(sink: FakeSink): string {
-  return Buffer.concat(sink.writes.slice(1)).toString('utf8').replaceAll(': {"status": "tick"}\n\n', '')
+  const text = Buffer.concat(sink.writes.slice(1)).toString('utf8')
+  return text.replaceAll(': {"status": "tick"}\n\n', '').replaceAll(/event: sser\.caught-up\ndata: .*\n\n/g, '')
 }
