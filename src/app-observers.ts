@@ -4,7 +4,7 @@
  */
 import { type StorageError, type StorageObserver, silentObserver } from '../storage-engine/index.ts'
 import { type HubObserver, silentHubObserver } from './domain/ports.ts'
-import type { HttpObserver } from './http/errors.ts'
+import { type HttpObserver, silentHttpObserver } from './http/errors.ts'
 import type { Service } from './http/service.ts'
 import type { Logger } from './logger.ts'
 import { recoveryProgress } from './recovery-progress.ts'
@@ -29,6 +29,7 @@ export function telling<Observer extends object>(first: Observer, second: Partia
 
 export function httpObserver(logger: Logger): HttpObserver {
   return {
+    ...silentHttpObserver,
     requestFailed({ error, ...fields }) {
       // 503 and 507 are states, which their causes have told once already; a 500 is a mistake of ours.
       if (fields.status === 500) logger.error({ ...fields, error }, 'A request failed inside the server.')

@@ -106,6 +106,7 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
     isReady: () => service.health.status === 'ready',
     figures: () => parts.hub?.figures(),
     log: () => parts.durable?.statistics(),
+    lag: () => parts.hub?.slowestLag(),
   })
   let tokens: EnsuredTokens
   let http: HttpServer

@@ -3,10 +3,12 @@
  * the way of an event stands no more than a number that goes up. No label has values without bound; never a topic's id.
  */
 
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Gauge, Histogram, type Metric, Registry } from 'prom-client'
 import type { CompactedRun, LogStatistics, StorageObserver } from '../storage-engine/index.ts'
+import type { Lag } from './domain/commit-times.ts'
 import type { Figures, HubObserver } from './domain/ports.ts'
 import type { HttpObserver } from './http/errors.ts'
+import { DURATION_BOUNDS_SECONDS, Histogram as PlainHistogram } from './metrics-histogram.ts'
 
 /** Asked at each scrape; undefined while there is none yet. */
 export interface MetricsSources {
@@ -14,6 +16,7 @@ export interface MetricsSources {
   isReady(): boolean
   figures(): Figures | undefined
   log(): LogStatistics | undefined
+  lag(): Lag | undefined
 }
 
 export interface ScrapedText {
@@ -21,6 +24,12 @@ export interface ScrapedText {
   readonly text: string
 }
 
+interface Answers {
+  count: number
+}
+
+/** What clients send as a method may be anything. */
+const KNOWN_METHODS: ReadonlySet<string> = new Set(['get', 'head', 'post', 'put', 'patch', 'delete', 'options'])
 const SYNC_SECONDS = [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2, 10]
 const BATCH_RECORDS = [1, 2, 4, 8, 16, 32, 64, 128, 512, 2048, 8192]
 const RUN_SECONDS = [0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800]
@@ -41,7 +50,21 @@ export class Metrics {
   readonly #streamsEnded: Counter
   readonly #gaps: Counter
   readonly #failures: Counter
-  readonly #requests: Counter
+  readonly #failedRequests: Counter
+  // On the busy paths: plain numbers, read at a scrape.
+  readonly #publishSeconds = new PlainHistogram(DURATION_BOUNDS_SECONDS)
+  readonly #deliverySeconds = new PlainHistogram(DURATION_BOUNDS_SECONDS)
+  readonly #answers = new Map<string, Map<string, Map<number, Answers>>>()
+  readonly #publishFailures: Counter
+  #publishes = 0
+  #sentBytes = 0
+  #replayedEvents = 0
+  #replayReads = 0
+  #replayReadBytes = 0
+  #live = 0
+  #droppedEvents = 0
+  #authFailures = 0
+  #rateLimited = 0
 
   constructor(sources: MetricsSources) {
     const { figures, log } = sources
@@ -72,11 +95,60 @@ export class Metrics {
     this.#streamsEnded = this.#counter('sser_streams_ended_total', 'Streams that ended, by reason.', ['reason'])
     this.#gaps = this.#counter('sser_gaps_told_total', 'How often a subscriber was told that events are missing.')
     this.#failures = this.#counter('sser_delivery_failures_total', 'Streams, or deliveries of one topic, that failed.')
-    this.#requests = this.#counter(
+    this.#failedRequests = this.#counter(
       'sser_http_errors_total',
       'Answers of 500 and more, by the pattern of the route and by status.',
       ['route', 'status'],
     )
+
+    this.#total('sser_publishes_total', 'Requests to publish that were kept; one may bring several events.', () => {
+      return this.#publishes
+    })
+    this.#publishFailures = this.#counter(
+      'sser_publish_failures_total',
+      'Requests to publish of which nothing was kept, by the kind of error.',
+      ['code'],
+    )
+    this.#histogram(
+      'sser_publish_duration_seconds',
+      'From the append of what a request publishes to its being as durable as its topic promises, and dispatched.',
+      this.#publishSeconds,
+    )
+    this.#histogram(
+      'sser_delivery_latency_seconds',
+      'From a commit until its events were handed to the sockets of all live subscribers of a topic; one for each of them.',
+      this.#deliverySeconds,
+    )
+    this.#gauge('sser_live_subscribers', 'Streams that have all that their topics have.', () => this.#live)
+    this.#gauge('sser_catching_up_subscribers', 'Streams that are still reading what they lack.', () => {
+      return (figures()?.active_subscribers ?? none) - this.#live
+    })
+    this.#gauge(
+      'sser_slowest_subscriber_lag_seconds',
+      'Since when the slowest of those that catch up lacks something; at most since the start of the process.',
+      () => (sources.lag()?.ms ?? none) / 1000,
+    )
+    this.#gauge(
+      'sser_slowest_subscriber_lag_events',
+      'Events of all topics that were committed since then: at least as many as it lacks of them.',
+      () => sources.lag()?.events ?? none,
+    )
+    this.#total('sser_sent_bytes_total', 'Bytes of events handed to sockets.', () => this.#sentBytes)
+    this.#total('sser_replayed_events_total', 'Deliveries to streams that were catching up.', () => {
+      return this.#replayedEvents
+    })
+    this.#total('sser_replay_reads_total', 'Pieces that cursors have read for those who catch up.', () => {
+      return this.#replayReads
+    })
+    this.#total('sser_replay_read_bytes_total', 'Bytes of events in these pieces.', () => this.#replayReadBytes)
+    this.#total(
+      'sser_dropped_events_total',
+      'Events dropped by limits, by emptying topics, and by the bound on the log in memory.',
+      () => this.#droppedEvents,
+    )
+    this.#requestTotals()
+    this.#total('sser_auth_failures_total', 'Answers of 401: a token was missing or wrong.', () => this.#authFailures)
+    this.#total('sser_rate_limited_total', 'Answers of 429: a limit was reached.', () => this.#rateLimited)
 
     this.#gauge('sser_log_size_bytes', 'The files of the durable log.', () => log()?.bytesOnDisk ?? none)
     this.#gauge('sser_log_size_limit_bytes', 'What log.maxBytes allows them.', () => log()?.quotaBytes ?? none)
@@ -133,7 +205,30 @@ export class Metrics {
     for (const register of registers) collectDefaultMetrics({ register })
   }
 
-  readonly hubObserver: Pick<HubObserver, 'streamEnded' | 'gapTold' | 'deliveryFailed'> = {
+  readonly hubObserver: Omit<HubObserver, 'figureChanged' | 'catalogDamaged' | 'checkpointRefused'> = {
+    published: (_events, durationMs) => {
+      this.#publishes += 1
+      this.#publishSeconds.observe(durationMs / 1000)
+    },
+    publishFailed: (code) => this.#publishFailures.inc({ code }),
+    delivered: (subscribers, bytes, latencyMs) => {
+      this.#sentBytes += subscribers * bytes
+      this.#deliverySeconds.observe(latencyMs / 1000, subscribers)
+    },
+    replayed: (events, bytes) => {
+      this.#replayedEvents += events
+      this.#sentBytes += bytes
+    },
+    replayRead: (bytes) => {
+      this.#replayReads += 1
+      this.#replayReadBytes += bytes
+    },
+    liveChanged: (change) => {
+      this.#live += change
+    },
+    eventsDropped: (events) => {
+      this.#droppedEvents += events
+    },
     streamEnded: (_topic, reason) => this.#streamsEnded.inc({ reason }),
     gapTold: () => this.#gaps.inc(),
     deliveryFailed: () => this.#failures.inc(),
@@ -165,7 +260,15 @@ export class Metrics {
   }
 
   readonly httpObserver: HttpObserver = {
-    requestFailed: ({ route, status }) => this.#requests.inc({ route, status }),
+    answered: (method, route, status) => {
+      if (status === 401) this.#authFailures += 1
+      if (status === 429) this.#rateLimited += 1
+      const known = KNOWN_METHODS.has(method) ? method : 'other'
+      const methods = ensured(this.#answers, route, () => new Map<string, Map<number, Answers>>())
+      const statuses = ensured(methods, known, () => new Map<number, Answers>())
+      ensured(statuses, status, () => ({ count: 0 })).count += 1
+    },
+    requestFailed: ({ route, status }) => this.#failedRequests.inc({ route, status }),
   }
 
   /** `isOpenMetrics`: in the form of OpenMetrics 1.0; otherwise in that of Prometheus. */
@@ -180,6 +283,31 @@ export class Metrics {
     return all
       .filter(({ name }) => name.startsWith('sser_'))
       .map(({ name, type, help }) => ({ name, type: String(type), help }))
+  }
+
+  #requestTotals(): void {
+    const answers = this.#answers
+    new Counter({
+      name: 'sser_http_requests_total',
+      help: 'Answers, by method, pattern of the route and status; a stream counts when it begins. Route none: refused before one was sought.',
+      labelNames: ['method', 'route', 'status'],
+      registers: this.#registers,
+      collect() {
+        this.reset()
+        for (const [route, methods] of answers) {
+          for (const [method, statuses] of methods) {
+            for (const [status, { count }] of statuses) this.inc({ method, route, status }, count)
+          }
+        }
+      },
+    })
+  }
+
+  /** prom-client's own histograms cost too much where an event passes. */
+  #histogram(name: string, help: string, source: PlainHistogram): void {
+    const type = 'histogram'
+    const metric = { name, help, type, get: async () => ({ name, help, type, values: bucketsOf(name, source) }) }
+    for (const register of this.#registers) register.registerMetric(metric as unknown as Metric)
   }
 
   #gauge(name: string, help: string, value: () => number): void {
@@ -209,6 +337,29 @@ export class Metrics {
   #counter(name: string, help: string, labelNames: string[] = []): Counter {
     return new Counter({ name, help, labelNames, registers: this.#registers })
   }
+}
+
+function bucketsOf(name: string, { bounds, counts, sum }: PlainHistogram): readonly object[] {
+  let total = 0
+  const buckets = [...counts].map((count, index) => {
+    total += count
+    return { metricName: `${name}_bucket`, labels: { le: bounds[index] ?? '+Inf' }, value: total }
+  })
+  const labels = {}
+  return [
+    ...buckets,
+    { metricName: `${name}_sum`, labels, value: sum },
+    { metricName: `${name}_count`, labels, value: total },
+  ]
+}
+
+function ensured<Key, Value>(map: Map<Key, Value>, key: Key, make: () => Value): Value {
+  let value = map.get(key)
+  if (value === undefined) {
+    value = make()
+    map.set(key, value)
+  }
+  return value
 }
 
 /** The same metrics, in another form: its type is that of the other, so that both can stand in one list. */

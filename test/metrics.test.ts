@@ -7,12 +7,19 @@ import { fileURLToPath } from 'node:url'
 import { Metrics } from '../src/metrics.ts'
 import { Api } from './support/api.ts'
 import { METRICS_TOKEN, ServerProcess } from './support/server-process.ts'
+import { SseClient } from './support/sse-client.ts'
 
 const PAGE = fileURLToPath(new URL('../docs/metrics.md', import.meta.url))
 const promtool = spawnSync('promtool', ['--version']).status === 0
 const isUpdating = process.env['SSER_UPDATE_METRICS'] === '1'
 
-const silent = { version: '0', isReady: () => false, figures: () => undefined, log: () => undefined }
+const silent = {
+  version: '0',
+  isReady: () => false,
+  figures: () => undefined,
+  log: () => undefined,
+  lag: () => undefined,
+}
 
 /** name{labels} → value. */
 function samplesOf(text: string): Map<string, number> {
@@ -78,6 +85,49 @@ test('a server tells what it did, to whoever asks on its own machine, and to oth
   // prom-client's own gauges nodejs_active_…_total have names that promtool does not like.
   const lines = text.split('\n').filter((line) => !line.includes('nodejs_active_'))
   execFileSync('promtool', ['check', 'metrics'], { input: lines.join('\n') })
+})
+
+test('deliveries, refusals and the ends of streams are told', async (t) => {
+  const server = await ServerProcess.start()
+  t.after(() => server.close())
+  const api = new Api(server)
+  t.after(() => api.close())
+  const { id, token } = await api.createTopic()
+  const scrape = async () => samplesOf(await (await fetch(`http://127.0.0.1:${server.port}/metrics`)).text())
+  const until = async (name: string, value: number) => {
+    const endsAt = performance.now() + 30_000
+    while ((await scrape()).get(name) !== value) assert.ok(performance.now() < endsAt, `${name} is never ${value}`)
+  }
+  const reader = await SseClient.connect(api.eventsUrl(id), { token })
+  await until('sser_live_subscribers', 1)
+  await api.publish(id, { message: 1 })
+  await reader.until(({ events }) => events.length === 1)
+  const path = `/api/v1/pubsubs/${id}/events`
+  const refused = await api.call('POST', path, { expected_last_id: '00000000001', event: { message: 2 } })
+  assert.equal(refused.status, 409)
+  assert.equal((await fetch(`${server.url}${path}`, { headers: { authorization: 'Bearer wrong' } })).status, 401)
+  const samples = await scrape()
+  const route = 'route="/api/v1/pubsubs/{id}/events"'
+  for (const [name, value] of [
+    ['sser_publishes_total', 1],
+    ['sser_publish_duration_seconds_count', 1],
+    ['sser_publish_duration_seconds_bucket{le="+Inf"}', 1],
+    ['sser_publish_failures_total{code="CONFLICT"}', 1],
+    ['sser_delivery_latency_seconds_count', 1],
+    ['sser_catching_up_subscribers', 0],
+    ['sser_slowest_subscriber_lag_events', 0],
+    ['sser_auth_failures_total', 1],
+    [`sser_http_requests_total{method="post",${route},status="201"}`, 1],
+    [`sser_http_requests_total{method="post",${route},status="409"}`, 1],
+    [`sser_http_requests_total{method="get",${route},status="401"}`, 1],
+    [`sser_http_requests_total{method="get",${route},status="200"}`, 1],
+  ] as const) {
+    assert.equal(samples.get(name), value, name)
+  }
+  assert.ok((samples.get('sser_sent_bytes_total') ?? 0) > 0)
+  await reader.close()
+  await until('sser_streams_ended_total{reason="client"}', 1)
+  await until('sser_live_subscribers', 0)
 })
 
 test('the rules for Prometheus load, and fire when they should', { skip: !promtool && 'promtool is not here' }, () => {

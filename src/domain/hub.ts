@@ -13,6 +13,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { heartbeatEvent, retryBlock, tickComment } from '../sse/encode.ts'
 import { Catalog } from './catalog.ts'
 import { Channel } from './channel.ts'
+import { CommitTimes, type Lag, NO_LAG } from './commit-times.ts'
 import { compactionJudge } from './compaction-judge.ts'
 import {
   CATALOG_STREAM,
@@ -135,6 +136,9 @@ export class Hub {
   readonly #deletions = new Map<HostedTopic, Promise<boolean>>()
   /** Of the topics that have subscribers. */
   readonly #channels = new Set<Channel>()
+  /** Those that catch up. */
+  readonly #behind = new Set<Subscription>()
+  readonly #commitTimes = new CommitTimes()
   readonly #builder = new FrameBuilder()
   readonly #frames: RecentFrames
   readonly #wheel: Wheel
@@ -203,15 +207,19 @@ export class Hub {
     this.#observer = observer
     this.#clock = clock
     this.#options = options
-    this.#retainer = new Retainer(this.#catalog, clock)
+    this.#retainer = new Retainer(this.#catalog, clock, (events) => observer.eventsDropped(events))
     const { tokensPerTopicMax } = options
     this.#tokens = new TokenOffice(numbers, clock, tokensPerTopicMax, (token) => this.#tokenRevoked(token))
     this.#publisher = new Publisher(this.#catalog, {
       assertOpen: () => this.#assertNotClosed(),
       deletionOf: (topic) => this.#deletions.get(topic),
-      published: (topic, events) => {
-        if (topic.isCounted) this.#count('message_received', events)
+      monotonicMs: () => clock.monotonicMs(),
+      published: (topic, events, durationMs) => {
+        if (!topic.isCounted) return
+        this.#count('message_received', events)
+        observer.published(events, durationMs)
       },
+      failed: (code) => observer.publishFailed(code),
     })
     this.#frames = new RecentFrames(options.recentFramesBytesMax)
     this.#wheel = new Wheel(clock, options.heartbeatMs)
@@ -440,6 +448,7 @@ export class Hub {
     this.#openSinks += 1
     if (token !== undefined) this.#noteOpened(token, subscription)
     this.#wheel.add(subscription)
+    this.#behind.add(subscription)
     this.#count('subscribers', 1)
     this.#count('active_subscribers', 1)
     const retry = retryBlock(Math.round(retryMs * between(1, 2)))
@@ -477,6 +486,13 @@ export class Hub {
 
   figures(): Figures {
     return { ...this.#figures }
+  }
+
+  /** How far the slowest of those is behind that catch up: a walk over them alone. */
+  slowestLag(): Lag {
+    let position = Number.POSITIVE_INFINITY
+    for (const each of this.#behind) position = Math.min(position, each.position)
+    return position === Number.POSITIVE_INFINITY ? NO_LAG : this.#commitTimes.lagOf(position, this.#clock.monotonicMs())
   }
 
   /**
@@ -547,6 +563,7 @@ export class Hub {
     if (through === undefined) return
     let catalogRecords: LogRecord[] | undefined
     const touched = this.#touched
+    const committedAtMs = this.#clock.monotonicMs()
     const catalog = this.#catalog
     for (const record of records) {
       if (record.streamId === CATALOG_STREAM) {
@@ -562,14 +579,15 @@ export class Hub {
         channel.batch.push(record)
       }
     }
+    this.#commitTimes.note(records[0]!.offset - 1, records.length, committedAtMs)
     feed.advance(through)
-    for (const channel of touched) this.#deliver(channel, through)
+    for (const channel of touched) this.#deliver(channel, through, committedAtMs)
     touched.length = 0
     // In a log no event of a topic follows its deletion, so that its streams have had everything before they end.
     if (catalogRecords !== undefined) for (const record of catalogRecords) this.#fold(record, feed)
   }
 
-  #deliver(channel: Channel, through: Offset): void {
+  #deliver(channel: Channel, through: Offset, committedAtMs: number): void {
     const { batch, live, topic, quietSince } = channel
     channel.spokeUntil(through)
     try {
@@ -581,11 +599,14 @@ export class Hub {
       this.#frames.addLive(topic.streamId, { after: quietSince, first, last, through, bytes, events })
       if (live.size === 0) return
       channel.trafficTurn = this.#wheel.turn
-      if (topic.isCounted) this.#count('message_sent', live.size * events)
+      const subscribers = live.size
+      if (topic.isCounted) this.#count('message_sent', subscribers * events)
       // Those who refuse or leave meanwhile take themselves out of the set, and nobody joins during a dispatch.
       for (const subscription of live) {
         if (!subscription.sink.write(bytes)) subscription.refused(through)
       }
+      const latencyMs = this.#clock.monotonicMs() - committedAtMs
+      if (topic.isCounted) this.#observer.delivered(subscribers, bytes.plain.length, latencyMs)
     } catch (error) {
       // The frames could not be made. Cut off, the subscribers resume from the log, and hear there what is wrong.
       this.#observer.deliveryFailed(topic.id, error)
@@ -669,8 +690,16 @@ export class Hub {
         return wheel.turn
       },
       monotonicMs: () => this.#clock.monotonicMs(),
-      eventsSent(channel, events) {
-        if (channel.topic.isCounted) hub.#count('message_sent', events)
+      eventsSent(channel, events, bytes) {
+        if (!channel.topic.isCounted) return
+        hub.#count('message_sent', events)
+        hub.#observer.replayed(events, bytes)
+      },
+      replayRead: (bytes) => this.#observer.replayRead(bytes),
+      liveChanged: (subscription, isLive) => {
+        if (isLive) this.#behind.delete(subscription)
+        else this.#behind.add(subscription)
+        this.#observer.liveChanged(isLive ? 1 : -1)
       },
       gapTold: (channel, reason) => this.#observer.gapTold(channel.topic.id, reason),
       deliveryFailed: (channel, error) => this.#observer.deliveryFailed(channel.topic.id, error),
@@ -681,6 +710,7 @@ export class Hub {
 
   #onClosed(subscription: Subscription, reason: CloseReason): void {
     const { channel } = subscription
+    this.#behind.delete(subscription)
     this.#count('active_subscribers', -1)
     const { token } = subscription
     if (token !== undefined) this.#forgetOpened(token, subscription)

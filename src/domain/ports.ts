@@ -121,6 +121,20 @@ export type FigureName = keyof Figures
 
 /** What the hub tells of itself. Called in the middle of its work: to be quick, and never to throw. */
 export interface HubObserver {
+  /** A request to publish so many events was kept; the time from its append to its being durable and dispatched. */
+  published(events: number, durationMs: number): void
+  /** Nothing of a request to publish was kept. `code` is one of the domain's errors. */
+  publishFailed(code: string): void
+  /** One topic's part of a commit was written to so many live sockets; the time from the commit until all had it. */
+  delivered(subscribers: number, bytes: number, latencyMs: number): void
+  /** A subscriber that catches up got so many events. */
+  replayed(events: number, bytes: number): void
+  /** A cursor has read a piece of a topic for those who catch up. */
+  replayRead(bytes: number): void
+  /** So many more, or fewer, subscribers are live and not catching up. */
+  liveChanged(change: number): void
+  /** So many events were dropped: a limit, a purge, or the bound on the log in memory. */
+  eventsDropped(events: number): void
   /** One of the figures has changed by `change`, which is not zero. */
   figureChanged(name: FigureName, change: number): void
   /** A stream was ended, or its client has left. */
@@ -136,6 +150,13 @@ export interface HubObserver {
 }
 
 export const silentHubObserver: HubObserver = {
+  published() {},
+  publishFailed() {},
+  delivered() {},
+  replayed() {},
+  replayRead() {},
+  liveChanged() {},
+  eventsDropped() {},
   figureChanged() {},
   streamEnded() {},
   gapTold() {},

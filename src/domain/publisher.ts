@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict'
 import type { Catalog } from './catalog.ts'
 import { EVENT_PUBLISHED, encodeEvent } from './entry.ts'
-import { DomainError, fromStorageError, unknownTopic } from './errors.ts'
+import { DomainError, type DomainErrorCode, fromStorageError, unknownTopic } from './errors.ts'
 import { formatEventId } from './event-id.ts'
 import type { EventLog, NewRecord, Offset } from './ports.ts'
 import type { PublishInput } from './publish-input.ts'
@@ -25,7 +25,10 @@ export interface PublisherHost {
   /** Settled when it is known whether the topic is gone; undefined: nobody wants it deleted. */
   deletionOf(topic: HostedTopic): Promise<unknown> | undefined
   /** So many events are as durable as their log promises, and were dispatched. */
-  published(topic: HostedTopic, events: number): void
+  published(topic: HostedTopic, events: number, durationMs: number): void
+  /** Nothing was kept of what was to be published. */
+  failed(code: DomainErrorCode): void
+  monotonicMs(): number
 }
 
 const NO_CONDITIONS: PublishConditions = {}
@@ -66,18 +69,24 @@ export class Publisher {
       wait = this.#before(hosted, expectedLast)
     }
     // From here to the log's own queue in one turn.
-    if (hosted === undefined) throw unknownTopic()
+    if (hosted === undefined) throw this.#failed(unknownTopic())
     hosted.unsettled += 1
+    const beganAtMs = this.#host.monotonicMs()
     try {
       const result = await append(hosted.feed.log, hosted.streamId)
-      this.#host.published(hosted, events)
+      this.#host.published(hosted, events, this.#host.monotonicMs() - beganAtMs)
       return result
     } catch (error) {
-      throw fromStorageError(error)
+      throw this.#failed(fromStorageError(error))
     } finally {
       hosted.unsettled -= 1
       this.#settled(hosted)
     }
+  }
+
+  #failed(error: unknown): unknown {
+    if (error instanceof DomainError) this.#host.failed(error.code)
+    return error
   }
 
   /** What has to be settled before anything is appended; undefined: nothing. Throws CONFLICT. */
@@ -91,7 +100,7 @@ export class Publisher {
     if (room !== undefined) return room
     if (expectedLast === undefined) return undefined
     const newest = Math.max(topic.latest, topic.dropped)
-    if (newest !== expectedLast) throw conflict(newest)
+    if (newest !== expectedLast) throw this.#failed(conflict(newest))
     // What is on its way may become the newest, or fail.
     return topic.unsettled > 0 ? this.#oneSettled(topic) : undefined
   }

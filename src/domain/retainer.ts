@@ -32,12 +32,15 @@ interface Drop {
 export class Retainer {
   readonly #catalog: Catalog
   readonly #clock: Clock
+  readonly #onDropped: (events: number) => void
   /** The last work on what a topic keeps; the next one waits for it. */
   readonly #settling = new Map<HostedTopic, Promise<void>>()
 
-  constructor(catalog: Catalog, clock: Clock) {
+  /** `onDropped` is told how many events went. */
+  constructor(catalog: Catalog, clock: Clock, onDropped: (events: number) => void) {
     this.#catalog = catalog
     this.#clock = clock
+    this.#onDropped = onDropped
   }
 
   /** Drops what the topic's limits do not allow, as of now. Throws StorageError where the index cannot be read. */
@@ -54,7 +57,7 @@ export class Retainer {
         const isTooMuch = maxBytes !== undefined && topic.bytes - before.bytes > maxBytes
         return isTooMany || isTooMuch || offset <= oldThrough
       })
-      apply(topic, drop)
+      this.#apply(topic, drop)
     })
   }
 
@@ -123,6 +126,7 @@ export class Retainer {
     if (topic === undefined || topic.feed !== feed || last <= topic.dropped) return
     const isCounted = first > topic.dropped
     topic.dropped = last
+    if (isCounted) this.#onDropped(count)
     if (isCounted) {
       topic.events -= count
       topic.bytes -= bytes
@@ -167,8 +171,15 @@ export class Retainer {
       const drop = await front(topic, (offset) => offset <= through)
       const mark = Math.max(drop.through, topic.dropped <= through ? topic.dropped : 0)
       if (feed.isDurable && mark > topic.droppedDurably) await feed.log.append(dropRecord(streamId, mark), URGENT)
-      apply(topic, drop)
+      this.#apply(topic, drop)
     })
+  }
+
+  #apply(topic: HostedTopic, { count, bytes, through }: Drop): void {
+    topic.events -= count
+    topic.bytes -= bytes
+    topic.dropped = Math.max(topic.dropped, through)
+    if (count > 0) this.#onDropped(count)
   }
 }
 
@@ -187,12 +198,6 @@ async function front(topic: HostedTopic, isDropped: (offset: Offset, before: Dro
     }
   }
   return drop
-}
-
-function apply(topic: HostedTopic, { count, bytes, through }: Drop): void {
-  topic.events -= count
-  topic.bytes -= bytes
-  topic.dropped = Math.max(topic.dropped, through)
 }
 
 function dropRecord(topic: number, through: Offset): NewRecord {

@@ -37,8 +37,12 @@ export interface SubscriptionHost {
   /** Visits so far of the wheel that the subscriptions are in. */
   readonly turn: number
   monotonicMs(): number
-  /** So many events were handed to one subscriber. */
-  eventsSent(channel: Channel, events: number): void
+  /** So many events were handed to one subscriber that catches up. */
+  eventsSent(channel: Channel, events: number, bytes: number): void
+  /** A cursor has read a piece. */
+  replayRead(bytes: number): void
+  /** True: it has caught up. False: it was live, and has to catch up, or ends. */
+  liveChanged(subscription: Subscription, isLive: boolean): void
   gapTold(channel: Channel, reason: string): void
   deliveryFailed(channel: Channel, error: unknown): void
   /** Called once, when the state becomes closed. */
@@ -147,6 +151,7 @@ export class Subscription implements WheelMember {
     this.#state = 'catching-up'
     this.channel.live.delete(this)
     this.channel.catchingUp.add(this)
+    this.#host.liveChanged(this, false)
     this.#isFull = true
     void this.#catchUp()
   }
@@ -265,6 +270,7 @@ export class Subscription implements WheelMember {
     channel.readers -= 1
     channel.catchingUp.delete(this)
     channel.live.add(this)
+    this.#host.liveChanged(this, true)
   }
 
   #tellCaughtUp(): void {
@@ -277,7 +283,8 @@ export class Subscription implements WheelMember {
     const before = this.#position
     this.#moveTo(step.through)
     if (step.kind === 'piece') {
-      this.#host.eventsSent(this.channel, step.piece.events)
+      const { events, bytes } = step.piece
+      this.#host.eventsSent(this.channel, events, bytes.plain.length)
       this.#write(step.piece.bytes)
     } else if (step.kind === 'gap') {
       this.#tell(step.gap, before)
@@ -324,6 +331,7 @@ export class Subscription implements WheelMember {
     if (this.#state === 'live') {
       this.#position = channel.feed.dispatched
       channel.live.delete(this)
+      this.#host.liveChanged(this, false)
     } else {
       if (!this.#isFull) channel.readers -= 1
       channel.catchingUp.delete(this)
@@ -376,6 +384,7 @@ class TopicReader {
     const last = events.at(-1)!.offset
     assert(first > after && last <= through, 'a cursor reads forward')
     const bytes = this.#host.builder.build(events)
+    this.#host.replayRead(bytes.plain.length)
     channel.learnQuiet(last, through)
     return { kind: 'piece', piece: { after, first, last, through, bytes, events: events.length }, through }
   }

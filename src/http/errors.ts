@@ -20,10 +20,12 @@ export interface FailedRequest {
 }
 
 export interface HttpObserver {
+  /** `route` is the route's pattern; `method` in small letters. A stream is told when it begins. */
+  answered(method: string, route: string, status: number): void
   requestFailed(report: FailedRequest): void
 }
 
-export const silentHttpObserver: HttpObserver = { requestFailed() {} }
+export const silentHttpObserver: HttpObserver = { answered() {}, requestFailed() {} }
 
 const statusOfCode: Readonly<Record<DomainErrorCode, number>> = {
   INVALID: 400,
@@ -116,12 +118,14 @@ export const errorsPlugin: Plugin<ErrorsOptions> = {
         if (isApiPath(request.path) && 'header' in response) {
           eachHeader(cors.headers(request.raw.req.headers.origin), (name, value) => response.header(name, value))
         }
+        if ('statusCode' in response) observer.answered(request.method, request.route.path, response.statusCode)
         return h.continue
       }
       const { status, headers, body } = answerOf(response)
       if (status >= 500) {
         observer.requestFailed({ method: request.method, route: request.route.path, status, error: response })
       }
+      observer.answered(request.method, request.route.path, status)
       const answer = jsonAnswer(h, body).code(status)
       for (const [name, value] of Object.entries(headers)) if (value !== undefined) answer.header(name, String(value))
       if (isApiPath(request.path)) {

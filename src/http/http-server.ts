@@ -7,7 +7,7 @@ import Hapi from '@hapi/hapi'
 import type { PublishLimits } from '../domain/publish-input.ts'
 import { type ApiToken, authPlugin } from './auth.ts'
 import { type Cors, makeCors } from './cors.ts'
-import { errorBody, errorsPlugin, type HttpObserver, httpError, isApiPath, sendError } from './errors.ts'
+import { answerOf, errorBody, errorsPlugin, type HttpObserver, httpError, isApiPath, sendError } from './errors.ts'
 import { eventFormOf } from './event-forms.ts'
 import { closeGently } from './gentle-close.ts'
 import type { HistoryLimits } from './history.ts'
@@ -80,7 +80,7 @@ export async function startHttpServer(
     socket.once('close', () => connections.delete(socket))
   })
   const hapi = await makeHapi(listener, service, observer, cors, options)
-  standAtTheDoor(listener, service, cors, options)
+  standAtTheDoor(listener, service, observer, cors, options)
   await hapi.start()
   await listen(listener, options)
 
@@ -117,8 +117,8 @@ async function makeHapi(
       plugin: authPlugin,
       options: { service, apiTokens: options.apiTokens, opensMetricsLocally: options.opensMetricsLocally },
     },
-    { plugin: publishPlugin, options: { service, cors, limits: options } },
-    { plugin: subscribePlugin, options: { service, cors, limits: options } },
+    { plugin: publishPlugin, options: { service, cors, limits: options, observer } },
+    { plugin: subscribePlugin, options: { service, cors, limits: options, observer } },
     { plugin: topicsPlugin, options: { service, cors, limits: options } },
     { plugin: topicTokensPlugin, options: { service, cors, limits: options } },
     { plugin: metricsPlugin, options: { service, cors } },
@@ -133,7 +133,13 @@ async function makeHapi(
 const streamRequest = /^\/api\/v1\/pubsubs\/[^/?]+\/events(?:\?|$)/
 
 /** Takes the place of hapi's own listeners, and hands on to hapi what may pass. */
-function standAtTheDoor(listener: Server, service: Service, cors: Cors, options: HttpOptions): void {
+function standAtTheDoor(
+  listener: Server,
+  service: Service,
+  observer: HttpObserver,
+  cors: Cors,
+  options: HttpOptions,
+): void {
   const route = listener.listeners('request')[0] as RequestListener
   for (const event of ['request', 'checkContinue', 'checkExpectation', 'clientError'])
     listener.removeAllListeners(event)
@@ -157,7 +163,12 @@ function standAtTheDoor(listener: Server, service: Service, cors: Cors, options:
   }
 
   function refuse(request: IncomingMessage, response: ServerResponse, error: Error): void {
+    counted(request, answerOf(error).status)
     sendError(request, response, error, cors.headers(request.headers.origin))
+  }
+
+  function counted(request: IncomingMessage, status: number): void {
+    observer.answered((request.method ?? '').toLowerCase(), 'none', status)
   }
 
   function refuseForNow(request: IncomingMessage, response: ServerResponse): void {
@@ -165,8 +176,9 @@ function standAtTheDoor(listener: Server, service: Service, cors: Cors, options:
     const isStopping = service.health.status === 'stopping'
     if (isStopping) headers.push('connection', 'close')
     const isStream = (request.method === 'GET' || request.method === 'HEAD') && streamRequest.test(request.url ?? '')
-    if (isStream && eventFormOf(request.headers.accept) === 'stream')
-      endWithRetry(response, headers, retryMsOf(service, options))
+    const endsStream = isStream && eventFormOf(request.headers.accept) === 'stream'
+    counted(request, endsStream ? 200 : 503)
+    if (endsStream) endWithRetry(response, headers, retryMsOf(service, options))
     else sendError(request, response, unavailable(service.health), headers)
   }
 

@@ -9,7 +9,7 @@ import { METRICS_TOPIC_ID } from '../domain/hub.ts'
 import { type PublishInput, type PublishLimits, parseExpectedLast, parsePublish } from '../domain/publish-input.ts'
 import { publishAuth, topicOf } from './auth.ts'
 import type { Cors } from './cors.ts'
-import { httpError } from './errors.ts'
+import { type HttpObserver, httpError } from './errors.ts'
 import { parseJson, requireJson } from './json-body.ts'
 import { rawPayload } from './methods.ts'
 import { type BodyLimits, readBody } from './read-body.ts'
@@ -19,13 +19,15 @@ export interface PublishOptions {
   readonly service: Service
   readonly cors: Cors
   readonly limits: BodyLimits & PublishLimits
+  readonly observer: HttpObserver
 }
 
+const publishPath = '/api/v1/pubsubs/{id}/events'
 const headersOfOne = jsonHeaders(answerOf(0))
 
 export const publishPlugin: Plugin<PublishOptions> = {
   name: 'sser-publish',
-  register(server, { service, cors, limits }) {
+  register(server, { service, cors, limits, observer }) {
     const headersWithoutOrigin = [...cors.headers(undefined), ...headersOfOne]
 
     function answer(response: ServerResponse, origin: string | undefined, number: number): void {
@@ -44,7 +46,7 @@ export const publishPlugin: Plugin<PublishOptions> = {
 
     server.route({
       method: 'POST',
-      path: '/api/v1/pubsubs/{id}/events',
+      path: publishPath,
       options: { auth: publishAuth, payload: rawPayload },
       async handler(request, h) {
         const { req, res } = request.raw
@@ -61,6 +63,7 @@ export const publishPlugin: Plugin<PublishOptions> = {
           const { origin } = req.headers
           if (isList(input)) answerAll(res, origin, await service.hub.publishAll(topic, input, conditions))
           else answer(res, origin, await service.hub.publish(topic, input, conditions))
+          observer.answered('post', publishPath, 201)
         } finally {
           service.leave()
         }

@@ -9,7 +9,7 @@ import type { ResumePoint } from '../domain/hub.ts'
 import { retryBlock } from '../sse/encode.ts'
 import { subscribeAuth, tokenOf, topicOf } from './auth.ts'
 import type { Cors } from './cors.ts'
-import { httpError } from './errors.ts'
+import { type HttpObserver, httpError } from './errors.ts'
 import { eventFormOf } from './event-forms.ts'
 import { answerLines, answerPage, type HistoryLimits } from './history.ts'
 import { allowOnly } from './methods.ts'
@@ -31,13 +31,14 @@ export interface SubscribeOptions {
   readonly service: Service
   readonly cors: Cors
   readonly limits: StreamLimits & HistoryLimits
+  readonly observer: HttpObserver
 }
 
 export const subscribePath = '/api/v1/pubsubs/{id}/events'
 
 export const subscribePlugin: Plugin<SubscribeOptions> = {
   name: 'sser-subscribe',
-  register(server, { service, cors, limits }) {
+  register(server, { service, cors, limits, observer }) {
     server.route({
       method: 'GET',
       path: subscribePath,
@@ -50,6 +51,7 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
         const form = eventFormOf(req.headers.accept)
         if (form === 'page') return answerPage(hub, topic, request, h, limits)
         if (form === 'lines') return answerLines(hub, topic, request, h, limits)
+        const begun = () => observer.answered(request.method, subscribePath, 200)
         const query = validate(subscribeQuerySchema, request.query)
         const from = resumeRequestOf(req, query)
         const heartbeat = query.heartbeat ?? 'comment'
@@ -59,6 +61,7 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
           point = await hub.resolve(topic, from)
         } catch (error) {
           if (!isPassing(error)) throw error
+          begun()
           endWithRetry(res, cors.headers(req.headers.origin), retryMsOf(service, limits))
           return h.abandon
         }
@@ -73,10 +76,12 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
           formatEventId(hub.startOf(topic, point)),
         ]
         if (request.method === 'head') {
+          begun()
           res.writeHead(200, [...headers, ...streamHeaders])
           res.end()
           return h.abandon
         }
+        begun()
         const stream = new SseStream(res, headers, limits.sendBufferBytes)
         try {
           hub.subscribe(topic, stream, { from: point, heartbeat, signals, token: tokenOf(request) })

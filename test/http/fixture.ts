@@ -93,7 +93,7 @@ export async function startFixture(context: TestContext, options: FixtureOptions
     ...hubDefaults,
     ...options.hub,
   })
-  const observer = { requestFailed: (report: FailedRequest) => failures.push(report) }
+  const observer = { answered() {}, requestFailed: (report: FailedRequest) => failures.push(report) }
   const http = await startHttpServer(service, observer, { ...httpDefaults, ...options.http })
   if (options.ready !== false) service.ready(hub)
   const { port } = http.address
