@@ -35,6 +35,7 @@ import { changedRetention, unlimited } from './domain/retention.ts'
 import { configuredSha256 } from './domain/token.ts'
 import { METRICS_TOPIC_ID } from './domain/topic.ts'
 import type { ApiToken } from './http/auth.ts'
+import type { LogFigures } from './http/dashboard-feed.ts'
 import { type HttpServer, startHttpServer } from './http/http-server.ts'
 import { Service } from './http/service.ts'
 import { createLogger, type Logger } from './logger.ts'
@@ -134,6 +135,7 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
       eventsPerRequestMax: config.limits.eventsPerRequestMax,
       historyEventsMax: config.limits.historyEventsMax,
       writeTimeoutMs: config.server.writeTimeoutMs,
+      logFigures: () => parts.durable && logFigures(parts.durable),
     })
   } catch (error) {
     await parts.lock?.release()
@@ -153,6 +155,19 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
       closing ??= stop(parts, service, http, ready, config.server.shutdownGraceMs)
       return closing
     },
+  }
+}
+
+function logFigures(log: Log): LogFigures {
+  const { bytesOnDisk, quotaBytes, segments, damages, compaction } = log.statistics()
+  return {
+    bytes: bytesOnDisk,
+    bytes_max: quotaBytes ?? null,
+    segments,
+    damages,
+    compaction: compaction
+      ? { running: compaction.isRunning, runs: compaction.runs, dead_share: compaction.deadShare }
+      : null,
   }
 }
 

@@ -121,6 +121,7 @@ async function routes(t: TestContext): Promise<string[]> {
     eventsPerRequestMax: 10_000,
     historyEventsMax: 1_000,
     writeTimeoutMs: 60_000,
+    logFigures: () => undefined,
   })
   t.after(() => server.close(0))
   return server.hapi

@@ -18,6 +18,8 @@ const ENTRY_POINTS = [
   'src/cli/',
   'storage-engine/index.ts',
   'src/client/index.ts',
+  'src/dashboard/page.ts',
+  'src/dashboard/feed-worker.ts',
   // The disk of the tests and the fuzzers. It lives beside the other two, so that all three obey one port.
   'storage-engine/faulty-files.ts',
 ]
@@ -28,7 +30,7 @@ const ROOMS: readonly (readonly [room: string, mayImport: readonly string[]])[] 
   ['src/sse/', []],
   ['src/domain/', ['src/sse/encode.ts', 'storage-engine/index.ts']],
   ['src/http/', ['src/domain/', 'src/sse/']],
-  ['src/dashboard/', []],
+  ['src/dashboard/', ['src/sse/decode.ts']],
   ['src/tls/', []],
   ['src/client/', ['src/sse/decode.ts']],
   ['src/control/', ['storage-engine/index.ts']],
@@ -58,6 +60,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   'node-forge': ['src/tls/'],
   'acme-client': ['src/tls/'],
   'prom-client': ['src/metrics.ts'],
+  uplot: ['src/dashboard/'],
 }
 
 /** Where people read what is printed. */

@@ -31,6 +31,7 @@ test('the package holds what runs and what is read, and nothing else', () => {
   assert.ok(!existsSync(join(folder, 'node_modules', 'typescript')), 'what is for development is not installed')
   const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as Record<string, object>
   const wanted = Object.keys(manifest['dependencies'] ?? {})
+  assert.ok(existsSync(join(installed, 'dist', 'src', 'dashboard', 'index.html')), 'the dashboard is there')
   for (const name of wanted) assert.ok(existsSync(join(folder, 'node_modules', name)), `${name} is installed`)
 })
 

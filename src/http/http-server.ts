@@ -7,11 +7,12 @@ import Hapi from '@hapi/hapi'
 import type { PublishLimits } from '../domain/publish-input.ts'
 import { type ApiToken, authPlugin } from './auth.ts'
 import { type Cors, makeCors } from './cors.ts'
+import { dashboardPlugin } from './dashboard.ts'
+import { dashboardFeedPlugin, type FeedSources } from './dashboard-feed.ts'
 import { answerOf, errorBody, errorsPlugin, type HttpObserver, httpError, isApiPath, sendError } from './errors.ts'
 import { eventFormOf } from './event-forms.ts'
 import { closeGently } from './gentle-close.ts'
 import type { HistoryLimits } from './history.ts'
-import { homePlugin } from './home.ts'
 import { refuseTheRest } from './methods.ts'
 import { metricsPlugin } from './metrics.ts'
 import { operationsPlugin } from './operations.ts'
@@ -23,7 +24,7 @@ import { endWithRetry, retryMsOf, type StreamLimits, subscribePlugin } from './s
 import { topicTokensPlugin } from './topic-tokens.ts'
 import { topicsPlugin } from './topics.ts'
 
-export interface HttpOptions extends BodyLimits, PublishLimits, StreamLimits, HistoryLimits {
+export interface HttpOptions extends BodyLimits, PublishLimits, StreamLimits, HistoryLimits, FeedSources {
   /** Undefined: every address of the machine. */
   readonly host: string | undefined
   /** 0: one that is free. */
@@ -124,7 +125,8 @@ async function makeHapi(
     { plugin: metricsPlugin, options: { service, cors } },
     { plugin: prometheusPlugin, options: { cors, scrape: options.scrape } },
     { plugin: operationsPlugin, options: { service, cors } },
-    { plugin: homePlugin, options: { cors } },
+    { plugin: dashboardFeedPlugin, options: { service, cors, sources: options } },
+    { plugin: dashboardPlugin, options: { cors } },
   ])
   refuseTheRest(hapi, cors)
   return hapi

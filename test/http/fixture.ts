@@ -56,6 +56,7 @@ const httpDefaults: HttpOptions = {
   eventsPerRequestMax: 100,
   historyEventsMax: 50,
   writeTimeoutMs: 60_000,
+  logFigures: () => undefined,
 }
 
 export interface FixtureOptions {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Random } from '../support/random.ts'
+import { builtMain } from '../support/server-process.ts'
 import { API_TOKEN, dechunk, errorOf, METRICS_TOKEN, post, startFixture } from './fixture.ts'
 
 const authorization = `Bearer ${API_TOKEN}`
@@ -28,6 +29,8 @@ test('a method that a path does not have is a 405 that names those it has', asyn
   const { origin } = await startFixture(t)
   const allowed = {
     '/': 'GET, HEAD',
+    '/assets/a/b': 'GET, HEAD',
+    '/api/v1/dashboard/events': 'GET, HEAD, OPTIONS',
     '/healthz': 'GET, HEAD',
     '/readyz': 'GET, HEAD',
     '/api/v1/metrics': 'GET, HEAD, OPTIONS',
@@ -133,12 +136,28 @@ test('the figures come in the shape of the wire, for the metrics token and the A
   }
 })
 
-test('the page at / is plain HTML, and HEAD gets its headers alone', async (t) => {
+test('the page at / and its files are given, nothing else is, and HEAD gets the headers alone', async (t) => {
+  builtMain()
   const { http } = await startFixture(t)
   const page = await http.hapi.inject('/')
   assert.equal(page.statusCode, 200)
   assert.match(String(page.headers['content-type']), /^text\/html/)
   assert.match(page.payload, /Server-Sent Events/)
+  const policy = String(page.headers['content-security-policy'])
+  assert.match(policy, /default-src 'none'/)
+  assert.doesNotMatch(policy, /unsafe/)
+  const references = [...page.payload.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, url]) => url!)
+  assert.equal(references.length, 4)
+  for (const url of references) assert.equal((await http.hapi.inject(url)).statusCode, 200, url)
+  for (const url of [
+    '/assets/dashboard/tsconfig.json',
+    '/assets/..%2f/main.js',
+    '/assets/dashboard/..%2f..%2fmain.js',
+  ]) {
+    assert.equal((await http.hapi.inject(url)).statusCode, 404, url)
+  }
+  const again = await http.hapi.inject({ url: '/', headers: { 'if-none-match': String(page.headers['etag']) } })
+  assert.equal(again.statusCode, 304)
   const head = await http.hapi.inject({ method: 'HEAD', url: '/' })
   assert.equal(head.statusCode, 200)
   assert.equal(head.payload, '')

@@ -16,6 +16,7 @@ const packageFolder = join(ROOT, 'node_modules', '@sparticuz', 'chromium')
 const launchArguments = [
   '--no-sandbox',
   '--disable-gpu',
+  '--lang=en-US',
   '--disable-quic',
   '--no-first-run',
   '--disable-background-networking',
@@ -36,7 +37,8 @@ export function startBrowser(): Promise<Browser> {
     executablePath: join(folder, 'chromium'),
     headless: true,
     args: launchArguments,
-    env: { ...process.env, LD_LIBRARY_PATH: join(folder, 'lib') },
+    // Without a language of the machine's it would have one (en-US@posix) that its own Intl refuses.
+    env: { ...process.env, LANG: 'en_US.UTF-8', LC_ALL: 'en_US.UTF-8', LD_LIBRARY_PATH: join(folder, 'lib') },
   })
 }
 

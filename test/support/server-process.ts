@@ -271,10 +271,7 @@ export function builtMain(): string {
     }
     try {
       if (isBuilt(mainPath)) break
-      const built = spawnSync(process.execPath, [compilerPath(), '-p', 'tsconfig.build.json'], {
-        cwd: ROOT,
-        encoding: 'utf8',
-      })
+      const built = spawnSync('npm', ['run', 'build'], { cwd: ROOT, encoding: 'utf8' })
       if (built.status !== 0 || !existsSync(mainPath))
         throw new Error(`The build failed:\n${built.stdout}${built.stderr}`)
       writeFileSync(builtMark(mainPath), '')
@@ -314,12 +311,8 @@ function isBuilt(mainPath: string): boolean {
 function newestMs(path: string): number {
   const stat = statSync(path, { throwIfNoEntry: false })
   if (stat === undefined) return 0
-  if (!stat.isDirectory()) return path.endsWith('.ts') ? stat.mtimeMs : 0
+  if (!stat.isDirectory()) return /\.(ts|html|css)$/.test(path) ? stat.mtimeMs : 0
   return Math.max(0, ...readdirSync(path).map((name) => newestMs(join(path, name))))
-}
-
-function compilerPath(): string {
-  return join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
 }
 
 function statusKb(pid: number, name: string): number {

@@ -1,0 +1,72 @@
+// The chart of the last 15 minutes, drawn by uPlot, whose script stands in the page before this one. Takes its colours
+// from the style sheet, and is drawn anew where they change.
+import type UPlot from 'uplot'
+import type { Series } from './samples.ts'
+
+declare global {
+  interface Window {
+    readonly uPlot: typeof UPlot
+  }
+}
+
+const heightPx = 240
+const spanSeconds = 900
+const axisFont = '12px system-ui, sans-serif'
+
+export interface Chart {
+  draw(series: Series): void
+}
+
+export function makeChart(place: HTMLElement): Chart {
+  let latest: Series = [[], [], []]
+  let chart = plot(place, latest)
+  new ResizeObserver(() => chart.setSize({ width: place.clientWidth, height: heightPx })).observe(place)
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
+    chart.destroy()
+    chart = plot(place, latest)
+  })
+  return {
+    draw(series) {
+      latest = series
+      chart.setData(series)
+    },
+  }
+}
+
+function plot(place: HTMLElement, series: Series): UPlot {
+  const style = getComputedStyle(document.documentElement)
+  const colour = (name: string) => style.getPropertyValue(name).trim()
+  const axis = { stroke: colour('--muted'), grid: { stroke: colour('--line'), width: 1 }, font: axisFont }
+  const line = { width: 1.75, points: { show: false }, spanGaps: false }
+  const options: UPlot.Options = {
+    width: place.clientWidth,
+    height: heightPx,
+    legend: { show: false },
+    cursor: { drag: { x: false, y: false } },
+    padding: [8, 20, 0, 0],
+    scales: {
+      x: { range: (_chart, _min, max) => [(max ?? Date.now() / 1000) - spanSeconds, max ?? Date.now() / 1000] },
+      y: { range: (_chart, _min, max) => [0, Math.max(1, (max ?? 0) * 1.15)] },
+    },
+    axes: [
+      { ...axis, ticks: { show: false }, size: 32, values: (_chart, splits) => splits.map(clockTime) },
+      { ...axis, ticks: { show: false }, size: 56, values: (_chart, splits) => splits.map(shortNumber) },
+    ],
+    series: [
+      {},
+      { ...line, label: 'published/s', stroke: colour('--published') },
+      { ...line, label: 'delivered/s', stroke: colour('--delivered') },
+    ],
+  }
+  return new window.uPlot(options, series, place)
+}
+
+function clockTime(seconds: number): string {
+  return new Date(seconds * 1000).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
+}
+
+const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 })
+
+function shortNumber(value: number): string {
+  return short.format(value)
+}

@@ -1,0 +1,61 @@
+// What the server sends to this page once a second, and what is reckoned from it. Pure: knows no document, no connection.
+
+export interface Sample {
+  /** Milliseconds since 1970, by the server's clock. */
+  readonly time: number
+  readonly figures: Readonly<Record<string, number>>
+  readonly health: { readonly status: string; readonly reason?: string }
+  /** The longest that the server's event loop was held up since the sample before. */
+  readonly loop_lag_ms: number
+  /** Null where nothing is kept on a disk. */
+  readonly log: LogSample | null
+}
+
+export interface LogSample {
+  readonly bytes: number
+  /** Null: without bound. */
+  readonly bytes_max: number | null
+  readonly segments: number
+  readonly damages: number
+  readonly compaction: { readonly running: boolean; readonly runs: number; readonly dead_share: number } | null
+}
+
+/** Time in ms, events published and events delivered, both counted since the server's start. */
+export type Row = readonly [time: number, published: number, delivered: number]
+
+export const rowsMax = 900
+/** Between rows that lie further apart nothing is known: no line is drawn. */
+const stepMsMax = 5000
+
+export function rowOf({ time, figures }: Sample): Row {
+  return [time, figures['message_received'] ?? 0, figures['message_sent'] ?? 0]
+}
+
+/** Seconds, and for each the rate of both counts; null where it cannot be known. */
+export type Series = [seconds: number[], published: (number | null)[], delivered: (number | null)[]]
+
+export function seriesOf(rows: readonly Row[]): Series {
+  const series: Series = [[], [], []]
+  for (const [index, row] of rows.entries()) {
+    const before = rows[index - 1]
+    series[0].push(row[0] / 1000)
+    series[1].push(rateBetween(before, row, 1))
+    series[2].push(rateBetween(before, row, 2))
+  }
+  return series
+}
+
+/** Events a second; null over a pause, and over a restart, after which counts begin anew. */
+export function rateBetween(before: Row | undefined, row: Row, column: 1 | 2): number | null {
+  if (before === undefined) return null
+  const timeMs = row[0] - before[0]
+  const count = row[column] - before[column]
+  if (timeMs <= 0 || timeMs > stepMsMax || count < 0) return null
+  return (count * 1000) / timeMs
+}
+
+/** Adds the rows that are newer than all that are there, in place, and lets the oldest go. */
+export function addRows(rows: Row[], added: readonly Row[]): void {
+  for (const row of added) if (row[0] > (rows.at(-1)?.[0] ?? 0)) rows.push(row)
+  if (rows.length > rowsMax) rows.splice(0, rows.length - rowsMax)
+}
