@@ -24,6 +24,17 @@ export interface ScrapedText {
   readonly text: string
 }
 
+/** Those of prom-client's own that look at every socket at each scrape: with 10,000 streams that holds the loop. */
+const WALKING_METRICS: readonly string[] = [
+  'process_open_fds',
+  'nodejs_active_resources',
+  'nodejs_active_resources_total',
+  'nodejs_active_handles',
+  'nodejs_active_handles_total',
+  'nodejs_active_requests',
+  'nodejs_active_requests_total',
+]
+
 interface Answers {
   count: number
 }
@@ -202,7 +213,10 @@ export class Metrics {
       buckets: RUN_SECONDS,
       registers,
     })
-    for (const register of registers) collectDefaultMetrics({ register })
+    for (const register of registers) {
+      collectDefaultMetrics({ register })
+      for (const name of WALKING_METRICS) register.removeSingleMetric(name)
+    }
   }
 
   readonly hubObserver: Omit<HubObserver, 'figureChanged' | 'catalogDamaged' | 'checkpointRefused'> = {
