@@ -37,8 +37,15 @@ export class Connection {
       ...(signal === undefined ? {} : { signal }),
     })
     if (!response.ok) throw await refusal(response)
-    const text = await response.text()
-    return text === '' ? undefined : JSON.parse(text)
+    const text = await textOf(response, this.#base, signal)
+    try {
+      return text === '' ? undefined : JSON.parse(text)
+    } catch (error) {
+      throw new SserError('SSER_PROTOCOL', `The answer of ${this.#base} is not JSON: is there an sser server?`, {
+        status: response.status,
+        cause: error,
+      })
+    }
   }
 
   /** Resolves with whatever answer there is. Rejects with SserError where there is none, or with the signal's reason. */
@@ -50,6 +57,15 @@ export class Connection {
       if (request.signal?.aborted === true) throw request.signal.reason
       throw new SserError('SSER_UNREACHABLE', `No answer from ${this.#base}.`, { cause: error })
     }
+  }
+}
+
+async function textOf(response: Response, base: string, signal: AbortSignal | undefined): Promise<string> {
+  try {
+    return await response.text()
+  } catch (error) {
+    if (signal?.aborted === true) throw signal.reason
+    throw new SserError('SSER_UNREACHABLE', `The answer of ${base} broke off.`, { cause: error })
   }
 }
 

@@ -7,6 +7,7 @@
 import { createDecoder, SseDecodeError } from '../sse/decode.ts'
 import type { Connection } from './connection.ts'
 import { isRecord, refusal, SserError } from './errors.ts'
+import { retryAfterMs } from './retry-after.ts'
 
 export interface SubscribeOptions {
   /** Resume after this: the `cursor` of an item, or any id that the server gave. */
@@ -169,7 +170,7 @@ async function opened(
   if (FINAL_STATUSES.has(response.status)) throw await refusal(response)
   if (!response.ok || response.body === null) {
     await response.body?.cancel()
-    throw new Interruption(Number(response.headers.get('retry-after') ?? 0) * 1_000)
+    throw new Interruption(retryAfterMs(response.headers.get('retry-after'), Date.now()))
   }
   const type = response.headers.get('content-type') ?? ''
   if (type.startsWith('text/event-stream')) return response.body

@@ -125,6 +125,16 @@ test('a state file takes the next call to where the last one ended', async (cont
   assert.equal(await prints(fixture, [...args, '--count', '1']), 'c\n')
 })
 
+test('what may be missing is told beside the messages, and not among them', async (context) => {
+  const fixture = await startFixture(context)
+  const topic = await newTopic(fixture)
+  await prints(fixture, ['publish', topic, 'Hello'])
+  const args = ['subscribe', topic, '--last-event-id', 'never given', '--count', '1']
+  const { out, err } = await run(fixture, args)
+  assert.equal(out, 'Hello\n')
+  assert.match(err, /^sser subscribe: events may be missing here: /)
+})
+
 test('a signal ends subscribe as it ends in an orderly way', async (context) => {
   const fixture = await startFixture(context)
   const topic = await newTopic(fixture)

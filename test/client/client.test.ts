@@ -5,6 +5,7 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { type ReceivedItem, SserClient, SserError } from '../../src/client/index.ts'
+import { retryAfterMs } from '../../src/client/retry-after.ts'
 import { API_TOKEN, startFixture } from '../http/fixture.ts'
 import { CuttingProxy } from '../support/cutting-proxy.ts'
 
@@ -257,6 +258,35 @@ test('errors of the server and of the network are tried again, with what was see
     { url: `${path}?since=earliest`, lastEventId: undefined },
     { url: path, lastEventId: 'a' },
   ])
+})
+
+test('a server that asks to be left alone is, in either form of Retry-After, and no longer than an hour', () => {
+  const nowMs = Date.UTC(2026, 0, 1)
+  for (const [header, waitMs] of [
+    [null, 0],
+    ['2', 2_000],
+    ['3000000', 3_600_000],
+    ['Thu, 01 Jan 2026 00:00:05 GMT', 5_000],
+    ['Thu, 31 Dec 2099 00:00:00 GMT', 3_600_000],
+    ['Wed, 31 Dec 2025 00:00:00 GMT', 0],
+    ['soon', 0],
+    ['-1', 0],
+  ] as const) {
+    assert.equal(retryAfterMs(header, nowMs), waitMs, String(header))
+  }
+})
+
+test('an answer that is no JSON, or breaks off, is an error of the library with its cause', async (context) => {
+  const { client } = await fakeServer(context, [
+    (_request, response) => response.end('<html>'),
+    (_request, response) => {
+      response.writeHead(200, { 'content-length': '100' })
+      response.write('{"topics"', () => response.destroy())
+    },
+  ])
+  for (const code of ['SSER_PROTOCOL', 'SSER_UNREACHABLE']) {
+    await assert.rejects(client.topics.get('t'), (error: SserError) => error.code === code && error.cause !== undefined)
+  }
 })
 
 test('a connection that is silent for too long is given up for another', async (context) => {

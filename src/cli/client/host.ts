@@ -13,6 +13,11 @@ export interface ClientHost {
   readonly signal: AbortSignal
 }
 
+/** Where notices go that are no output. */
+export interface ErrorOutput {
+  write(text: string): unknown
+}
+
 export interface ServerOptions {
   readonly url?: string
   readonly token?: string

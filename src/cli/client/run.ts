@@ -5,7 +5,7 @@
 
 import { Command, CommanderError } from 'commander'
 import { SserError } from '../../client/index.ts'
-import { type ClientHost, exitCodeOf, UsageError, wordsOf } from './host.ts'
+import { type ClientHost, type ErrorOutput, exitCodeOf, UsageError, wordsOf } from './host.ts'
 import { addPublishCommand } from './publish.ts'
 import { addSubscribeCommand } from './subscribe.ts'
 import { addTokenCommand } from './token.ts'
@@ -21,7 +21,7 @@ const exitIoError = 74
 export async function runClientCommand(
   args: readonly string[],
   host: ClientHost,
-  stderr: { write(text: string): unknown },
+  stderr: ErrorOutput,
 ): Promise<number> {
   try {
     await programOf(host, stderr).parseAsync([...args], { from: 'user' })
@@ -45,7 +45,7 @@ export async function runClientCommand(
   }
 }
 
-function programOf(host: ClientHost, stderr: { write(text: string): unknown }): Command {
+function programOf(host: ClientHost, stderr: ErrorOutput): Command {
   const program = new Command('sser')
     .exitOverride()
     .configureOutput({ writeOut: (text) => host.stdout.write(text), writeErr: (text) => stderr.write(text) })
@@ -53,6 +53,6 @@ function programOf(host: ClientHost, stderr: { write(text: string): unknown }): 
   addTopicCommand(program, host)
   addTokenCommand(program, host)
   addPublishCommand(program, host)
-  addSubscribeCommand(program, host)
+  addSubscribeCommand(program, host, stderr)
   return program
 }

@@ -2,8 +2,15 @@
 
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import type { Command } from 'commander'
-import type { ReceivedItem } from '../../client/index.ts'
-import { type ClientHost, clientOf, print, type ServerOptions, UsageError, withServerOptions } from './host.ts'
+import {
+  type ClientHost,
+  clientOf,
+  type ErrorOutput,
+  print,
+  type ServerOptions,
+  UsageError,
+  withServerOptions,
+} from './host.ts'
 
 interface SubscribeCommandOptions extends ServerOptions {
   readonly since?: string
@@ -12,7 +19,7 @@ interface SubscribeCommandOptions extends ServerOptions {
   readonly count?: string
 }
 
-export function addSubscribeCommand(program: Command, host: ClientHost): void {
+export function addSubscribeCommand(program: Command, host: ClientHost, stderr: ErrorOutput): void {
   withServerOptions(program.command('subscribe <topic>'))
     .description('print the events of a topic as they come; goes on after every interruption')
     .option(
@@ -32,10 +39,15 @@ Examples:
   sser subscribe $TOPIC --since earliest --count 1
   sser subscribe $TOPIC --state place --json | jq .data`,
     )
-    .action((topic: string, options: SubscribeCommandOptions) => subscribe(topic, options, host))
+    .action((topic: string, options: SubscribeCommandOptions) => subscribe(topic, options, host, stderr))
 }
 
-async function subscribe(topic: string, options: SubscribeCommandOptions, host: ClientHost): Promise<void> {
+async function subscribe(
+  topic: string,
+  options: SubscribeCommandOptions,
+  host: ClientHost,
+  stderr: ErrorOutput,
+): Promise<void> {
   const { state, json } = options
   const countMax = options.count === undefined ? Number.POSITIVE_INFINITY : positive('--count', options.count)
   const lastEventId = (state === undefined ? undefined : await readPlace(state)) ?? options.lastEventId
@@ -48,7 +60,9 @@ async function subscribe(topic: string, options: SubscribeCommandOptions, host: 
   let count = 0
   try {
     for await (const item of stream) {
-      await print(host, json === true ? `${JSON.stringify(item)}\n` : textOf(item))
+      if (json === true) await print(host, `${JSON.stringify(item)}\n`)
+      else if (item.kind === 'event') await print(host, `${item.data}\n`)
+      else stderr.write(`sser subscribe: events may be missing here: ${item.reason}\n`)
       if (state !== undefined) await writePlace(state, item.cursor)
       if (item.kind === 'event') count += 1
       if (count >= countMax) break
@@ -57,10 +71,6 @@ async function subscribe(topic: string, options: SubscribeCommandOptions, host: 
     // Asked to end: that is how this command ends.
     if (error !== host.signal.reason || !host.signal.aborted) throw error
   }
-}
-
-function textOf(item: ReceivedItem): string {
-  return item.kind === 'event' ? `${item.data}\n` : `sser: events may be missing here: ${item.reason}\n`
 }
 
 function whenOf(text: string): 'earliest' | Date {
