@@ -120,6 +120,7 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
     http = await startHttpServer(service, telling(httpObserver(logger), metrics.httpObserver), {
       ...config.server.addr,
       apiTokens: apiTokensOf(tokens, config.pubsub.apiTokens),
+      trustedProxies: config.server.trustedProxies,
       opensMetricsLocally: config.metrics.openLocally,
       scrape: (isOpenMetrics) => metrics.scrape(isOpenMetrics),
       idleTimeoutMs: config.server.idleTimeoutMs,
@@ -134,6 +135,9 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
       typeBytesMax: config.limits.eventTypeBytesMax,
       eventsPerRequestMax: config.limits.eventsPerRequestMax,
       historyEventsMax: config.limits.historyEventsMax,
+      wrongTokensMax: config.limits.wrongTokensMax,
+      wrongTokenWaitMsMax: config.limits.wrongTokenWaitMaxMs,
+      throttledClientsMax: config.limits.throttledClientsMax,
       writeTimeoutMs: config.server.writeTimeoutMs,
       logFigures: () => parts.durable && logFigures(parts.durable),
     })

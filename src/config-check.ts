@@ -184,7 +184,7 @@ function mistakeOf(
       return { key, found: 'an unknown key', allowed }
     }
     case 'array.unique':
-      return { key: `${key}.id`, found: 'the id of an earlier item', allowed: 'an id of its own' }
+      return notUnique(key, detail)
     case 'object.base':
       return { key, found: foundText(value, key, isShowable), allowed: 'a section, with keys of its own' }
     default: {
@@ -193,6 +193,14 @@ function mistakeOf(
       return { key, found: foundText(value, key, isShowable), allowed: allowedText(described) }
     }
   }
+}
+
+/** Of items that are sections one key has to differ; others differ as a whole. */
+function notUnique(key: string, { context }: Joi.ValidationErrorItem): ConfigMistake {
+  const name: unknown = context?.['path']
+  if (typeof name !== 'string') return { key, found: 'the same as an earlier item', allowed: 'each at most once' }
+  const article = name === 'id' ? 'an' : 'a'
+  return { key: `${key}.${name}`, found: `the ${name} of an earlier item`, allowed: `${article} ${name} of its own` }
 }
 
 function keyOf(path: readonly (string | number)[]): string {

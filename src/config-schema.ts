@@ -8,6 +8,7 @@
  */
 import Joi from 'joi'
 import {
+  type AddressRange,
   GIB_BYTES,
   HOUR_MS,
   isOrigin,
@@ -16,6 +17,7 @@ import {
   MIB_BYTES,
   MINUTE_MS,
   parseAddress,
+  parseAddressRange,
   parseBytes,
   parseDuration,
   parseTopicId,
@@ -62,6 +64,7 @@ export interface Settings {
     readonly sendBufferBytes: number
     readonly maxConnections: number
     readonly corsCredentialOrigins: readonly string[]
+    readonly trustedProxies: readonly AddressRange[]
     readonly ssl: {
       readonly enabled: boolean
       readonly domainName?: string
@@ -113,6 +116,9 @@ export interface Settings {
     readonly eventsPerRequestMax: number
     readonly historyEventsMax: number
     readonly tokensPerTopicMax: number
+    readonly wrongTokensMax: number
+    readonly wrongTokenWaitMaxMs: number
+    readonly throttledClientsMax: number
   }
   readonly logging: { readonly level: LogLevel }
 }
@@ -242,6 +248,20 @@ const serverSchema = joi
       .default([])
       .meta(meta({ allowed: 'a list of origins such as `https://app.example.org`', defaultText: '[]' }))
       .description('The web origins whose pages may send credentials (cookies) along with a subscription.'),
+    trustedProxies: joi
+      .array()
+      .items(
+        joi
+          .string()
+          .custom((text: string, helpers) => parseAddressRange(text) ?? helpers.error('any.invalid'))
+          .meta(meta({ allowed: 'an address or a network, such as `10.0.0.7`, `10.0.0.0/8` or `2001:db8::/32`' })),
+      )
+      .max(1_000)
+      .default([])
+      .meta(meta({ allowed: 'a list of addresses and networks such as `10.0.0.0/8`', defaultText: '[]' }))
+      .description(
+        'The proxies in front of the server. Only from these is `X-Forwarded-For` believed: limits by address then count the client behind the proxy.',
+      ),
     ssl: joi
       .object({
         enabled: flag()
@@ -530,6 +550,19 @@ const limitsSchema = joi
         'At most so many events in one request that publishes a list of them; more get a 413. `server.maxRequestBodySize` bounds the list as well.',
       ),
     tokensPerTopicMax: count(1, 10_000).default(100).description('At most so many further tokens of one topic.'),
+    wrongTokensMax: count(1, 1_000_000)
+      .default(10)
+      .description(
+        'So many wrong tokens of one address (of IPv6: of one /64) are answered at once. Behind each further one it has to wait, from one second on twice as long each time; meanwhile tokens that were not right from there before get a 429.',
+      ),
+    wrongTokenWaitMax: duration(SECOND_MS, HOUR_MS)
+      .default(5 * MINUTE_MS)
+      .description('An address never has to wait longer than this behind a wrong token.'),
+    throttledClientsMax: count(1, 10_000_000)
+      .default(20_000)
+      .description(
+        'Of so many addresses it is remembered how many wrong tokens came from there, and so many tokens that were right are remembered with their address. The oldest are forgotten first.',
+      ),
     historyEventsMax: count(1, 100_000)
       .default(1_000)
       .description('At most so many events in one page of a topic’s history.'),

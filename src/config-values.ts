@@ -3,6 +3,8 @@
  * it is written. Pure functions that give undefined for what they cannot read; they know no key and no default.
  */
 
+import { isIP } from 'node:net'
+
 export const KIB_BYTES = 1024
 export const MIB_BYTES = 1024 * KIB_BYTES
 export const GIB_BYTES = 1024 * MIB_BYTES
@@ -31,6 +33,13 @@ const SIZE_UNITS: readonly (readonly [unit: string, bytes: number])[] = [
 export interface ListenAddress {
   readonly host: string | undefined
   readonly port: number
+}
+
+/** A network, or one address, whose `prefix` then is 32 or 128. */
+export interface AddressRange {
+  readonly address: string
+  readonly prefix: number
+  readonly family: 'ipv4' | 'ipv6'
 }
 
 /** Milliseconds of `4s`, `500ms`, `1h30m`, `1.5s`. A number without a unit is no duration. */
@@ -70,6 +79,16 @@ export function parseAddress(text: string): ListenAddress | undefined {
   // Also false where there are no digits: NaN is no port.
   if (!(port <= 65_535)) return undefined
   return { host: bracketed ?? (plain || undefined), port }
+}
+
+/** `192.0.2.1`, `10.0.0.0/8`, `2001:db8::/32`; IPv4 not in the form of IPv6, which no request is seen to come from. */
+export function parseAddressRange(text: string): AddressRange | undefined {
+  const [, address = '', digits] = /^([\d.]+|[0-9A-Fa-f:]+)(?:\/(\d{1,3}))?$/.exec(text) ?? []
+  const version = isIP(address)
+  if (version === 0) return undefined
+  const longest = version === 4 ? 32 : 128
+  const prefix = digits === undefined ? longest : Number(digits)
+  return prefix <= longest ? { address, prefix, family: version === 4 ? 'ipv4' : 'ipv6' } : undefined
 }
 
 /** Whether the text is an origin as a browser sends it: scheme, host and perhaps a port, nothing else. */

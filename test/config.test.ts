@@ -70,6 +70,7 @@ test('without any file or variable the defaults are those that the documentation
       sendBufferBytes: 262_144,
       maxConnections: 60_000,
       corsCredentialOrigins: [],
+      trustedProxies: [],
       ssl: { enabled: false, cacheDir: join(cwd, '_storage', 'certificates') },
     },
     pubsub: { tickFrequencyMs: 4000, apiTokens: [], staticPubSubs: [] },
@@ -102,6 +103,9 @@ test('without any file or variable the defaults are those that the documentation
       eventsPerRequestMax: 10_000,
       historyEventsMax: 1_000,
       tokensPerTopicMax: 100,
+      wrongTokensMax: 10,
+      wrongTokenWaitMaxMs: 300_000,
+      throttledClientsMax: 20_000,
     },
     logging: { level: 'info' },
   }
@@ -201,6 +205,47 @@ storage: { directory: "/data/\${NAME}/x" }`
     assert.deepEqual(keysOf(mistakes), ['server.addr'])
     assert.match(mistakes[0]?.allowed ?? '', /NAME:default/)
   }
+})
+
+test('proxies are trusted by address or by network, and what is neither is refused', (t) => {
+  const yaml = `server: { trustedProxies: ["10.0.0.0/8", 192.0.2.1, "2001:db8::/32", "::1"] }`
+  assert.deepEqual(loadBase(t, yaml).config.server.trustedProxies, [
+    { address: '10.0.0.0', prefix: 8, family: 'ipv4' },
+    { address: '192.0.2.1', prefix: 32, family: 'ipv4' },
+    { address: '2001:db8::', prefix: 32, family: 'ipv6' },
+    { address: '::1', prefix: 128, family: 'ipv6' },
+  ])
+  const wrong = [
+    '10.0.0.0/33',
+    '10.0.0',
+    '300.1.1.1',
+    '::1/129',
+    '::ffff:10.0.0.1',
+    'proxy.example.org',
+    '10.0.0.0/',
+    '*',
+  ]
+  const list = wrong.map((text) => JSON.stringify(text)).join(', ')
+  const mistakes = mistakesOf(() => loadBase(t, `server: { trustedProxies: [${list}] }`))
+  assert.deepEqual(
+    keysOf(mistakes),
+    wrong.map((_, index) => `server.trustedProxies[${index}]`),
+  )
+})
+
+test('items that must differ are told by what they have in common', (t) => {
+  const yaml = `
+pubsub:
+  staticPubSubs: [{ id: "1", name: x, token: ${TOKEN} }, { id: "01", name: y, token: ${TOKEN} }]
+  apiTokens:
+    - { name: press, token: ${TOKEN}, rights: [publish, publish] }
+    - { name: press, token: ${OTHER_TOKEN}, rights: [publish] }`
+  const mistakes = mistakesOf(() => loadBase(t, yaml))
+  assert.deepEqual(mistakes.map(({ key, found }) => `${key}: ${found}`).toSorted(), [
+    'pubsub.apiTokens[0].rights[1]: the same as an earlier item',
+    'pubsub.apiTokens[1].name: the name of an earlier item',
+    'pubsub.staticPubSubs[1].id: the id of an earlier item',
+  ])
 })
 
 test('all mistakes are told at once, each with its key, what was found and what is allowed', (t) => {

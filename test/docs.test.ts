@@ -106,6 +106,7 @@ async function routes(t: TestContext): Promise<string[]> {
       { sha256: hashToken('api-token-of-the-documents'), rights: ['topics', 'publish', 'subscribe', 'metrics'] },
       { sha256: hashToken('metrics-token-of-the-documents'), rights: ['metrics'] },
     ],
+    trustedProxies: [],
     opensMetricsLocally: true,
     scrape: async () => ({ contentType: 'text/plain', text: 'scraped' }),
     idleTimeoutMs: 1000,
@@ -121,6 +122,9 @@ async function routes(t: TestContext): Promise<string[]> {
     eventsPerRequestMax: 10_000,
     historyEventsMax: 1_000,
     writeTimeoutMs: 60_000,
+    wrongTokensMax: 10,
+    wrongTokenWaitMsMax: 60_000,
+    throttledClientsMax: 100,
     logFigures: () => undefined,
   })
   t.after(() => server.close(0))

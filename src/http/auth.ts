@@ -1,14 +1,18 @@
 // Who may do what: one hapi scheme, and a strategy for each right. The API tokens of the configuration have the rights that
 // they are given there; a topic's own tokens open that topic. Tokens are compared by their SHA-256, in the same time
-// whatever was presented, and stand in no answer.
+// whatever was presented, and stand in no answer. Whoever presents wrong ones again and again has to wait.
 import type { Plugin, Request, ResponseToolkit } from '@hapi/hapi'
 import { DomainError } from '../domain/errors.ts'
 import { parseTopicId } from '../domain/event-id.ts'
 import type { Topic, TopicRight, TopicToken } from '../domain/hub.ts'
 import { hashMatches, hashToken } from '../domain/token.ts'
+import { type ClientAddresses, networkOf } from './client-address.ts'
 import { httpError } from './errors.ts'
+import { eventFormOf } from './event-forms.ts'
 import { isLocal } from './is-local.ts'
+import { answerWithRetry } from './retry-answer.ts'
 import type { Service } from './service.ts'
+import type { TokenThrottle } from './token-throttle.ts'
 
 /** `topics`: make, see, change, empty and delete them, and issue their tokens. */
 export type ApiRight = 'topics' | 'publish' | 'subscribe' | 'metrics'
@@ -24,6 +28,10 @@ export interface AuthOptions {
   readonly apiTokens: readonly ApiToken[]
   /** Whether whoever asks on this machine itself may scrape without a token. */
   readonly opensMetricsLocally: boolean
+  readonly clients: ClientAddresses
+  readonly throttle: TokenThrottle
+  /** The least that a stream is told to wait which is refused for a while. */
+  readonly retryMs: number
 }
 
 /** The strategies' names, for the routes. */
@@ -43,54 +51,91 @@ interface Credentials {
 
 const known: Credentials = Object.freeze({ token: undefined })
 
+/** The token was not looked at: there were too many wrong ones. */
+interface Refusal {
+  readonly waitMs: number
+}
+
 export const authPlugin: Plugin<AuthOptions> = {
   name: 'sser-auth',
-  register(server, { service, apiTokens, opensMetricsLocally }) {
+  register(server, { service, apiTokens, opensMetricsLocally, clients, throttle, retryMs }) {
     /** All are compared, whatever the first comparison says. */
-    function isAllowed(presented: string, right: ApiRight): boolean {
-      const presentedSha256 = hashToken(presented)
+    function isAllowed(presentedSha256: Uint8Array, right: ApiRight): boolean {
       return (
         apiTokens.filter(({ sha256, rights }) => hashMatches(presentedSha256, sha256) && rights.includes(right))
           .length > 0
       )
     }
 
-    function byApiToken(presented: string, right: ApiRight): Credentials {
-      if (isAllowed(presented, right)) return known
-      throw wrongToken()
+    /** What `check` says of the token; where it says nothing the token is wrong. What it throws says nothing of the token. */
+    function examined(
+      request: Request,
+      sha256: Uint8Array,
+      check: () => Credentials | undefined,
+    ): Credentials | Refusal {
+      const address = clients.of(request.raw.req)
+      const client = clients.isShared(address) ? undefined : networkOf(address)
+      const waitMs = client === undefined ? 0 : throttle.waitMs(client, sha256)
+      if (waitMs > 0) return { waitMs }
+      const credentials = check()
+      if (client !== undefined && credentials !== undefined) throttle.right(client, sha256)
+      if (credentials !== undefined) return credentials
+      if (client !== undefined) throttle.wrong(client, sha256)
+      throw httpError(401, 'The token does not open this.', undefined, challenge)
+    }
+
+    function byApiToken(request: Request, right: ApiRight): Credentials | Refusal {
+      const sha256 = hashToken(bearerOf(request))
+      return examined(request, sha256, () => (isAllowed(sha256, right) ? known : undefined))
     }
 
     /** `topicOf` is asked only where the presented token is none that opens all topics. */
-    function byAnyToken(presented: string, right: TopicRight, topicOf: () => Topic | undefined): Credentials {
-      if (isAllowed(presented, right)) return known
-      const topic = topicOf()
-      const access = topic === undefined ? undefined : service.hub.accessTo(topic, presented, right)
-      if (access === undefined) throw wrongToken()
-      return access.token === undefined ? known : { token: access.token }
+    function byAnyToken(
+      request: Request,
+      presented: string,
+      right: TopicRight,
+      topicOf: () => Topic | undefined,
+    ): Credentials | Refusal {
+      const sha256 = hashToken(presented)
+      return examined(request, sha256, () => {
+        if (isAllowed(sha256, right)) return known
+        const topic = topicOf()
+        const access = topic === undefined ? undefined : service.hub.accessTo(topic, presented, right)
+        return access?.token === undefined ? access && known : { token: access.token }
+      })
     }
 
-    const checks: Readonly<Record<string, (request: Request) => Credentials>> = {
-      [topicsAuth]: (request) => byApiToken(bearerOf(request), 'topics'),
-      [metricsAuth]: (request) => byApiToken(bearerOf(request), 'metrics'),
+    const checks: Readonly<Record<string, (request: Request) => Credentials | Refusal>> = {
+      [topicsAuth]: (request) => byApiToken(request, 'topics'),
+      [metricsAuth]: (request) => byApiToken(request, 'metrics'),
       [scrapeAuth](request) {
         const { req } = request.raw
         const isOpen = opensMetricsLocally && req.headers.authorization === undefined && isLocal(req)
-        return isOpen ? known : byApiToken(bearerOf(request), 'metrics')
+        return isOpen ? known : byApiToken(request, 'metrics')
       },
       [subscribeAuth](request) {
-        const presented = request.headers['authorization'] === undefined ? queryToken(request) : bearerOf(request)
-        return byAnyToken(presented, 'subscribe', () => topicOf(service, request))
+        const presented =
+          request.headers['authorization'] === undefined && wantsStream(request)
+            ? queryToken(request)
+            : bearerOf(request)
+        return byAnyToken(request, presented, 'subscribe', () => topicOf(service, request))
       },
       // That there is no such topic is told to those only who may publish to all.
       [publishAuth]: (request) => {
-        return byAnyToken(bearerOf(request), 'publish', () => service.hub.topic(topicIdOf(request)))
+        return byAnyToken(request, bearerOf(request), 'publish', () => service.hub.topic(topicIdOf(request)))
       },
     }
 
     for (const [name, check] of Object.entries(checks)) {
       server.auth.scheme(name, () => ({
         authenticate(request: Request, h: ResponseToolkit) {
-          return h.authenticated({ credentials: check(request) as object })
+          const outcome = check(request)
+          if (!('waitMs' in outcome)) return h.authenticated({ credentials: outcome as object })
+          // A browser's EventSource never comes back from a 429.
+          if (name === subscribeAuth && wantsStream(request)) {
+            return answerWithRetry(h, Math.max(outcome.waitMs, retryMs)).takeover()
+          }
+          throw tooManyWrongTokens(outcome.waitMs)
         },
       }))
       server.auth.strategy(name, name)
@@ -137,6 +182,12 @@ function queryToken(request: Request): string {
   throw httpError(401, how, undefined, challenge)
 }
 
-function wrongToken(): Error {
-  return httpError(401, 'The token does not open this.', undefined, challenge)
+function wantsStream({ raw }: Request): boolean {
+  return eventFormOf(raw.req.headers.accept) === 'stream'
+}
+
+function tooManyWrongTokens(waitMs: number): Error {
+  const seconds = Math.ceil(waitMs / 1000)
+  const words = `Too many wrong tokens have come from this address. Wait ${seconds} s before you try another one.`
+  return httpError(429, words, undefined, { 'retry-after': String(seconds) })
 }

@@ -6,6 +6,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import Hapi from '@hapi/hapi'
 import type { PublishLimits } from '../domain/publish-input.ts'
 import { type ApiToken, authPlugin } from './auth.ts'
+import { type AddressRange, ClientAddresses } from './client-address.ts'
 import { type Cors, makeCors } from './cors.ts'
 import { dashboardPlugin } from './dashboard.ts'
 import { dashboardFeedPlugin, type FeedSources } from './dashboard-feed.ts'
@@ -19,17 +20,27 @@ import { operationsPlugin } from './operations.ts'
 import { type PrometheusOptions, prometheusPlugin } from './prometheus.ts'
 import { publishPlugin } from './publish.ts'
 import { type BodyLimits, bodyTooLarge, declaredLength } from './read-body.ts'
+import { endWithRetry } from './retry-answer.ts'
 import { type Service, unavailable } from './service.ts'
-import { endWithRetry, retryMsOf, type StreamLimits, subscribePlugin } from './subscribe.ts'
+import { retryMsOf, type StreamLimits, subscribePlugin } from './subscribe.ts'
+import { type ThrottleOptions, TokenThrottle } from './token-throttle.ts'
 import { topicTokensPlugin } from './topic-tokens.ts'
 import { topicsPlugin } from './topics.ts'
 
-export interface HttpOptions extends BodyLimits, PublishLimits, StreamLimits, HistoryLimits, FeedSources {
+export interface HttpOptions
+  extends BodyLimits,
+    PublishLimits,
+    StreamLimits,
+    HistoryLimits,
+    FeedSources,
+    ThrottleOptions {
   /** Undefined: every address of the machine. */
   readonly host: string | undefined
   /** 0: one that is free. */
   readonly port: number
   readonly apiTokens: readonly ApiToken[]
+  /** From these it is believed for whom they ask. */
+  readonly trustedProxies: readonly AddressRange[]
   readonly opensMetricsLocally: boolean
   readonly scrape: PrometheusOptions['scrape']
   /** A connection that was kept alive and brings no further request is closed after this. */
@@ -116,7 +127,14 @@ async function makeHapi(
     { plugin: errorsPlugin, options: { cors, observer } },
     {
       plugin: authPlugin,
-      options: { service, apiTokens: options.apiTokens, opensMetricsLocally: options.opensMetricsLocally },
+      options: {
+        service,
+        apiTokens: options.apiTokens,
+        opensMetricsLocally: options.opensMetricsLocally,
+        clients: new ClientAddresses(options.trustedProxies),
+        throttle: new TokenThrottle(() => performance.now(), options),
+        retryMs: options.retryMs,
+      },
     },
     { plugin: publishPlugin, options: { service, cors, limits: options, observer } },
     { plugin: subscribePlugin, options: { service, cors, limits: options, observer } },

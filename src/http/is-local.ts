@@ -15,8 +15,17 @@ const forwardingHeaders = /^(?:forwarded|via|x-forwarded-.*|x-real-ip)$/
  * keeps pages out that were sent to this address by their own (DNS rebinding), and by the traces that proxies leave.
  */
 export function isLocal({ socket, headers }: IncomingMessage): boolean {
-  const address = (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '')
-  if (address === '' || !loopback.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')) return false
+  if (!isLoopback(plainAddress(socket.remoteAddress ?? ''))) return false
   if (!loopbackHost.test(headers.host ?? '')) return false
   return !Object.keys(headers).some((name) => forwardingHeaders.test(name))
+}
+
+/** Of an address in the form of `plainAddress`; false for none. */
+export function isLoopback(address: string): boolean {
+  return address !== '' && loopback.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
+}
+
+/** Without what one machine adds for itself: the IPv6 around an IPv4 address, and the zone. */
+export function plainAddress(address: string): string {
+  return address.replace(/^::ffff:(?=\d+\.)/i, '').replace(/%.*$/, '')
 }

@@ -1,12 +1,10 @@
 // GET /api/v1/pubsubs/{id}/events: from a request to a subscription, unless another form is asked for. Reads where the client wants to resume, asks the hub
 // where that is, and hands it a sink over the raw response. Promises that the head and the first block leave in one write,
 // and that nothing of the request is kept alive by the stream. Knows nothing of what goes over it.
-import type { ServerResponse } from 'node:http'
 import type { Plugin } from '@hapi/hapi'
 import { DomainError } from '../domain/errors.ts'
 import { formatEventId } from '../domain/event-id.ts'
 import type { ResumePoint } from '../domain/hub.ts'
-import { retryBlock } from '../sse/encode.ts'
 import { subscribeAuth, tokenOf, topicOf } from './auth.ts'
 import type { Cors } from './cors.ts'
 import { type HttpObserver, httpError } from './errors.ts'
@@ -14,6 +12,7 @@ import { eventFormOf } from './event-forms.ts'
 import { answerLines, answerPage, type HistoryLimits } from './history.ts'
 import { allowOnly } from './methods.ts'
 import { resumeRequestOf } from './resume-request.ts'
+import { endWithRetry } from './retry-answer.ts'
 import { subscribeQuerySchema, validate } from './schemas.ts'
 import type { Service } from './service.ts'
 import { SseStream, streamHeaders } from './sse-stream.ts'
@@ -95,15 +94,6 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
     })
     allowOnly(server, cors, subscribePath, ['GET', 'POST', 'DELETE'])
   },
-}
-
-/**
- * An event stream that only tells when to come back, and ends. A browser's EventSource never comes back from any other
- * answer than this.
- */
-export function endWithRetry(response: ServerResponse, headers: readonly string[], retryMs: number): void {
-  response.writeHead(200, [...headers, ...streamHeaders])
-  response.end(response.req.method === 'HEAD' ? undefined : retryBlock(Math.round(retryMs * (1 + Math.random()))))
 }
 
 /** The base of the `retry:` of a stream that cannot begin now. */

@@ -41,6 +41,7 @@ const httpDefaults: HttpOptions = {
     { sha256: hashToken(API_TOKEN), rights: ['topics', 'publish', 'subscribe', 'metrics'] },
     { sha256: hashToken(METRICS_TOKEN), rights: ['metrics'] },
   ],
+  trustedProxies: [],
   opensMetricsLocally: true,
   scrape: async () => ({ contentType: 'text/plain', text: 'scraped' }),
   idleTimeoutMs: 60_000,
@@ -56,6 +57,9 @@ const httpDefaults: HttpOptions = {
   eventsPerRequestMax: 100,
   historyEventsMax: 50,
   writeTimeoutMs: 60_000,
+  wrongTokensMax: 10,
+  wrongTokenWaitMsMax: 60_000,
+  throttledClientsMax: 100,
   logFigures: () => undefined,
 }
 

@@ -66,6 +66,27 @@ test('a stream that a token has opened ends with the reason when it is revoked',
   assert.match(await stream.until('0\r\n\r\n'), /event: sser\.closed\ndata: \{"reason":"the token was revoked"\}\n\n/)
 })
 
+test('the query is looked at for a token of a stream alone, and not where there is a header', async (t) => {
+  const fixture = await startFixture(t)
+  const { id, token } = await fixture.createTopic(true)
+  const path = `/pubsubs/${id}/events?access_token=${token}`
+  const stream = fixture.raw(`GET /api/v1${path} HTTP/1.1\r\nhost: test\r\n\r\n`)
+  assert.match(await stream.until('id: '), /^HTTP\/1\.1 200 OK\r\n/)
+  for (const accept of ['application/json', 'application/x-ndjson']) {
+    assert.equal((await fetch(`${fixture.api}${path}`, { headers: { accept } })).status, 401, accept)
+  }
+  for (const other of ['/pubsubs', '/metrics', `/pubsubs/${id}/tokens`]) {
+    assert.equal((await fetch(`${fixture.api}${other}?access_token=${API_TOKEN}`)).status, 401, other)
+  }
+  const body = '{"event":{"message":1}}'
+  const published = await fetch(`${fixture.api}/pubsubs/${id}/events?access_token=${API_TOKEN}`, {
+    method: 'POST',
+    body,
+  })
+  assert.equal(published.status, 401)
+  assert.equal((await fetch(`${fixture.api}${path}`, { headers: { authorization: 'Bearer guess' } })).status, 401)
+})
+
 test('the tokens of a topic are managed by those who manage topics, and by no others', async (t) => {
   const fixture = await startFixture(t)
   const { id, token: own } = await fixture.createTopic(true)

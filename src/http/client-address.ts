@@ -1,0 +1,71 @@
+// Whose address a request comes from. What it says of that itself (X-Forwarded-For) counts only as far as it was written by
+// proxies that the configuration trusts: anybody can send the header. Knows nothing of what the answer is used for.
+import type { IncomingMessage } from 'node:http'
+import { BlockList, isIP, isIPv6 } from 'node:net'
+import { isLoopback, plainAddress } from './is-local.ts'
+
+/** A network, or one address, whose `prefix` then is 32 or 128. */
+export interface AddressRange {
+  readonly address: string
+  readonly prefix: number
+  readonly family: 'ipv4' | 'ipv6'
+}
+
+export class ClientAddresses {
+  readonly #trusted = new BlockList()
+
+  constructor(trustedProxies: readonly AddressRange[]) {
+    for (const { address, prefix, family } of trustedProxies) this.#trusted.addSubnet(address, prefix, family)
+  }
+
+  /**
+   * The nearest address that is not a trusted proxy's; where all are, the farthest. IPv4 in IPv6 as IPv4. Empty where the
+   * connection is gone.
+   */
+  of({ socket, headers }: IncomingMessage): string {
+    let address = plainAddress(socket.remoteAddress ?? '')
+    const forwarded = headers['x-forwarded-for']
+    if (forwarded === undefined) return address
+    const hops = String(forwarded).split(',')
+    while (this.#isTrusted(address)) {
+      const next = addressIn(hops.pop() ?? '')
+      // What a trusted proxy did not write as an address ends what is known.
+      if (next === undefined) break
+      address = next
+    }
+    return address
+  }
+
+  /** Whether many clients may stand behind it, or nobody but this machine: such an address is no one's to be limited by. */
+  isShared(address: string): boolean {
+    return address === '' || isLoopback(address) || this.#isTrusted(address)
+  }
+
+  #isTrusted(address: string): boolean {
+    return address !== '' && this.#trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
+  }
+}
+
+/** What one client can be told from others by: its IPv4 address, or the /64 that is one subscriber's in IPv6. */
+export function networkOf(address: string): string {
+  if (!isIPv6(address)) return address
+  const [front = '', back] = address.split('::')
+  const head = groupsOf(front)
+  const tail = groupsOf(back ?? '')
+  const zeros = back === undefined ? [] : Array.from({ length: 8 - head.length - tail.length }, () => 0)
+  const groups = [...head, ...zeros, ...tail].slice(0, 4)
+  return `${groups.map((group) => group.toString(16)).join(':')}::/64`
+}
+
+/** The last two may be written as an IPv4 address. Of these only their number counts here. */
+function groupsOf(text: string): number[] {
+  if (text === '') return []
+  return text.split(':').flatMap((group) => (group.includes('.') ? [0, 0] : [Number.parseInt(group, 16)]))
+}
+
+/** As proxies write it: perhaps with a port, and then IPv6 in brackets. */
+function addressIn(hop: string): string | undefined {
+  const [, bracketed, plain] = /^\s*(?:\[([^\]]+)\](?::\d+)?|([\d.]+)(?::\d+)?|\S+)\s*$/.exec(hop) ?? []
+  const address = plainAddress(bracketed ?? plain ?? hop.trim())
+  return isIP(address) === 0 ? undefined : address
+}

@@ -1,0 +1,89 @@
+// Slows down whoever tries tokens. Behind a few that were wrong an address has to wait, longer after each further one; tokens
+// that it does not know are not even looked at meanwhile. Tokens that were right from there before go on: one machine that
+// is set up wrongly does not lock out its neighbours. Promises bounded memory, whatever is sent.
+// Knows tokens by their SHA-256 only, and nothing of HTTP.
+
+export interface ThrottleOptions {
+  /** So many wrong tokens of one client are answered at once. */
+  readonly wrongTokensMax: number
+  /** The wait doubles up to this. */
+  readonly wrongTokenWaitMsMax: number
+  /** Clients with wrong tokens that are remembered, and pairs of a client and a token that was right. */
+  readonly throttledClientsMax: number
+}
+
+interface Guesses {
+  wrong: number
+  lastMs: number
+  blockedUntilMs: number
+}
+
+const firstWaitMs = 1000
+/** Who was not wrong for so long, beyond its wait, begins anew. */
+const forgetMs = 15 * 60 * 1000
+
+export class TokenThrottle {
+  readonly #monotonicMs: () => number
+  readonly #options: ThrottleOptions
+  /** By client, in the order of their latest wrong tokens. */
+  readonly #guesses = new Map<string, Guesses>()
+  /** Client and SHA-256, in the order of their latest use. */
+  readonly #known = new Set<string>()
+
+  constructor(monotonicMs: () => number, options: ThrottleOptions) {
+    this.#monotonicMs = monotonicMs
+    this.#options = options
+  }
+
+  /** 0: the token may be looked at now. */
+  waitMs(client: string, sha256: Uint8Array): number {
+    const guesses = this.#guesses.get(client)
+    if (guesses === undefined) return 0
+    const waitMs = guesses.blockedUntilMs - this.#monotonicMs()
+    return waitMs <= 0 || this.#known.has(pairOf(client, sha256)) ? 0 : waitMs
+  }
+
+  right(client: string, sha256: Uint8Array): void {
+    const pair = pairOf(client, sha256)
+    this.#known.delete(pair)
+    this.#known.add(pair)
+    this.#bound(this.#known)
+  }
+
+  /** A token that was right from there before, such as one that was revoked meanwhile, is no guess and does not count. */
+  wrong(client: string, sha256: Uint8Array): void {
+    if (this.#known.has(pairOf(client, sha256))) return
+    const nowMs = this.#monotonicMs()
+    const guesses = this.#guessesOf(client, nowMs)
+    guesses.wrong += 1
+    guesses.lastMs = nowMs
+    const excess = guesses.wrong - this.#options.wrongTokensMax
+    if (excess >= 0) guesses.blockedUntilMs = nowMs + this.#nextWaitMs(excess)
+    this.#guesses.delete(client)
+    this.#guesses.set(client, guesses)
+    this.#bound(this.#guesses)
+  }
+
+  #guessesOf(client: string, nowMs: number): Guesses {
+    const known = this.#guesses.get(client)
+    const isFresh = known !== undefined && nowMs - Math.max(known.lastMs, known.blockedUntilMs) < forgetMs
+    return isFresh ? known : { wrong: 0, lastMs: nowMs, blockedUntilMs: 0 }
+  }
+
+  #nextWaitMs(excess: number): number {
+    return Math.min(firstWaitMs * 2 ** excess, this.#options.wrongTokenWaitMsMax)
+  }
+
+  /** The one that was used least lately goes. */
+  #bound(entries: Map<string, Guesses> | Set<string>): void {
+    if (entries.size <= this.#options.throttledClientsMax) return
+    for (const key of entries.keys()) {
+      entries.delete(key)
+      return
+    }
+  }
+}
+
+function pairOf(client: string, sha256: Uint8Array): string {
+  return client + Buffer.from(sha256.buffer, sha256.byteOffset, sha256.byteLength).toString('latin1')
+}
