@@ -6,7 +6,7 @@ import { DomainError } from '../domain/errors.ts'
 import { parseTopicId } from '../domain/event-id.ts'
 import type { Topic, TopicRight, TopicToken } from '../domain/hub.ts'
 import { hashMatches, hashToken } from '../domain/token.ts'
-import { type ClientAddresses, networkOf } from './client-address.ts'
+import type { ClientAddresses } from './client-address.ts'
 import { httpError } from './errors.ts'
 import { eventFormOf } from './event-forms.ts'
 import { isLocal } from './is-local.ts'
@@ -73,8 +73,7 @@ export const authPlugin: Plugin<AuthOptions> = {
       sha256: Uint8Array,
       check: () => Credentials | undefined,
     ): Credentials | Refusal {
-      const address = clients.of(request.raw.req)
-      const client = clients.isShared(address) ? undefined : networkOf(address)
+      const client = clients.limitedAs(request.raw.req)
       const waitMs = client === undefined ? 0 : throttle.waitMs(client, sha256)
       if (waitMs > 0) return { waitMs }
       const credentials = check()

@@ -1,7 +1,7 @@
 // Whose address a request comes from. What it says of that itself (X-Forwarded-For) counts only as far as it was written by
 // proxies that the configuration trusts: anybody can send the header. Knows nothing of what the answer is used for.
 import type { IncomingMessage } from 'node:http'
-import { BlockList, isIP, isIPv6 } from 'node:net'
+import { BlockList, isIP, isIPv6, type Socket } from 'node:net'
 import { isLoopback, plainAddress } from './is-local.ts'
 
 /** A network, or one address, whose `prefix` then is 32 or 128. */
@@ -13,8 +13,12 @@ export interface AddressRange {
 
 export class ClientAddresses {
   readonly #trusted = new BlockList()
+  readonly #trustsNobody: boolean
+  /** Of connections whose peers speak for themselves: a list of networks is not to be searched for each of their requests. */
+  readonly #limitedAs = new WeakMap<Socket, string | null>()
 
   constructor(trustedProxies: readonly AddressRange[]) {
+    this.#trustsNobody = trustedProxies.length === 0
     for (const { address, prefix, family } of trustedProxies) this.#trusted.addSubnet(address, prefix, family)
   }
 
@@ -36,13 +40,33 @@ export class ClientAddresses {
     return address
   }
 
+  /**
+   * What the client is limited by: the network of its address; undefined where many clients may stand behind that, or
+   * nobody but this machine.
+   */
+  limitedAs(request: IncomingMessage): string | undefined {
+    const { socket, headers } = request
+    if (headers['x-forwarded-for'] !== undefined && !this.#trustsNobody) return this.#networkToLimit(request)
+    let network = this.#limitedAs.get(socket)
+    if (network === undefined) {
+      network = this.#networkToLimit(request) ?? null
+      this.#limitedAs.set(socket, network)
+    }
+    return network ?? undefined
+  }
+
+  #networkToLimit(request: IncomingMessage): string | undefined {
+    const address = this.of(request)
+    return this.isShared(address) ? undefined : networkOf(address)
+  }
+
   /** Whether many clients may stand behind it, or nobody but this machine: such an address is no one's to be limited by. */
   isShared(address: string): boolean {
     return address === '' || isLoopback(address) || this.#isTrusted(address)
   }
 
   #isTrusted(address: string): boolean {
-    return address !== '' && this.#trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
+    return !this.#trustsNobody && address !== '' && this.#trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
   }
 }
 

@@ -53,6 +53,30 @@ test('loopback and trusted proxies are addresses that many share', () => {
   for (const own of ['203.0.113.7', '2a00::1', '128.0.0.1']) assert.ok(!behind.isShared(own), own)
 })
 
+test('each request of a trusted proxy is limited as its own client, though all come over one connection', () => {
+  const behind = clients('10.0.0.0/8')
+  const { socket } = from('10.1.2.3')
+  const asking = (forwarded?: string) => {
+    const headers = forwarded === undefined ? {} : { 'x-forwarded-for': forwarded }
+    return behind.limitedAs({ socket, headers } as unknown as IncomingMessage)
+  }
+  assert.equal(asking(), undefined)
+  assert.equal(asking('203.0.113.7'), '203.0.113.7')
+  assert.equal(asking('2a00:1:2:3::9'), '2a00:1:2:3::/64')
+  assert.equal(asking('10.4.4.4'), undefined)
+  assert.equal(asking(), undefined)
+})
+
+test('a peer that nobody trusts is limited as itself, whatever its header says, and at each request', () => {
+  for (const known of [clients(), clients('10.0.0.0/8')]) {
+    const { socket } = from('198.51.100.1')
+    for (const forwarded of [undefined, '203.0.113.7', undefined]) {
+      const headers = forwarded === undefined ? {} : { 'x-forwarded-for': forwarded }
+      assert.equal(known.limitedAs({ socket, headers } as unknown as IncomingMessage), '198.51.100.1')
+    }
+  }
+})
+
 test('an IPv4 address is one client, and a /64 of IPv6 is, however it is written', () => {
   for (const [address, network] of [
     ['203.0.113.7', '203.0.113.7'],
