@@ -70,6 +70,16 @@ export interface PublishOptions extends CallOptions {
   readonly expectedLastId?: string
 }
 
+export interface ListTopicsOptions extends CallOptions {
+  /** `next` of the page before. */
+  readonly after?: string
+  readonly limit?: number
+  /** In names, whatever the case, or in ids. */
+  readonly search?: string
+  readonly sort?: 'id' | 'name' | 'events' | 'bytes' | 'subscribers' | 'latest'
+  readonly order?: 'asc' | 'desc'
+}
+
 export interface TopicPage {
   readonly topics: readonly TopicDetails[]
   /** To be given as `after` for the next page; null: this was the last. */
@@ -138,14 +148,10 @@ export class Topics {
     return memberOf<TopicDetails>(await this.#connection.call('GET', topicPath(topicId), undefined, options), 'pubsub')
   }
 
-  async list({
-    after,
-    limit,
-    ...options
-  }: CallOptions & { readonly after?: string; readonly limit?: number } = {}): Promise<TopicPage> {
+  async list({ signal, ...wanted }: ListTopicsOptions = {}): Promise<TopicPage> {
+    const options = signal === undefined ? {} : { signal }
     const query = new URLSearchParams()
-    if (after !== undefined) query.set('after', after)
-    if (limit !== undefined) query.set('limit', String(limit))
+    for (const [name, value] of Object.entries(wanted)) if (value !== undefined) query.set(name, String(value))
     const path = query.size === 0 ? '/pubsubs' : `/pubsubs?${query}`
     const body = await this.#connection.call('GET', path, undefined, options)
     return { topics: memberOf(body, 'pubsubs'), next: (body as { readonly next: string | null }).next }

@@ -3,6 +3,7 @@
 export {
   type CreatedTopic,
   type EventPlace,
+  type ListTopicsOptions,
   type NewEvent,
   type NewTopic,
   type PublishedEvent,

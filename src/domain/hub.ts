@@ -55,6 +55,7 @@ import { configuredSha256, hashToken, makeToken } from './token.ts'
 import { TokenOffice } from './token-office.ts'
 import { HostedTopic, type Topic } from './topic.ts'
 import { detailsOf, type TopicDetails } from './topic-details.ts'
+import { everyTopic, isPlain, sortKeyOf, TopicList, type TopicPlace } from './topic-list.ts'
 import { accessTo, type TokenRequest, type TopicAccess, type TopicRight, type TopicToken } from './topic-token.ts'
 import { Wheel } from './wheel.ts'
 
@@ -65,6 +66,7 @@ export type { GapNotice, ResumePoint, ResumeRequest } from './resume.ts'
 export type { Retention, RetentionChange } from './retention.ts'
 export { METRICS_TOPIC_ID, type Topic } from './topic.ts'
 export type { TopicDetails } from './topic-details.ts'
+export { everyTopic, TOPIC_SORTS, type TopicChoice, type TopicPlace, type TopicSort } from './topic-list.ts'
 export { TOPIC_RIGHTS, type TokenRequest, type TopicRight, type TopicToken } from './topic-token.ts'
 
 /** What a publisher sends, already checked. */
@@ -105,7 +107,7 @@ export interface TopicChange {
 export interface TopicPage {
   readonly topics: readonly TopicDetails[]
   /** To be given as `after` for the next page; undefined: this was the last. */
-  readonly next: string | undefined
+  readonly next: TopicPlace | undefined
 }
 
 export interface SubscribeRequest {
@@ -118,6 +120,9 @@ export interface SubscribeRequest {
 }
 
 type MutableFigures = { -readonly [Name in FigureName]: number }
+
+/** So few that they hold up nobody, so many that the disk has something to do. */
+const DETAILS_AT_ONCE = 10
 
 export class Hub {
   readonly #durable: Feed | undefined
@@ -140,6 +145,7 @@ export class Hub {
   readonly #behind = new Set<Subscription>()
   readonly #commitTimes = new CommitTimes()
   readonly #builder = new FrameBuilder()
+  readonly #list: TopicList
   readonly #frames: RecentFrames
   readonly #wheel: Wheel
   readonly #host: SubscriptionHost
@@ -221,6 +227,10 @@ export class Hub {
       },
       failed: (code) => observer.publishFailed(code),
     })
+    this.#list = new TopicList(
+      () => this.#catalog.topics,
+      () => clock.monotonicMs(),
+    )
     this.#frames = new RecentFrames(options.recentFramesBytesMax)
     this.#wheel = new Wheel(clock, options.heartbeatMs)
     this.#heartbeats = {
@@ -362,12 +372,19 @@ export class Hub {
     return await translated(() => this.#details(hosted))
   }
 
-  /** In the order of ids, behind `after`, which need not be there any more. Throws what the store failed with. */
-  async listTopics(after: string | undefined, limit: number): Promise<TopicPage> {
+  /**
+   * In the order that is asked for, that of ids without one, behind `after`, which need not be there any more. Throws what
+   * the store failed with.
+   */
+  async listTopics(after: TopicPlace | undefined, limit: number, choice = everyTopic): Promise<TopicPage> {
     this.#assertNotClosed()
-    const page = this.#catalog.page(after, limit + 1)
-    const topics = await translated(() => Promise.all(page.slice(0, limit).map((topic) => this.#details(topic))))
-    return { topics, next: page.length > limit ? topics.at(-1)?.id : undefined }
+    const found = isPlain(choice)
+      ? this.#catalog.page(after?.id, limit + 1)
+      : await this.#list.select(choice, after, limit + 1)
+    const page = found.slice(0, limit)
+    const last = page.at(-1)
+    const next = last && found.length > limit ? { id: last.id, key: sortKeyOf(last, choice.sort) } : undefined
+    return { topics: await translated(() => this.#detailsOfAll(page)), next }
   }
 
   /**
@@ -517,6 +534,18 @@ export class Hub {
     const hosted = this.#catalog.byStream(topic.streamId)
     if (hosted === undefined) throw unknownTopic()
     return hosted
+  }
+
+  /** A topic that is deleted meanwhile is told of as it was. */
+  async #detailsOfAll(topics: readonly HostedTopic[]): Promise<readonly TopicDetails[]> {
+    const all: TopicDetails[] = []
+    for (let begin = 0; begin < topics.length; begin += DETAILS_AT_ONCE) {
+      const some = topics.slice(begin, begin + DETAILS_AT_ONCE)
+      all.push(...(await Promise.all(some.map((topic) => this.#details(topic)))))
+      // What is in memory is found without ever leaving the turn.
+      await nextTurn()
+    }
+    return all
   }
 
   async #details(topic: HostedTopic): Promise<TopicDetails> {

@@ -2,7 +2,7 @@
 // is told with its place and never with the value. Knows nothing of what is done with the values.
 import Joi from 'joi'
 import { DomainError } from '../domain/errors.ts'
-import { TOPIC_RIGHTS, type TopicRight } from '../domain/hub.ts'
+import { TOPIC_RIGHTS, TOPIC_SORTS, type TopicRight, type TopicSort } from '../domain/hub.ts'
 import { DURATION, type RetentionBody } from './topic-wire.ts'
 
 export interface ChangeTopicBody {
@@ -24,6 +24,9 @@ export interface IssueTokenBody {
 export interface ListTopicsQuery {
   readonly after?: string
   readonly limit?: string
+  readonly search?: string
+  readonly sort: TopicSort
+  readonly order: 'asc' | 'desc'
 }
 
 export interface ResumeQuery {
@@ -91,9 +94,15 @@ export const issueTokenSchema = Joi.object<IssueTokenBody>({
   .required()
 
 /** Their values are looked at where they are used. Each at most once. */
-export const listTopicsQuerySchema = Joi.object<ListTopicsQuery>({ after: Joi.string(), limit: Joi.string() }).unknown(
-  true,
-)
+export const listTopicsQuerySchema = Joi.object<ListTopicsQuery>({
+  after: Joi.string(),
+  limit: Joi.string(),
+  search: Joi.string().allow('').max(200),
+  sort: Joi.string()
+    .valid(...TOPIC_SORTS)
+    .default('id'),
+  order: Joi.string().valid('asc', 'desc').default('asc'),
+}).unknown(true)
 
 const resume = {
   last_event_id: Joi.string().allow(''),

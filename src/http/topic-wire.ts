@@ -1,7 +1,7 @@
 // How a topic looks on the wire: names in snake_case, times in RFC 3339, durations such as "3600s", ids of 11 characters.
 // Both ways; pure. A topic's token is in none of it.
-import { formatEventId } from '../domain/event-id.ts'
-import type { RetentionChange, TopicDetails } from '../domain/hub.ts'
+import { formatEventId, parseTopicId } from '../domain/event-id.ts'
+import type { RetentionChange, TopicDetails, TopicPlace, TopicSort } from '../domain/hub.ts'
 
 export interface RetentionBody {
   /** Matches DURATION. */
@@ -40,6 +40,34 @@ export function topicJson(topic: TopicDetails) {
     earliest: placeJson(topic.earliest),
     latest: placeJson(topic.latest),
     subscribers: topic.subscribers,
+  }
+}
+
+const ID_LENGTH = 11
+
+/** A place in a list of topics; in the order of ids simply the id, elsewhere with what was sorted by, which may change. */
+export function placeText({ id, key }: TopicPlace, sort: TopicSort): string {
+  if (sort === 'id') return id
+  return id + Buffer.from(JSON.stringify(key ?? null)).toString('base64url')
+}
+
+/** Undefined: no such place in this order. */
+export function placeOf(text: string, sort: TopicSort): TopicPlace | undefined {
+  const id = parseTopicId(sort === 'id' ? text : text.slice(0, ID_LENGTH))
+  if (id === undefined) return undefined
+  if (sort === 'id') return { id, key: 0 }
+  const key = jsonOf(Buffer.from(text.slice(ID_LENGTH), 'base64url').toString())
+  if (sort !== 'name') return typeof key === 'number' ? { id, key } : undefined
+  if (key === null) return { id, key: undefined }
+  return typeof key === 'string' ? { id, key } : undefined
+}
+
+/** Undefined where it is none. */
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
   }
 }
 

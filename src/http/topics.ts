@@ -2,7 +2,8 @@
 // shapes on the wire, where a topic is a "pubsub", and leaves what they do to the hub.
 import type { Plugin, Request } from '@hapi/hapi'
 import { DomainError } from '../domain/errors.ts'
-import { parseEventId, parseTopicId } from '../domain/event-id.ts'
+import { parseEventId } from '../domain/event-id.ts'
+import type { TopicPlace, TopicSort } from '../domain/hub.ts'
 import { topicIdOf, topicOf, topicsAuth } from './auth.ts'
 import type { Cors } from './cors.ts'
 import { jsonAnswer } from './errors.ts'
@@ -11,7 +12,7 @@ import { allowOnly, rawPayload } from './methods.ts'
 import type { BodyLimits } from './read-body.ts'
 import { changeTopicSchema, createTopicSchema, listTopicsQuerySchema, validate } from './schemas.ts'
 import type { Service } from './service.ts'
-import { retentionOf, topicJson } from './topic-wire.ts'
+import { placeOf, placeText, retentionOf, topicJson } from './topic-wire.ts'
 
 export interface TopicsOptions {
   readonly service: Service
@@ -44,9 +45,11 @@ export const topicsPlugin: Plugin<TopicsOptions> = {
       path: '/api/v1/pubsubs',
       options: { auth: topicsAuth },
       async handler(request, h) {
-        const { after, limit } = validate(listTopicsQuerySchema, request.query)
-        const page = await service.hub.listTopics(afterOf(after), limitOf(limit))
-        return jsonAnswer(h, JSON.stringify({ pubsubs: page.topics.map(topicJson), next: page.next ?? null }))
+        const { after, limit, search = '', sort, order } = validate(listTopicsQuerySchema, request.query)
+        const choice = { sort, isDescending: order === 'desc', search: search === '' ? undefined : search }
+        const page = await service.hub.listTopics(afterOf(after, sort), limitOf(limit), choice)
+        const next = page.next === undefined ? null : placeText(page.next, sort)
+        return jsonAnswer(h, JSON.stringify({ pubsubs: page.topics.map(topicJson), next }))
       },
     })
     allowOnly(server, cors, '/api/v1/pubsubs', ['GET', 'POST'])
@@ -109,11 +112,15 @@ function throughOf(request: Request): number | undefined {
   })
 }
 
-function afterOf(text: string | undefined): string | undefined {
+function afterOf(text: string | undefined, sort: TopicSort): TopicPlace | undefined {
   if (text === undefined) return undefined
-  const id = parseTopicId(text)
-  if (id !== undefined) return id
-  throw new DomainError('INVALID', 'After is the `next` of the page before, or the id of a topic.', { path: 'after' })
+  const place = placeOf(text, sort)
+  if (place !== undefined) return place
+  const words =
+    sort === 'id'
+      ? 'After is the `next` of the page before, or the id of a topic.'
+      : 'After is the `next` of the page before, in the same order.'
+  throw new DomainError('INVALID', words, { path: 'after' })
 }
 
 function limitOf(text: string | undefined): number {

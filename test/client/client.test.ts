@@ -108,6 +108,21 @@ test('a history comes with what was published, in both orders, a page behind the
   assert.deepEqual([gap?.kind, gap?.kind === 'gap' && gap.through], ['gap', published[0]?.id])
 })
 
+test('topics are listed page by page, searched and sorted as asked for', async (context) => {
+  const { origin } = await startFixture(context)
+  const client = new SserClient({ url: origin, token: API_TOKEN })
+  for (const name of ['Orders', 'prices', 'old orders']) await client.topics.create({ name })
+  const choice = { search: 'orders', sort: 'name', order: 'desc', limit: 1 } as const
+  const first = await client.topics.list(choice)
+  const second = await client.topics.list({ ...choice, after: first.next ?? '' })
+  assert.deepEqual(
+    [...first.topics, ...second.topics].map(({ name }) => name),
+    ['Orders', 'old orders'],
+  )
+  assert.equal(second.next, null)
+  assert.equal((await all(client.topics.all())).length, 3)
+})
+
 test('an event that builds on another is published only if nothing came between', async (context) => {
   const { origin } = await startFixture(context)
   const client = new SserClient({ url: origin, token: API_TOKEN })

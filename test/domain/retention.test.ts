@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Hub, Retention, Topic, TopicDetails } from '../../src/domain/hub.ts'
+import type { Hub, Retention, Topic, TopicDetails, TopicPlace } from '../../src/domain/hub.ts'
 import { changedRetention, isOverLimit, unlimited } from '../../src/domain/retention.ts'
 import { FakeClock } from '../support/fake-clock.ts'
 import { FakeSink } from '../support/fake-sink.ts'
@@ -207,7 +207,7 @@ for (const [name, makeWorld] of worlds) {
     ids.push(hub.addStaticTopic({ id: '00000000000', name: 'metrics', token: 't' }).id)
     ids.push(hub.addStaticTopic({ id: 'AzL8n0Y58m7', name: 'far', token: 't' }).id)
     const seen: string[] = []
-    let after: string | undefined
+    let after: TopicPlace | undefined
     do {
       const { topics, next } = await hub.listTopics(after, 3)
       seen.push(...topics.map(({ id }) => id))

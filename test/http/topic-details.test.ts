@@ -221,3 +221,57 @@ test('topics are looked at, changed and emptied with the API token alone, and 40
     assert.equal((await errorOf(response)).code, 404, `${method} ${path}`)
   }
 })
+
+interface Listed {
+  readonly pubsubs: readonly Details[]
+  readonly next: string | null
+}
+
+async function listed(fixture: Fixture, query: string): Promise<Listed> {
+  const response = await call(fixture, 'GET', `/pubsubs?${query}`)
+  assert.equal(response.status, 200, query)
+  return (await response.json()) as Listed
+}
+
+test('the list is searched and sorted, page by page, in either direction', async (t) => {
+  const fixture = await startFixture(t)
+  const names = ['Zebra', 'apple', null, 'Äpfel', 'an apple']
+  for (const [index, name] of names.entries()) {
+    const { id } = await made(fixture, { name })
+    for (let count = 0; count < index; count++) await published(fixture, id, count)
+  }
+  const walked = async (query: string) => {
+    const found: (string | null)[] = []
+    let after = ''
+    for (;;) {
+      const { pubsubs, next } = await listed(fixture, `${query}&limit=2${after}`)
+      found.push(...pubsubs.map(({ name }) => name))
+      if (next === null) return found
+      after = `&after=${encodeURIComponent(next)}`
+    }
+  }
+  assert.deepEqual(await walked('sort=name'), ['an apple', 'apple', 'Zebra', 'Äpfel', null])
+  assert.deepEqual(await walked('sort=name&order=desc'), ['Äpfel', 'Zebra', 'apple', 'an apple', null])
+  assert.deepEqual(await walked('sort=events&order=desc'), ['an apple', 'Äpfel', null, 'apple', 'Zebra'])
+  assert.deepEqual(await walked('search=APPLE&sort=latest'), ['apple', 'an apple'])
+  assert.deepEqual(await walked('search=apple&order=desc'), ['an apple', 'apple'])
+  assert.deepEqual(await walked('search=%2E'), [])
+})
+
+test('an order that is none, and a place of another order, are a 400 with the name of the parameter', async (t) => {
+  const fixture = await startFixture(t)
+  for (let count = 0; count < 3; count++) await made(fixture, { name: `n${count}` })
+  const { next } = await listed(fixture, 'sort=name&limit=1')
+  for (const [query, path] of [
+    ['sort=size', 'sort'],
+    ['order=up', 'order'],
+    [`search=${'x'.repeat(201)}`, 'search'],
+    [`after=${next}`, 'after'],
+    [`sort=events&after=${next}`, 'after'],
+    ['sort=name&after=0', 'after'],
+    ['sort=name&after=00000000001bm9wZQ', 'after'],
+  ] as const) {
+    const error = await errorOf(await call(fixture, 'GET', `/pubsubs?${query}`))
+    assert.deepEqual([error.code, error.details], [400, { path }], query)
+  }
+})
