@@ -34,8 +34,8 @@ import { type HubObserver, systemClock } from './domain/ports.ts'
 import { changedRetention, unlimited } from './domain/retention.ts'
 import { configuredSha256 } from './domain/token.ts'
 import { METRICS_TOPIC_ID } from './domain/topic.ts'
-import type { ApiToken } from './http/auth.ts'
 import type { LogFigures } from './http/dashboard-feed.ts'
+import type { ApiToken } from './http/gate.ts'
 import { type HttpServer, startHttpServer } from './http/http-server.ts'
 import { Service } from './http/service.ts'
 import { createLogger, type Logger } from './logger.ts'
@@ -210,6 +210,8 @@ async function openHub(
     topicsMax: config.limits.topicsMax,
     subscribersMax: config.limits.subscribersMax,
     tokensPerTopicMax: config.limits.tokensPerTopicMax,
+    ticketsMax: config.limits.ticketsMax,
+    ticketLifetimeMs: config.pubsub.ticketLifetimeMs,
     defaultRetention: changedRetention(unlimited, config.retention),
     heartbeatMs: config.pubsub.tickFrequencyMs,
     streamAgeMsMax: config.server.maxStreamAgeMs,

@@ -77,6 +77,7 @@ export interface Settings {
     readonly metricsAccessToken?: string
     readonly apiTokens: readonly NamedApiToken[]
     readonly tickFrequencyMs: number
+    readonly ticketLifetimeMs: number
     readonly staticPubSubs: readonly StaticPubSub[]
   }
   readonly metrics: { readonly openLocally: boolean }
@@ -116,6 +117,7 @@ export interface Settings {
     readonly eventsPerRequestMax: number
     readonly historyEventsMax: number
     readonly tokensPerTopicMax: number
+    readonly ticketsMax: number
     readonly wrongTokensMax: number
     readonly wrongTokenWaitMaxMs: number
     readonly throttledClientsMax: number
@@ -341,6 +343,9 @@ const pubsubSchema = joi
     tickFrequency: duration(100, 5 * MINUTE_MS)
       .default(4 * SECOND_MS)
       .description('A stream that was silent for this time gets a comment, so that proxies keep it open.'),
+    ticketLifetime: duration(SECOND_MS, HOUR_MS)
+      .default(2 * MINUTE_MS)
+      .description('A ticket has to be used for the first time within this time.'),
     maxDurationForSubscriberToReceive: joi
       .string()
       .meta(
@@ -550,6 +555,9 @@ const limitsSchema = joi
         'At most so many events in one request that publishes a list of them; more get a 413. `server.maxRequestBodySize` bounds the list as well.',
       ),
     tokensPerTopicMax: count(1, 10_000).default(100).description('At most so many further tokens of one topic.'),
+    ticketsMax: count(1, 10_000_000)
+      .default(50_000)
+      .description('At most so many tickets that can be used, or are in use, at once.'),
     wrongTokensMax: count(1, 1_000_000)
       .default(10)
       .description(

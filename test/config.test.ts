@@ -73,7 +73,7 @@ test('without any file or variable the defaults are those that the documentation
       trustedProxies: [],
       ssl: { enabled: false, cacheDir: join(cwd, '_storage', 'certificates') },
     },
-    pubsub: { tickFrequencyMs: 4000, apiTokens: [], staticPubSubs: [] },
+    pubsub: { tickFrequencyMs: 4000, ticketLifetimeMs: 120_000, apiTokens: [], staticPubSubs: [] },
     metrics: { openLocally: true },
     kv: { enabled: true },
     storage: { directory: join(cwd, '_storage') },
@@ -103,6 +103,7 @@ test('without any file or variable the defaults are those that the documentation
       eventsPerRequestMax: 10_000,
       historyEventsMax: 1_000,
       tokensPerTopicMax: 100,
+      ticketsMax: 50_000,
       wrongTokensMax: 10,
       wrongTokenWaitMaxMs: 300_000,
       throttledClientsMax: 20_000,
@@ -351,7 +352,12 @@ kv: { enabled: "\${SSER_PERSISTENT_STORE_ENABLED:false}", dsn: ./_storage/kv }`
   const { config, notices } = loadBase(t, yaml)
   assert.equal(config.server.ssl.domainName, undefined)
   assert.equal(config.server.ssl.letsencryptEmail, undefined)
-  assert.deepEqual(config.pubsub, { apiTokens: [], tickFrequencyMs: 4000, staticPubSubs: [] })
+  assert.deepEqual(config.pubsub, {
+    apiTokens: [],
+    tickFrequencyMs: 4000,
+    ticketLifetimeMs: 120_000,
+    staticPubSubs: [],
+  })
   assert.deepEqual(config.kv, { enabled: false })
   const told = ['pubsub.apiAccessToken', 'pubsub.metricsAccessToken', 'pubsub.maxDuration', 'kv.dsn']
   assert.deepEqual(

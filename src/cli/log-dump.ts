@@ -5,12 +5,20 @@ import { CATALOG_STREAM, ENGINE_STREAM, type Finding, type LogRecord } from '../
 import {
   decodeEvent,
   decodeEventsDropped,
+  decodeTicketUsed,
+  decodeTokenIssued,
+  decodeTokenRevoked,
   decodeTopicChanged,
   decodeTopicCreated,
   decodeTopicDeleted,
   EntryError,
   EVENT_PUBLISHED,
   EVENTS_DROPPED,
+  TICKET_ISSUED,
+  TICKET_STREAM,
+  TICKET_USED,
+  TOKEN_ISSUED,
+  TOKEN_REVOKED,
   TOPIC_CHANGED,
   TOPIC_CREATED,
   TOPIC_DELETED,
@@ -51,6 +59,14 @@ function describe(record: LogRecord, fields: Record<string, unknown>, withPayloa
     describeCatalogEntry(record, fields)
     return undefined
   }
+  if (streamId === TICKET_STREAM) {
+    Object.assign(fields, { topic: null, kind: TICKET_KINDS.get(kind) ?? 'unknown', time })
+    if (kind === TICKET_USED) {
+      const { ticket, isOpen } = decodeTicketUsed(payload)
+      Object.assign(fields, { ticket: id(ticket), open: isOpen })
+    }
+    return undefined
+  }
   Object.assign(fields, { topic: id(streamId), kind: kind === EVENT_PUBLISHED ? 'event' : 'unknown', time })
   if (kind !== EVENT_PUBLISHED) return undefined
   const { isString, type, message } = decodeEvent(payload)
@@ -68,6 +84,12 @@ const CATALOG_KINDS: ReadonlyMap<number, string> = new Map([
   [TOPIC_CHANGED, 'topic-changed'],
   [TOPIC_DELETED, 'topic-deleted'],
   [EVENTS_DROPPED, 'events-dropped'],
+  [TOKEN_ISSUED, 'token-issued'],
+  [TOKEN_REVOKED, 'token-revoked'],
+])
+const TICKET_KINDS: ReadonlyMap<number, string> = new Map([
+  [TICKET_ISSUED, 'ticket-issued'],
+  [TICKET_USED, 'ticket-used'],
 ])
 
 function describeCatalogEntry({ kind, offset, payload }: LogRecord, fields: Record<string, unknown>): void {
@@ -89,6 +111,18 @@ function describeCatalogEntry({ kind, offset, payload }: LogRecord, fields: Reco
     case EVENTS_DROPPED: {
       const { topic, through } = decodeEventsDropped(payload)
       Object.assign(fields, { topic: id(topic), through: id(through) })
+      break
+    }
+    case TOKEN_ISSUED: {
+      const { topic, token } = decodeTokenIssued(payload)
+      const { rights, label, expiresAtMs } = token
+      const expires = expiresAtMs === undefined ? undefined : formatTime(expiresAtMs)
+      Object.assign(fields, { topic: id(topic), rights, label, expires_at: expires })
+      break
+    }
+    case TOKEN_REVOKED: {
+      const { topic, token } = decodeTokenRevoked(payload)
+      Object.assign(fields, { topic: id(topic), token: id(token) })
     }
   }
 }
@@ -128,9 +162,9 @@ export function findingJson(finding: Finding): Readonly<Record<string, unknown>>
   }
 }
 
-/** Null: not of a topic, but the log's or the catalogue's own. */
+/** Null: not of a topic, but of the log, the catalogue or the tickets. */
 export function topicOf(streamId: number): string | null {
-  return streamId === ENGINE_STREAM || streamId === CATALOG_STREAM ? null : id(streamId)
+  return streamId <= TICKET_STREAM ? null : id(streamId)
 }
 
 /** RFC 3339 in UTC, or null where no calendar has such a time. */

@@ -62,6 +62,13 @@ export interface TopicDetails {
   readonly subscribers: number
 }
 
+/** For the address of an EventSource: `?access_token=`. */
+export interface Ticket {
+  readonly token: string
+  /** RFC 3339, UTC: it has to be used before. */
+  readonly expires_at: string
+}
+
 export interface PublishOptions extends CallOptions {
   /**
    * The server's id of the event that is taken for the topic's newest, `00000000000` for none: where it is another one,
@@ -120,6 +127,12 @@ export class SserClient {
     const request = { events, expected_last_id: expectedLastId }
     const body = await this.#connection.call('POST', eventsPath(topicId), request, options)
     return memberOf<readonly PublishedEvent[]>(body, 'events')
+  }
+
+  /** A token for streams of these topics, by an EventSource in a browser, say; this client's own has to open them. */
+  async ticket(topicIds: readonly string[], options: CallOptions = {}): Promise<Ticket> {
+    const body = await this.#connection.call('POST', '/tickets', { ticket: { topics: topicIds } }, options)
+    return memberOf<Ticket>(body, 'ticket')
   }
 
   /** What the topic keeps, up to the present, or the latest first: see `HistoryOptions`. */

@@ -10,6 +10,7 @@ export {
   type PublishOptions,
   type RetentionRequest,
   SserClient,
+  type Ticket,
   type TopicDetails,
   type TopicPage,
 } from './client.ts'

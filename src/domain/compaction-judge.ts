@@ -1,6 +1,6 @@
 /**
  * Tells the engine what of the durable log is dead, as the catalogue stands: events of topics that are gone, events at or
- * below their topic's mark, and entries of the catalogue that later ones have made needless. What it calls dead no crash
+ * below their topic's mark, tickets that have outlived themselves, and entries of the catalogue that later ones have made needless. What it calls dead no crash
  * brings back: marks are written before it answers.
  */
 
@@ -12,6 +12,7 @@ import {
   decodeTopicChanged,
   decodeTopicDeleted,
   EVENTS_DROPPED,
+  TICKET_STREAM,
   TOKEN_ISSUED,
   TOKEN_REVOKED,
   TOPIC_CHANGED,
@@ -20,11 +21,23 @@ import {
 } from './entry.ts'
 import type { CompactionJudge, LogRecord, Offset, StreamTotals } from './ports.ts'
 import type { Retainer } from './retainer.ts'
+import type { Tickets } from './tickets.ts'
 
-export function compactionJudge(catalog: Catalog, retainer: Retainer): CompactionJudge {
+export function compactionJudge(catalog: Catalog, retainer: Retainer, tickets: Tickets): CompactionJudge {
+  /** The topics' by the retainer's word; of tickets a crash takes nothing back, since they die of age alone. */
+  async function withTickets(
+    streams: readonly StreamTotals[],
+    ofTopics: (streams: readonly StreamTotals[]) => Promise<readonly Offset[]>,
+  ): Promise<readonly Offset[]> {
+    const marks = await ofTopics(streams)
+    if (!streams.some(({ streamId }) => streamId === TICKET_STREAM)) return marks
+    const floor = await tickets.floor()
+    return marks.map((mark, i) => (streams[i]?.streamId === TICKET_STREAM ? floor : mark))
+  }
+
   return {
-    marks: (streams: readonly StreamTotals[]) => retainer.marks(streams),
-    floors: (streams: readonly StreamTotals[]) => retainer.floors(streams),
+    marks: (streams) => withTickets(streams, (topics) => retainer.marks(topics)),
+    floors: (streams) => withTickets(streams, (topics) => retainer.floors(topics)),
     drop: (streams: readonly StreamTotals[]) => retainer.drop(streams),
     async isNeeded(record: LogRecord, isElsewhere: (offset: Offset) => Promise<boolean>): Promise<boolean> {
       switch (record.kind) {

@@ -21,6 +21,8 @@ import { TOPIC_RIGHTS, type TopicToken } from './topic-token.ts'
 
 /** The stream of the catalogue: what makes, changes and deletes topics. A topic's own number is that of its creation. */
 export const CATALOG_STREAM = 1
+/** The stream of tickets, which die of age and are no part of the catalogue. No topic has so low a number. */
+export const TICKET_STREAM = 2
 
 export const TOPIC_CREATED = 1
 export const TOPIC_DELETED = 2
@@ -29,6 +31,8 @@ export const TOPIC_CHANGED = 4
 export const EVENTS_DROPPED = 5
 export const TOKEN_ISSUED = 6
 export const TOKEN_REVOKED = 7
+export const TICKET_ISSUED = 8
+export const TICKET_USED = 9
 
 export type EntryErrorCode =
   | 'ENTRY_MALFORMED' // the payload does not have the form of its kind
@@ -90,6 +94,32 @@ export interface TokenRevoked {
   readonly token: Offset
 }
 
+/** Topics that a ticket opens by the authority of one token. */
+export interface TicketGrant {
+  /** Their ids, of 11 characters. */
+  readonly topics: readonly string[]
+  /** SHA-256 of the token, 32 bytes. */
+  readonly by: Uint8Array
+}
+
+/** Its number is the ticket's. */
+export interface TicketIssued {
+  readonly sha256: Uint8Array
+  readonly grants: readonly TicketGrant[]
+  readonly createdAtMs: number
+  /** It has to be used before. */
+  readonly expiresAtMs: number
+}
+
+export interface TicketUsed {
+  /** Number of the record that issued it. */
+  readonly ticket: Offset
+  /** Whether a stream of it is open. The latest record counts. */
+  readonly isOpen: boolean
+  /** Until then it may open another one, if none is open. */
+  readonly usableUntilMs: number
+}
+
 export interface TopicDeleted {
   /** The offset of the record that created the topic. */
   readonly topic: number
@@ -143,7 +173,7 @@ export function encodeTopicCreated({ tokenSha256, name, retention, createdAtMs }
   return utf8.encode(
     JSON.stringify({
       v: PAYLOAD_VERSION,
-      token_sha256: Buffer.from(tokenSha256.buffer, tokenSha256.byteOffset, SHA256_BYTES).toString('hex'),
+      token_sha256: hexOf(tokenSha256),
       ...settingsFields({ name, retention }),
       created_at: createdAtMs,
     }),
@@ -198,7 +228,7 @@ export function encodeTokenIssued({ topic, token }: TokenIssued): Uint8Array {
     JSON.stringify({
       v: PAYLOAD_VERSION,
       topic,
-      token_sha256: Buffer.from(sha256).toString('hex'),
+      token_sha256: hexOf(sha256),
       rights,
       label,
       created_at: createdAtMs,
@@ -239,6 +269,60 @@ export function decodeTokenRevoked(payload: Uint8Array): TokenRevoked {
   }
 }
 
+export function encodeTicketIssued({ sha256, grants, createdAtMs, expiresAtMs }: TicketIssued): Uint8Array {
+  return utf8.encode(
+    JSON.stringify({
+      v: PAYLOAD_VERSION,
+      token_sha256: hexOf(sha256),
+      grants: grants.map(({ topics, by }) => ({ topics, token_sha256: hexOf(by) })),
+      created_at: createdAtMs,
+      expires_at: expiresAtMs,
+    }),
+  )
+}
+
+/** Throws EntryError. */
+export function decodeTicketIssued(payload: Uint8Array): TicketIssued {
+  const kind = 'ticket issued'
+  const fields = decodeFields(payload, kind)
+  if (!Array.isArray(fields.grants)) throw malformed('In the payload of a ticket issued, grants is not a list.')
+  return {
+    sha256: decodeSha256(fields, kind),
+    grants: fields.grants.map(decodeGrant),
+    createdAtMs: decodeTime(fields, 'created_at', kind),
+    expiresAtMs: decodeTime(fields, 'expires_at', kind),
+  }
+}
+
+function decodeGrant(grant: unknown): TicketGrant {
+  const fields = (typeof grant === 'object' && grant !== null ? grant : {}) as Fields & { readonly topics?: unknown }
+  const { topics } = fields
+  if (!Array.isArray(topics) || !topics.every((id) => typeof id === 'string' && /^[0-9A-Za-z]{11}$/.test(id))) {
+    throw malformed('In the payload of a ticket issued, topics is not a list of ids of 11 characters.')
+  }
+  return { topics, by: decodeSha256(fields, 'ticket issued') }
+}
+
+export function encodeTicketUsed({ ticket, isOpen, usableUntilMs }: TicketUsed): Uint8Array {
+  return utf8.encode(JSON.stringify({ v: PAYLOAD_VERSION, ticket, open: isOpen, usable_until: usableUntilMs }))
+}
+
+/** Throws EntryError. */
+export function decodeTicketUsed(payload: Uint8Array): TicketUsed {
+  const kind = 'ticket used'
+  const fields = decodeFields(payload, kind)
+  if (typeof fields.open !== 'boolean') throw malformed('In the payload of a ticket used, open is not true or false.')
+  return {
+    ticket: decodeNumber(fields, 'ticket', kind),
+    isOpen: fields.open,
+    usableUntilMs: decodeTime(fields, 'usable_until', kind),
+  }
+}
+
+function hexOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')
+}
+
 /** Throws EntryError for a limit that could not be read back: what is in the log must not stop a start. */
 function settingsFields({ name, retention }: TopicSettings) {
   const { maxAgeMs, maxBytes, maxEvents } = retention
@@ -271,13 +355,13 @@ function decodeSha256({ token_sha256: sha256 }: Fields, kind: string): Uint8Arra
   throw malformed(`In the payload of a ${kind}, token_sha256 is not 64 digits of lower-case hex.`)
 }
 
-function decodeTime(fields: Fields, member: 'created_at' | 'expires_at', kind: string): number {
+function decodeTime(fields: Fields, member: 'created_at' | 'expires_at' | 'usable_until', kind: string): number {
   const timeMs = fields[member]
   if (typeof timeMs === 'number' && Number.isSafeInteger(timeMs)) return timeMs
   throw malformed(`In the payload of a ${kind}, ${member} is not a whole number of ms.`)
 }
 
-function decodeNumber(fields: Fields, member: 'topic' | 'through' | 'token', kind: string): number {
+function decodeNumber(fields: Fields, member: 'topic' | 'through' | 'token' | 'ticket', kind: string): number {
   const value = fields[member]
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value
   throw malformed(`In the payload of a ${kind}, ${member} is not the number of a record.`)
@@ -297,6 +381,10 @@ interface Fields {
   readonly token?: unknown
   readonly topic?: unknown
   readonly through?: unknown
+  readonly grants?: unknown
+  readonly ticket?: unknown
+  readonly open?: unknown
+  readonly usable_until?: unknown
 }
 
 function decodeFields(payload: Uint8Array, kind: string): Fields {

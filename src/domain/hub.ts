@@ -51,6 +51,7 @@ import { Retainer } from './retainer.ts'
 import { changedRetention, type Retention, type RetentionChange, unlimited } from './retention.ts'
 import { encodeSnapshot } from './snapshot.ts'
 import { Subscription, type SubscriptionHost, tokenRevokedBytes } from './subscription.ts'
+import { type TicketOptions, Tickets } from './tickets.ts'
 import { configuredSha256, hashToken, makeToken } from './token.ts'
 import { TokenOffice } from './token-office.ts'
 import { HostedTopic, type Topic } from './topic.ts'
@@ -59,11 +60,13 @@ import { everyTopic, isPlain, sortKeyOf, TopicList, type TopicPlace } from './to
 import { accessTo, type TokenRequest, type TopicAccess, type TopicRight, type TopicToken } from './topic-token.ts'
 import { Wheel } from './wheel.ts'
 
+export type { TicketGrant } from './entry.ts'
 export type { HistoryItem } from './history.ts'
 export type { Figures } from './ports.ts'
 export type { PublishConditions } from './publisher.ts'
 export type { GapNotice, ResumePoint, ResumeRequest } from './resume.ts'
 export type { Retention, RetentionChange } from './retention.ts'
+export type { Ticket } from './tickets.ts'
 export { METRICS_TOPIC_ID, type Topic } from './topic.ts'
 export type { TopicDetails } from './topic-details.ts'
 export { everyTopic, TOPIC_SORTS, type TopicChoice, type TopicPlace, type TopicSort } from './topic-list.ts'
@@ -72,7 +75,7 @@ export { TOPIC_RIGHTS, type TokenRequest, type TopicRight, type TopicToken } fro
 /** What a publisher sends, already checked. */
 export type EventInput = PublishInput
 
-export interface HubOptions {
+export interface HubOptions extends TicketOptions {
   /** Bound on the frames that are kept for those who need the same ones again. */
   readonly recentFramesBytesMax: number
   readonly topicsMax: number
@@ -125,6 +128,8 @@ type MutableFigures = { -readonly [Name in FigureName]: number }
 const DETAILS_AT_ONCE = 10
 
 export class Hub {
+  /** For the addresses of streams. */
+  readonly tickets: Tickets
   readonly #durable: Feed | undefined
   readonly #memory: Feed
   readonly #numbers: NumberSource
@@ -189,7 +194,9 @@ export class Hub {
     if (durableFeed !== undefined) {
       try {
         await hub.#loadCatalog(durableFeed)
+        await hub.tickets.load()
       } catch (error) {
+        hub.tickets.stop()
         hub.#wheel.close()
         throw error
       }
@@ -231,6 +238,7 @@ export class Hub {
       () => this.#catalog.topics,
       () => clock.monotonicMs(),
     )
+    this.tickets = new Tickets(durable, numbers, clock, options)
     this.#frames = new RecentFrames(options.recentFramesBytesMax)
     this.#wheel = new Wheel(clock, options.heartbeatMs)
     this.#heartbeats = {
@@ -361,9 +369,9 @@ export class Hub {
     return await this.#tokens.revoke(this.#hosted(topic), number)
   }
 
-  /** Whether, and by which token, the presented secret opens the topic for that. */
-  accessTo(topic: Topic, presented: string, right: TopicRight): TopicAccess | undefined {
-    return accessTo(topic, presented, right, this.#clock.wallMs())
+  /** Whether, and by which token, the secret with this SHA-256 opens the topic for that. */
+  accessTo(topic: Topic, sha256: Uint8Array, right: TopicRight): TopicAccess | undefined {
+    return accessTo(topic, sha256, right, this.#clock.wallMs())
   }
 
   /** Throws a DomainError: TOPIC_UNKNOWN, or what the store failed with. */
@@ -480,7 +488,7 @@ export class Hub {
    */
   get judge(): CompactionJudge | undefined {
     if (!this.#isCatalogWhole) return undefined
-    return compactionJudge(this.#catalog, this.#retainer)
+    return compactionJudge(this.#catalog, this.#retainer, this.tickets)
   }
 
   /**
@@ -556,6 +564,7 @@ export class Hub {
 
   async #drain(): Promise<void> {
     this.#status = 'draining'
+    this.tickets.stop()
     const { retryMs, drainRetryMs } = this.#options
     for (const channel of [...this.#channels]) {
       for (const subscription of [...channel.live, ...channel.catchingUp]) {

@@ -4,7 +4,7 @@
  */
 
 import type { Offset } from './ports.ts'
-import { hashMatches, hashToken } from './token.ts'
+import { hashMatches } from './token.ts'
 import type { Topic } from './topic.ts'
 
 export type TopicRight = 'subscribe' | 'publish'
@@ -34,11 +34,10 @@ export type TopicAccess = { readonly token: TopicToken | undefined }
 const ownAccess: TopicAccess = { token: undefined }
 
 /**
- * Undefined: the presented token does not open this topic for that. Takes the same time whichever token it is, and
- * whether it is one.
+ * By the SHA-256 of what was presented. Undefined: it does not open this topic for that. Takes the same time whichever
+ * token it is, and whether it is one.
  */
-export function accessTo(topic: Topic, presented: string, right: TopicRight, nowMs: number): TopicAccess | undefined {
-  const sha256 = hashToken(presented)
+export function accessTo(topic: Topic, sha256: Uint8Array, right: TopicRight, nowMs: number): TopicAccess | undefined {
   let access: TopicAccess | undefined
   for (const token of topic.tokens) {
     const isMeant = hashMatches(sha256, token.sha256)

@@ -5,13 +5,14 @@ import { createServer, type IncomingMessage, type RequestListener, type Server, 
 import type { AddressInfo, Socket } from 'node:net'
 import Hapi from '@hapi/hapi'
 import type { PublishLimits } from '../domain/publish-input.ts'
-import { type ApiToken, authPlugin } from './auth.ts'
+import { authPlugin } from './auth.ts'
 import { type AddressRange, ClientAddresses } from './client-address.ts'
 import { type Cors, makeCors } from './cors.ts'
 import { dashboardPlugin } from './dashboard.ts'
 import { dashboardFeedPlugin, type FeedSources } from './dashboard-feed.ts'
 import { answerOf, errorBody, errorsPlugin, type HttpObserver, httpError, isApiPath, sendError } from './errors.ts'
 import { eventFormOf } from './event-forms.ts'
+import { type ApiToken, Gate } from './gate.ts'
 import { closeGently } from './gentle-close.ts'
 import type { HistoryLimits } from './history.ts'
 import { refuseTheRest } from './methods.ts'
@@ -23,6 +24,7 @@ import { type BodyLimits, bodyTooLarge, declaredLength } from './read-body.ts'
 import { endWithRetry } from './retry-answer.ts'
 import { type Service, unavailable } from './service.ts'
 import { retryMsOf, type StreamLimits, subscribePlugin } from './subscribe.ts'
+import { ticketsPlugin } from './tickets.ts'
 import { type ThrottleOptions, TokenThrottle } from './token-throttle.ts'
 import { topicTokensPlugin } from './topic-tokens.ts'
 import { topicsPlugin } from './topics.ts'
@@ -123,23 +125,20 @@ async function makeHapi(
     operations: { cleanStop: false },
     routes: { state: { parse: false, failAction: 'ignore' }, response: { ranges: false } },
   })
+  const clients = new ClientAddresses(options.trustedProxies)
+  const throttle = new TokenThrottle(() => performance.now(), options)
+  const gate = new Gate(service, options.apiTokens, clients, throttle)
   await hapi.register([
     { plugin: errorsPlugin, options: { cors, observer } },
     {
       plugin: authPlugin,
-      options: {
-        service,
-        apiTokens: options.apiTokens,
-        opensMetricsLocally: options.opensMetricsLocally,
-        clients: new ClientAddresses(options.trustedProxies),
-        throttle: new TokenThrottle(() => performance.now(), options),
-        retryMs: options.retryMs,
-      },
+      options: { service, gate, opensMetricsLocally: options.opensMetricsLocally, retryMs: options.retryMs },
     },
     { plugin: publishPlugin, options: { service, cors, limits: options, observer } },
     { plugin: subscribePlugin, options: { service, cors, limits: options, observer } },
     { plugin: topicsPlugin, options: { service, cors, limits: options } },
     { plugin: topicTokensPlugin, options: { service, cors, limits: options } },
+    { plugin: ticketsPlugin, options: { service, cors, gate, limits: options } },
     { plugin: metricsPlugin, options: { service, cors } },
     { plugin: prometheusPlugin, options: { cors, scrape: options.scrape } },
     { plugin: operationsPlugin, options: { service, cors } },

@@ -21,6 +21,13 @@ export interface IssueTokenBody {
   }
 }
 
+/** Its id, alone or with the token that opens it. */
+export type TicketTopic = string | { readonly id: string; readonly token: string }
+
+export interface IssueTicketBody {
+  readonly ticket: { readonly topics: readonly TicketTopic[] }
+}
+
 export interface ListTopicsQuery {
   readonly after?: string
   readonly limit?: string
@@ -91,6 +98,26 @@ export const issueTokenSchema = Joi.object<IssueTokenBody>({
 })
   .unknown(true)
   .default({ token: { rights: ['subscribe'] } })
+  .required()
+
+const TICKET_TOPICS_MAX = 100
+
+export const issueTicketSchema = Joi.object<IssueTicketBody>({
+  ticket: Joi.object({
+    topics: Joi.array()
+      .items(
+        Joi.alternatives(
+          Joi.string(),
+          Joi.object({ id: Joi.string().required(), token: Joi.string().required() }),
+        ).messages({ 'alternatives.types': '{{#label}} must be the id of a topic, or an object of id and token' }),
+      )
+      .min(1)
+      .max(TICKET_TOPICS_MAX)
+      .required(),
+    // What is misspelt here would open too much.
+  }).required(),
+})
+  .unknown(true)
   .required()
 
 /** Their values are looked at where they are used. Each at most once. */

@@ -1,11 +1,11 @@
 // GET /api/v1/pubsubs/{id}/events: from a request to a subscription, unless another form is asked for. Reads where the client wants to resume, asks the hub
 // where that is, and hands it a sink over the raw response. Promises that the head and the first block leave in one write,
 // and that nothing of the request is kept alive by the stream. Knows nothing of what goes over it.
-import type { Plugin } from '@hapi/hapi'
+import type { Plugin, Request } from '@hapi/hapi'
 import { DomainError } from '../domain/errors.ts'
 import { formatEventId } from '../domain/event-id.ts'
-import type { ResumePoint } from '../domain/hub.ts'
-import { subscribeAuth, tokenOf, topicOf } from './auth.ts'
+import type { Hub, ResumePoint, SubscribeRequest, Topic } from '../domain/hub.ts'
+import { credentialsOf, subscribeAuth, topicOf } from './auth.ts'
 import type { Cors } from './cors.ts'
 import { type HttpObserver, httpError } from './errors.ts'
 import { eventFormOf } from './event-forms.ts'
@@ -38,6 +38,29 @@ export const subscribePath = '/api/v1/pubsubs/{id}/events'
 export const subscribePlugin: Plugin<SubscribeOptions> = {
   name: 'sser-subscribe',
   register(server, { service, cors, limits, observer }) {
+    /** Writes the head in this very turn, and hands the response over to the hub, or ends it. */
+    function begin(hub: Hub, request: Request, topic: Topic, wanted: SubscribeRequest, leave?: () => void): void {
+      const { req, res } = request.raw
+      const start = formatEventId(hub.startOf(topic, wanted.from))
+      const headers = [...cors.headers(req.headers.origin), 'sser-resumed-from', start]
+      observer.answered(request.method, subscribePath, 200)
+      if (request.method === 'head') {
+        res.writeHead(200, [...headers, ...streamHeaders])
+        res.end()
+        return
+      }
+      const stream = new SseStream(res, headers, limits.sendBufferBytes)
+      // Behind the stream, which takes away the listeners that were there before it.
+      if (leave !== undefined) res.once('close', leave)
+      try {
+        hub.subscribe(topic, stream, { ...wanted, token: credentialsOf(request).token })
+        stream.begin()
+      } catch (error) {
+        if (!isPassing(error)) throw error
+        endWithRetry(res, headers, retryMsOf(service, limits))
+      }
+    }
+
     server.route({
       method: 'GET',
       path: subscribePath,
@@ -50,7 +73,6 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
         const form = eventFormOf(req.headers.accept)
         if (form === 'page') return answerPage(hub, topic, request, h, limits)
         if (form === 'lines') return answerLines(hub, topic, request, h, limits)
-        const begun = () => observer.answered(request.method, subscribePath, 200)
         const query = validate(subscribeQuerySchema, request.query)
         const from = resumeRequestOf(req, query)
         const heartbeat = query.heartbeat ?? 'comment'
@@ -60,7 +82,7 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
           point = await hub.resolve(topic, from)
         } catch (error) {
           if (!isPassing(error)) throw error
-          begun()
+          observer.answered(request.method, subscribePath, 200)
           endWithRetry(res, cors.headers(req.headers.origin), retryMsOf(service, limits))
           return h.abandon
         }
@@ -69,31 +91,25 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
         if (res.socket === null)
           throw httpError(400, 'A stream cannot be asked for behind another request in a pipeline.')
 
-        const headers = [
-          ...cors.headers(req.headers.origin),
-          'sser-resumed-from',
-          formatEventId(hub.startOf(topic, point)),
-        ]
-        if (request.method === 'head') {
-          begun()
-          res.writeHead(200, [...headers, ...streamHeaders])
-          res.end()
-          return h.abandon
-        }
-        begun()
-        const stream = new SseStream(res, headers, limits.sendBufferBytes)
+        const leave = await entered(hub, request)
         try {
-          hub.subscribe(topic, stream, { from: point, heartbeat, signals, token: tokenOf(request) })
-          stream.begin()
+          if (!res.destroyed) begin(hub, request, topic, { from: point, heartbeat, signals }, leave)
+          else leave?.()
         } catch (error) {
-          if (!isPassing(error)) throw error
-          endWithRetry(res, headers, retryMsOf(service, limits))
+          leave?.()
+          throw error
         }
         return h.abandon
       },
     })
     allowOnly(server, cors, subscribePath, ['GET', 'POST', 'DELETE'])
   },
+}
+
+/** A ticket that opens a stream is in use until that ends: what this resolves with is to be called then. */
+async function entered(hub: Hub, request: Request): Promise<(() => void) | undefined> {
+  const { ticket } = credentialsOf(request)
+  return ticket === undefined || request.method === 'head' ? undefined : await hub.tickets.enter(ticket)
 }
 
 /** The base of the `retry:` of a stream that cannot begin now. */

@@ -151,6 +151,19 @@ test('further tokens are issued, listed and revoked', async (context) => {
   assert.deepEqual(await client.tokens.list(id), [])
 })
 
+test('a ticket opens the streams of its topics', async (context) => {
+  const { origin } = await startFixture(context)
+  const client = new SserClient({ url: origin, token: API_TOKEN })
+  const { id } = await client.topics.create({ persist: true })
+  await client.publish(id, { message: 'for whoever has a ticket' })
+  const { token, expires_at } = await client.ticket([id])
+  assert.ok(Date.parse(expires_at) > Date.now())
+  const guest = new SserClient({ url: origin, token })
+  const [item] = await take(guest.subscribe(id, { since: 'earliest' }), 1)
+  assert.equal(item?.kind === 'event' ? item.data : undefined, 'for whoever has a ticket')
+  await refuses(guest.ticket([id]), 401)
+})
+
 test('a refusal is an error with the status and the sentence of the server', async (context) => {
   const { origin } = await startFixture(context)
   const client = new SserClient({ url: `${origin}/`, token: API_TOKEN })

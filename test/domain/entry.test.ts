@@ -4,19 +4,30 @@ import fc from 'fast-check'
 import {
   CATALOG_STREAM,
   decodeEvent,
+  decodeTicketIssued,
+  decodeTicketUsed,
+  decodeTokenIssued,
+  decodeTokenRevoked,
   decodeTopicCreated,
   decodeTopicDeleted,
   EntryError,
   EVENT_PUBLISHED,
   encodeEvent,
+  encodeTicketIssued,
+  encodeTicketUsed,
+  encodeTokenIssued,
+  encodeTokenRevoked,
   encodeTopicCreated,
   encodeTopicDeleted,
   TOPIC_CREATED,
   TOPIC_DELETED,
 } from '../../src/domain/entry.ts'
 import { unlimited } from '../../src/domain/retention.ts'
+import { hashToken } from '../../src/domain/token.ts'
 
 const SHA256 = Buffer.alloc(32, 0xab)
+
+const tokenFields = { rights: ['publish'] as const, label: 'press', createdAtMs: 5, expiresAtMs: undefined }
 
 test('the numbers of the kinds and of the catalogue are those of the format', () => {
   assert.deepEqual([CATALOG_STREAM, TOPIC_CREATED, TOPIC_DELETED, EVENT_PUBLISHED], [1, 1, 2, 3])
@@ -86,6 +97,46 @@ test('a topic deleted is read as it was written', () => {
   assert.deepEqual(decodeTopicDeleted(encodeTopicDeleted({ topic: 2 ** 53 - 1 })), { topic: 2 ** 53 - 1 })
 })
 
+test('tokens and tickets are read as they were written, and only their hashes stand in the log', () => {
+  const [sha256, by] = [hashToken('secret'), hashToken('maker')].map((hash) => Buffer.from(hash)) as [Buffer, Buffer]
+  const issued = { topic: 7, token: { ...tokenFields, sha256 } }
+  assert.deepEqual(decodeTokenIssued(encodeTokenIssued(issued)), issued)
+  assert.deepEqual(decodeTokenRevoked(encodeTokenRevoked({ topic: 7, token: 9 })), { topic: 7, token: 9 })
+  const ticket = { sha256, grants: [{ topics: ['0000000000a'], by }], createdAtMs: 5, expiresAtMs: 6 }
+  assert.deepEqual(decodeTicketIssued(encodeTicketIssued(ticket)), ticket)
+  const used = { ticket: 7, isOpen: false, usableUntilMs: 8 }
+  assert.deepEqual(decodeTicketUsed(encodeTicketUsed(used)), used)
+  for (const payload of [encodeTokenIssued(issued), encodeTicketIssued(ticket)]) {
+    assert.doesNotMatch(Buffer.from(payload).toString(), /secret|maker/)
+  }
+})
+
+test('what is no ticket is malformed and nothing worse', () => {
+  const hex = Buffer.from(hashToken('x')).toString('hex')
+  const whole = { v: 1, token_sha256: hex, grants: [{ topics: ['0000000000a'], token_sha256: hex }] }
+  const times = { created_at: 5, expires_at: 6 }
+  for (const wrong of [
+    whole,
+    { ...whole, ...times, grants: 1 },
+    { ...whole, ...times, grants: [null] },
+    { ...whole, ...times, grants: [{ topics: ['short'], token_sha256: hex }] },
+    { ...whole, ...times, grants: [{ topics: ['0000000000a'], token_sha256: 'x' }] },
+    { ...whole, ...times, token_sha256: 5 },
+  ]) {
+    const payload = Buffer.from(JSON.stringify(wrong))
+    assert.throws(() => decodeTicketIssued(payload), { code: 'ENTRY_MALFORMED' }, payload.toString())
+  }
+  for (const wrong of [
+    {},
+    { ticket: 5, open: 1, usable_until: 5 },
+    { open: true, usable_until: 5 },
+    { ticket: 5, open: true },
+  ]) {
+    const payload = Buffer.from(JSON.stringify({ v: 1, ...wrong }))
+    assert.throws(() => decodeTicketUsed(payload), { code: 'ENTRY_MALFORMED' }, payload.toString())
+  }
+})
+
 test('fields that a later version adds are ignored', () => {
   const sha = 'ab'.repeat(32)
   const text = `{"v":1,"new":[1],"__proto__":{"name":3},"token_sha256":"${sha}","created_at":5,"name":null}`
@@ -128,7 +179,13 @@ test('whatever else stands in a payload is malformed and nothing worse', () => {
   })
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 40 }), (payload) => {
-      for (const decode of [decodeEvent, decodeTopicCreated, decodeTopicDeleted]) {
+      for (const decode of [
+        decodeEvent,
+        decodeTopicCreated,
+        decodeTopicDeleted,
+        decodeTicketIssued,
+        decodeTicketUsed,
+      ]) {
         try {
           decode(payload)
         } catch (error) {

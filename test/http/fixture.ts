@@ -25,6 +25,8 @@ const hubDefaults: HubOptions = {
   topicsMax: 1000,
   subscribersMax: 1000,
   tokensPerTopicMax: 100,
+  ticketsMax: 1000,
+  ticketLifetimeMs: 120_000,
   defaultRetention: unlimited,
   // So long that none comes between what a test compares, however slow the machine is.
   heartbeatMs: 300_000,

@@ -15,6 +15,8 @@ export const hubOptions: HubOptions = {
   topicsMax: 1000,
   subscribersMax: 1000,
   tokensPerTopicMax: 100,
+  ticketsMax: 1000,
+  ticketLifetimeMs: 120_000,
   defaultRetention: unlimited,
   heartbeatMs: 4000,
   streamAgeMsMax: 3_600_000,

@@ -123,6 +123,8 @@ const HUB_OPTIONS: HubOptions = {
   topicsMax: Number.MAX_SAFE_INTEGER,
   subscribersMax: 0,
   tokensPerTopicMax: 0,
+  ticketsMax: 0,
+  ticketLifetimeMs: 120_000,
   defaultRetention: unlimited,
   heartbeatMs: 60_000,
   streamAgeMsMax: 60_000,

@@ -1,5 +1,6 @@
 // What an inspection has found, in words, and the exit code that it comes to.
 import { CATALOG_STREAM, type Finding, severityOf } from '../../../storage-engine/index.ts'
+import { TICKET_STREAM } from '../../domain/entry.ts'
 import { topicOf } from '../log-dump.ts'
 import { exitDamaged, exitRefused, exitWhole } from './host.ts'
 import { idOf, plural } from './words.ts'
@@ -26,13 +27,17 @@ function lostLines(lost: NonNullable<Finding['lost']>): string[] {
   const lines = [...byTopic].slice(0, TOPICS_SHOWN_MAX).map(([streamId, records]) => {
     const ids = records.slice(0, IDS_SHOWN_MAX).map(({ offset }) => idOf(offset))
     const more = records.length > IDS_SHOWN_MAX ? ` and ${records.length - IDS_SHOWN_MAX} more` : ''
-    const topic = topicOf(streamId)
-    const whose =
-      topic !== null ? `Topic ${topic}` : streamId === CATALOG_STREAM ? 'The catalogue of topics' : "The log's own"
-    return `  ${whose}: ${ids.join(', ')}${more}.`
+    return `  ${whoseIs(streamId)}: ${ids.join(', ')}${more}.`
   })
   if (byTopic.size > TOPICS_SHOWN_MAX) lines.push(`  And ${byTopic.size - TOPICS_SHOWN_MAX} more topics.`)
   return lines
+}
+
+function whoseIs(streamId: number): string {
+  const topic = topicOf(streamId)
+  if (topic !== null) return `Topic ${topic}`
+  if (streamId === TICKET_STREAM) return 'Tickets'
+  return streamId === CATALOG_STREAM ? 'The catalogue of topics' : "The log's own"
 }
 
 function grouped(lost: NonNullable<Finding['lost']>): Map<number, { readonly offset: number }[]> {

@@ -1,0 +1,120 @@
+// What a presented token opens: the API tokens of the configuration what they have the right to, a topic's own and further
+// tokens that topic, a ticket the streams of its topics. Tokens are compared by their SHA-256, in the same time whatever was
+// presented. Whoever presents wrong ones again and again has to wait. Knows no routes.
+import type { Request } from '@hapi/hapi'
+import type { Ticket, Topic, TopicRight, TopicToken } from '../domain/hub.ts'
+import { hashMatches, hashToken } from '../domain/token.ts'
+import type { ClientAddresses } from './client-address.ts'
+import { httpError } from './errors.ts'
+import type { Service } from './service.ts'
+import type { TokenThrottle } from './token-throttle.ts'
+
+/** `topics`: make, see, change, empty and delete them, and issue their tokens. */
+export type ApiRight = 'topics' | 'publish' | 'subscribe' | 'metrics'
+
+export interface ApiToken {
+  /** SHA-256, 32 bytes. */
+  readonly sha256: Uint8Array
+  readonly rights: readonly ApiRight[]
+}
+
+/** What a handler may want to know of who asks. */
+export interface Credentials {
+  /** The further token of the topic that opened it; undefined: its own token, or an API token. */
+  readonly token: TopicToken | undefined
+  /** The ticket that opened it, by the authority of that token. */
+  readonly ticket?: Ticket | undefined
+}
+
+export const anybody: Credentials = Object.freeze({ token: undefined })
+
+/** The token was not looked at: there were too many wrong ones. */
+export interface Refusal {
+  readonly waitMs: number
+}
+
+/** Of the headers of a 401. */
+export const challenge = { 'www-authenticate': 'Bearer' }
+
+export class Gate {
+  readonly #service: Service
+  readonly #apiTokens: readonly ApiToken[]
+  readonly #clients: ClientAddresses
+  readonly #throttle: TokenThrottle
+
+  constructor(service: Service, apiTokens: readonly ApiToken[], clients: ClientAddresses, throttle: TokenThrottle) {
+    this.#service = service
+    this.#apiTokens = apiTokens
+    this.#clients = clients
+    this.#throttle = throttle
+  }
+
+  /** Throws a 401, as all of these do. */
+  api(request: Request, presented: string, right: ApiRight): Credentials | Refusal {
+    const sha256 = hashToken(presented)
+    return this.#examined(request, sha256, () => (this.#isAllowed(sha256, right) ? anybody : undefined))
+  }
+
+  /** `topicOf` is asked only where the presented token is none that opens all topics. */
+  topic(
+    request: Request,
+    presented: string,
+    right: TopicRight,
+    topicOf: () => Topic | undefined,
+  ): Credentials | Refusal {
+    const sha256 = hashToken(presented)
+    return this.#examined(request, sha256, () => this.#byToken(sha256, right, topicOf))
+  }
+
+  /** As `topic`, for a stream of its events, which a ticket opens as well. */
+  stream(request: Request, presented: string, topicOf: () => Topic): Credentials | Refusal {
+    const sha256 = hashToken(presented)
+    return this.#examined(
+      request,
+      sha256,
+      () => this.#byToken(sha256, 'subscribe', topicOf) ?? this.#byTicket(sha256, topicOf()),
+    )
+  }
+
+  #byToken(sha256: Uint8Array, right: TopicRight, topicOf: () => Topic | undefined): Credentials | undefined {
+    if (this.#isAllowed(sha256, right)) return anybody
+    const topic = topicOf()
+    const access = topic === undefined ? undefined : this.#service.hub.accessTo(topic, sha256, right)
+    if (access === undefined) return undefined
+    return access.token === undefined ? anybody : { token: access.token }
+  }
+
+  /** By what the token of its maker opens now: whoever revokes that one, revokes the ticket. */
+  #byTicket(sha256: Uint8Array, topic: Topic): Credentials | undefined {
+    const ticket = this.#service.hub.tickets.find(sha256)
+    const authority = ticket?.authorityFor(topic.id)
+    const credentials = authority && this.#byToken(authority, 'subscribe', () => topic)
+    return credentials && { ...credentials, ticket }
+  }
+
+  /** All are compared, whatever the first comparison says. */
+  #isAllowed(presentedSha256: Uint8Array, right: ApiRight): boolean {
+    const allowing = this.#apiTokens.filter(
+      ({ sha256, rights }) => hashMatches(presentedSha256, sha256) && rights.includes(right),
+    )
+    return allowing.length > 0
+  }
+
+  /** What `check` says of the token; where it says nothing the token is wrong. What it throws says nothing of the token. */
+  #examined(request: Request, sha256: Uint8Array, check: () => Credentials | undefined): Credentials | Refusal {
+    const client = this.#clients.limitedAs(request.raw.req)
+    const waitMs = client === undefined ? 0 : this.#throttle.waitMs(client, sha256)
+    if (waitMs > 0) return { waitMs }
+    const credentials = check()
+    if (client !== undefined && credentials !== undefined) this.#throttle.right(client, sha256)
+    if (credentials !== undefined) return credentials
+    if (client !== undefined) this.#throttle.wrong(client, sha256)
+    throw httpError(401, 'The token does not open this.', undefined, challenge)
+  }
+}
+
+export function tooManyWrongTokens({ waitMs }: Refusal): Error {
+  const seconds = Math.ceil(waitMs / 1000)
+  const words = `Too many wrong tokens have come from this address. Wait ${seconds} s before you try another one.`
+  return httpError(429, words, undefined, { 'retry-after': String(seconds) })
+}
