@@ -5,9 +5,10 @@
  * a while after their last stream ended.
  *
  * They lie in a stream of their own in the durable log, so that all this survives a restart: one record when a ticket is
- * made, one when its first stream begins or its last one has ended. Whatever is older than the longest life of a ticket
- * is dead, so that neither checkpoints nor the catalogue need to know of them. Without a durable log they end with the
- * process. Promises that of a ticket only its SHA-256 is kept.
+ * made, one when a stream of it begins, and one when it has been without any for a moment: who may only read must not be
+ * able to fill the log by coming and going. Whatever is older than the longest life of a ticket is dead, so that neither
+ * checkpoints nor the catalogue need to know of them. Without a durable log they end with the process. Promises that of a
+ * ticket only its SHA-256 is kept.
  */
 
 import {
@@ -53,7 +54,6 @@ export class Tickets {
   readonly #tickets = new Map<string, KeptTicket>()
   readonly #sweeper: { close(): void }
   #issuing = 0
-  #isStopping = false
 
   /** `feed` of the durable log, if there is one. To be closed. */
   constructor(feed: Feed | undefined, numbers: NumberSource, clock: Clock, options: TicketOptions) {
@@ -72,15 +72,15 @@ export class Tickets {
     try {
       for (let step = await cursor.next(); step !== undefined; step = await cursor.next()) {
         // Of tickets that lie in a damaged range nobody knows any more: they open nothing.
-        if ('records' in step) for (const record of step.records) this.#fold(record, byNumber)
+        if ('records' in step) for (const record of step.records) fold(record, byNumber)
       }
     } finally {
       cursor.close()
     }
     const nowMs = this.#clock.wallMs()
-    for (const [key, ticket] of this.#tickets) {
+    for (const ticket of byNumber.values()) {
       if (ticket.isOpenInLog) ticket.usableUntilMs = Math.max(ticket.usableUntilMs, nowMs + TICKET_REUSE_MS)
-      if (!ticket.isUsable(nowMs)) this.#tickets.delete(key)
+      if (ticket.isUsable(nowMs)) this.#tickets.set(ticket.key, ticket)
     }
   }
 
@@ -104,7 +104,8 @@ export class Tickets {
     this.#issuing += 1
     try {
       const number = await this.#append(TICKET_ISSUED, encodeTicketIssued(fields))
-      this.#tickets.set(keyOf(sha256), new KeptTicket(number, fields))
+      const ticket = new KeptTicket(number, fields)
+      this.#tickets.set(ticket.key, ticket)
     } catch (error) {
       throw fromStorageError(error)
     } finally {
@@ -126,7 +127,9 @@ export class Tickets {
   async enter(ticket: Ticket): Promise<() => void> {
     const kept = ticket as KeptTicket
     kept.streams += 1
-    if (!kept.isOpenInLog) await this.#note(kept, true)
+    // Its time may have passed since it was found, and then it was swept away.
+    this.#tickets.set(kept.key, kept)
+    await this.#note(kept)
     let hasLeft = false
     return () => {
       if (!hasLeft) this.#left(kept)
@@ -136,77 +139,92 @@ export class Tickets {
 
   /** From now on streams end because the server does: their tickets are to open others after the next start. */
   stop(): void {
-    this.#isStopping = true
+    this.#sweep()
     this.#sweeper.close()
   }
 
+  /** The sweep notes it: most come back at once. */
   #left(ticket: KeptTicket): void {
     ticket.streams -= 1
     if (ticket.streams > 0) return
     ticket.usableUntilMs = Math.max(ticket.usableUntilMs, this.#clock.wallMs() + TICKET_REUSE_MS)
-    if (!this.#isStopping) void this.#note(ticket, false)
+  }
+
+  /** Resolves when the log says whether streams are open. */
+  #note(ticket: KeptTicket): Promise<void> {
+    const isOpen = ticket.streams > 0
+    if (ticket.isOpenInLog !== isOpen) {
+      ticket.isOpenInLog = isOpen
+      ticket.noted = this.#noteUse(ticket, isOpen)
+    }
+    return ticket.noted
   }
 
   /** A log that takes nothing keeps no stream from being read; a restart then takes the ticket for what it was before. */
-  async #note(ticket: KeptTicket, isOpen: boolean): Promise<void> {
-    ticket.isOpenInLog = isOpen
+  async #noteUse(ticket: KeptTicket, isOpen: boolean): Promise<void> {
     const { number, usableUntilMs } = ticket
     try {
-      await this.#append(TICKET_USED, encodeTicketUsed({ ticket: number, isOpen, usableUntilMs }), { urgent: true })
+      await this.#append(TICKET_USED, encodeTicketUsed({ ticket: number, isOpen, usableUntilMs }))
     } catch (error) {
       if (!(fromStorageError(error) instanceof DomainError)) throw error
+      // The next sweep tries again.
+      if (ticket.isOpenInLog === isOpen) ticket.isOpenInLog = !isOpen
     }
   }
 
-  async #append(kind: number, payload: Uint8Array, options?: { readonly urgent: boolean }): Promise<Offset> {
+  async #append(kind: number, payload: Uint8Array): Promise<Offset> {
     if (this.#feed === undefined) return this.#numbers.take()
-    return await this.#feed.log.append({ streamId: TICKET_STREAM, kind, payload }, options)
+    return await this.#feed.log.append({ streamId: TICKET_STREAM, kind, payload })
   }
 
-  #fold({ kind, offset, payload }: LogRecord, byNumber: Map<Offset, KeptTicket>): void {
-    if (kind === TICKET_ISSUED) {
-      const fields = decodeTicketIssued(payload)
-      const ticket = new KeptTicket(offset, fields)
-      byNumber.set(offset, ticket)
-      this.#tickets.set(keyOf(fields.sha256), ticket)
-    } else if (kind === TICKET_USED) {
-      const { ticket: number, isOpen, usableUntilMs } = decodeTicketUsed(payload)
-      const ticket = byNumber.get(number)
-      if (ticket === undefined) return
-      ticket.isOpenInLog = isOpen
-      ticket.usableUntilMs = usableUntilMs
-    }
-  }
-
-  /** Forgets those that open nothing any more, and notes of those that a start has cut, and nobody came back with, when they end. */
+  /** Forgets those that open nothing any more, and notes which have a stream, where the log says otherwise. */
   #sweep(): void {
     const nowMs = this.#clock.wallMs()
     for (const [key, ticket] of this.#tickets) {
-      if (ticket.streams > 0) continue
-      // The next start would take it for one whose streams it has cut itself.
-      if (ticket.isOpenInLog) void this.#note(ticket, false)
+      // Of one that a start has cut, and nobody came back with, the next start would think that it has cut it itself.
+      void this.#note(ticket)
       if (!ticket.isUsable(nowMs)) this.#tickets.delete(key)
     }
   }
 }
 
+function fold({ kind, offset, payload }: LogRecord, byNumber: Map<Offset, KeptTicket>): void {
+  if (kind === TICKET_ISSUED) {
+    byNumber.set(offset, new KeptTicket(offset, decodeTicketIssued(payload)))
+  } else if (kind === TICKET_USED) {
+    const { ticket: number, isOpen, usableUntilMs } = decodeTicketUsed(payload)
+    const ticket = byNumber.get(number)
+    if (ticket === undefined) return
+    ticket.isOpenInLog = isOpen
+    ticket.usableUntilMs = usableUntilMs
+  }
+}
+
 interface TicketFields {
+  readonly sha256: Uint8Array
   readonly grants: readonly TicketGrant[]
   readonly createdAtMs: number
   readonly expiresAtMs: number
 }
 
+/** Of the notes that are on their way to the log, none. */
+const settled = Promise.resolve()
+
 class KeptTicket implements Ticket {
+  /** Its SHA-256, as latin1. */
+  readonly key: string
   readonly number: Offset
   readonly #endsAtMs: number
   /** Ids of topics in one text, and the SHA-256 as latin1: there may be many tickets for many topics. */
   readonly #grants: readonly { readonly topics: string; readonly by: string }[]
   usableUntilMs: number
-  /** What the log says last. */
+  /** What the log says last, or will when `noted` resolves. */
   isOpenInLog = false
+  noted = settled
   streams = 0
 
-  constructor(number: Offset, { grants, createdAtMs, expiresAtMs }: TicketFields) {
+  constructor(number: Offset, { sha256, grants, createdAtMs, expiresAtMs }: TicketFields) {
+    this.key = keyOf(sha256)
     this.number = number
     this.#endsAtMs = createdAtMs + TICKET_LIFE_MS
     this.#grants = grants.map(({ topics, by }) => ({ topics: topics.join(''), by: keyOf(by) }))

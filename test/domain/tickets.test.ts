@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { StorageError } from '../../storage-engine/index.ts'
 import type { DomainError } from '../../src/domain/errors.ts'
 import type { Hub, Ticket } from '../../src/domain/hub.ts'
 import { hashToken } from '../../src/domain/token.ts'
@@ -116,9 +117,9 @@ for (const isCrash of [false, true]) {
     const leave = await tickets.enter(found(server.hub, left))
     clock.advance(LIFETIME_MS - 1000)
     leave()
+    clock.advance(1000)
     // What notes the end of a stream is not waited for; this is behind it.
     const late = await issued(server.hub)
-    clock.advance(1000)
     server = await startAgain(server, clock, isCrash)
     for (const gone of [unused, tooOld]) assert.equal(server.hub.tickets.find(gone), undefined)
     for (const there of [inUse, left, late]) found(server.hub, there)
@@ -139,6 +140,53 @@ for (const isCrash of [false, true]) {
     await close(server)
   })
 }
+
+test('streams that come and go write nothing once the log says that the ticket is in use', async () => {
+  const clock = new FakeClock()
+  const server = await start(clock)
+  const { hub, world } = server
+  const ticket = found(hub, await issued(hub))
+  const issuedAt = world.durable.lastOffset
+  const leave = await Promise.all([hub.tickets.enter(ticket), hub.tickets.enter(ticket)])
+  assert.equal(world.durable.lastOffset, issuedAt + 1, 'two that begin at once are noted once')
+  for (const each of leave) each()
+  for (let times = 0; times < 20; times += 1) (await hub.tickets.enter(ticket))()
+  assert.equal(world.durable.lastOffset, issuedAt + 1)
+  clock.advance(MINUTE_MS)
+  await issued(hub)
+  assert.equal(world.durable.lastOffset, issuedAt + 3, 'its end is noted once')
+  await close(server)
+})
+
+test('a ticket whose time ends between its being found and its being used stays in use', async () => {
+  const clock = new FakeClock()
+  const server = await start(clock)
+  const sha256 = await issued(server.hub)
+  const ticket = found(server.hub, sha256)
+  clock.advance(LIFETIME_MS + MINUTE_MS)
+  assert.equal(server.hub.tickets.find(sha256), undefined)
+  const leave = await server.hub.tickets.enter(ticket)
+  leave()
+  found(server.hub, sha256)
+  await close(server)
+})
+
+test('a log that takes nothing keeps no stream from its ticket, and hears of it when it takes something again', async () => {
+  const clock = new FakeClock()
+  let server = await start(clock)
+  const sha256 = await issued(server.hub)
+  const { durable } = server.world
+  const append = durable.append.bind(durable)
+  durable.append = () => Promise.reject(new StorageError('STORAGE_FULL', 'There is no room.'))
+  await server.hub.tickets.enter(found(server.hub, sha256))
+  durable.append = append
+  clock.advance(MINUTE_MS)
+  await issued(server.hub)
+  clock.advance(HOUR_MS)
+  server = await startAgain(server, clock, true)
+  found(server.hub, sha256)
+  await close(server)
+})
 
 test('there are no more than the limit, also where they are asked for at once, and those that are over make room', async () => {
   const clock = new FakeClock()
