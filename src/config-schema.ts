@@ -190,6 +190,11 @@ const token = () =>
       }),
     )
 
+/** Known from the original; accepted, told once at the start, and of no effect here. */
+const unneeded = (why: string, values: Joi.Schema = joi.string()) =>
+  values.meta(meta({ allowed: 'anything', unneeded: why }))
+const ofItsHttpLibrary = () => unneeded('it sets what only the HTTP library of the original has')
+
 const apiRights = ['topics', 'publish', 'subscribe', 'metrics'] as const
 
 const serverSchema = joi
@@ -239,6 +244,12 @@ const serverSchema = joi
     maxConnections: count(1, 1_000_000)
       .default(60_000)
       .description('Connections beyond this number are closed at once. Each takes a file descriptor: see `ulimit -n`.'),
+    name: ofItsHttpLibrary(),
+    tcpKeepalivePeriod: ofItsHttpLibrary(),
+    tcpKeepalive: ofItsHttpLibrary(),
+    noDefaultDate: ofItsHttpLibrary(),
+    closeOnShutdown: ofItsHttpLibrary(),
+    disablePreParseMultipartForm: ofItsHttpLibrary(),
     corsCredentialOrigins: joi
       .array()
       .items(
@@ -346,15 +357,9 @@ const pubsubSchema = joi
     ticketLifetime: duration(SECOND_MS, HOUR_MS)
       .default(2 * MINUTE_MS)
       .description('A ticket has to be used for the first time within this time.'),
-    maxDurationForSubscriberToReceive: joi
-      .string()
-      .meta(
-        meta({
-          allowed: 'anything',
-          unneeded: 'a slow subscriber loses nothing here, it catches up from the log; see server.writeTimeout',
-        }),
-      )
-      .description('Known from the original, accepted and not needed.'),
+    maxDurationForSubscriberToReceive: unneeded(
+      'a slow subscriber loses nothing here, it catches up from the log; see server.writeTimeout',
+    ),
     staticPubSubs: joi
       .array()
       .items(
@@ -364,7 +369,9 @@ const pubsubSchema = joi
             .required()
             .custom((text: string, helpers) => parseTopicId(text) ?? helpers.error('any.invalid'))
             .meta(meta({ allowed: '1 to 11 base62 characters (0-9, A-Z, a-z) of a number from 1 to 2^63 - 1' }))
-            .description('The topic’s id. A shorter form means the same number as one with zeros in front.'),
+            .description(
+              'The topic’s id. A shorter form means the same number as one with zeros in front. A number without quotation marks, such as `12`, is a decimal one, as in the original; `"12"` is an id as it travels.',
+            ),
           name: joi
             .string()
             .required()
@@ -391,16 +398,7 @@ const kvSchema = joi
       .description(
         'Whether there is a persistent store. Where it is off no topic and no event is written to the disk, and creating a topic with `persist: true` gets a 400.',
       ),
-    dsn: joi
-      .string()
-      .meta(
-        meta({
-          secret: true,
-          allowed: 'anything',
-          unneeded: 'the store is a log in the folder that storage.directory names',
-        }),
-      )
-      .description('Known from the original, accepted and not needed.'),
+    dsn: unneeded('the store is a log in the folder that storage.directory names').meta(meta({ secret: true })),
   })
   .default()
   .description('The persistent store, under the name that the original gave it.')
@@ -614,6 +612,11 @@ export const rootSchema = joi.object({
   limits: limitsSchema,
   metrics: metricsSchema,
   logging: loggingSchema,
+  app: unneeded(
+    'the program knows its name and its version, and server.shutdownGrace says how long a stop may take',
+    joi.any(),
+  ),
+  idgen: unneeded('ids are the numbers of the log', joi.any()),
 })
 
 /** What must hold between settings: the key to blame, the other keys that take part, the words, and the check. */

@@ -103,3 +103,11 @@ export function parseTopicId(text: string): string | undefined {
   for (const character of text) id = id * 62n + BigInt(BASE62.indexOf(character))
   return id > 0n && id < TOPIC_ID_END ? text.padStart(TOPIC_ID_CHARACTERS, '0') : undefined
 }
+
+/** The id that a decimal number has on the wire; undefined for what is none, or begins with a zero. */
+export function topicIdOfNumber(text: string): string | undefined {
+  if (!/^[1-9]\d{0,18}$/.test(text)) return undefined
+  let id = ''
+  for (let rest = BigInt(text); rest > 0n; rest /= 62n) id = BASE62.charAt(Number(rest % 62n)) + id
+  return parseTopicId(id)
+}

@@ -4,11 +4,12 @@
  * that tells every mistake at once. What may stand in it, and every default, is the schema's affair
  * (config-schema.ts). Knows no other part of the server, and writes nothing.
  */
+import { createHash } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseEnv } from 'node:util'
-import { LineCounter, parseDocument } from 'yaml'
+import { type Document, isMap, isScalar, isSeq, LineCounter, parseDocument, Scalar } from 'yaml'
 import {
   type ConfigMistake,
   nearest,
@@ -18,6 +19,7 @@ import {
   validateSettings,
 } from './config-check.ts'
 import { APP_ENVS, type AppEnv, recordBytesMaxOf, type Settings } from './config-schema.ts'
+import { topicIdOfNumber } from './config-values.ts'
 
 export type { ConfigMistake } from './config-check.ts'
 export type { AppEnv, LogLevel, LogSync, StaticPubSub } from './config-schema.ts'
@@ -69,6 +71,11 @@ const REFERENCE_FORMS = ['NAME', 'NAME:default'].map((inner) => `\`\${${inner}}\
 const TOKEN_CHARACTERS_MIN = 16
 const PLACEHOLDER_TOKEN =
   /change[-_ ]?me|placeholder|password|default|example|secret|your(?![0-9A-Za-z])|your(own|api|access|metrics|token|key)/i
+/** SHA-256 of the tokens that every copy of the original's base.yaml brings along: random to look at, and public. */
+const PUBLISHED_TOKENS_SHA256: readonly string[] = [
+  'f4b5f1b21c3191087d16ccdb379cfacda7fa4f962e9ed2933836343da65aaa6a',
+  'e9c089efde16a19cc4c4499c449f8d9de9448c629951322bbf764fc3c6927046',
+]
 const PLACEHOLDER_DOMAIN = /(^|[.@])example(\.(com|org|net|edu))?$|^your|\.(example|invalid)$/i
 const PLACEHOLDER_MAILBOX = /^(your|you@|user@|name@|email@|mail@|me@|admin@your)/i
 
@@ -190,9 +197,16 @@ class ConfigLoad {
   }
 
   noticeUnneeded(raw: RawSection): void {
+    const keysByReason = new Map<string, string[]>()
     for (const { key, unneeded } of settingDescriptions) {
-      if (unneeded === undefined || textAt(raw, key.split('.')) === undefined) continue
-      this.notices.push(`${key} is accepted but not needed: ${unneeded}.`)
+      if (unneeded === undefined || valueAt(raw, key.split('.')) === undefined) continue
+      const keys = keysByReason.get(unneeded)
+      if (keys === undefined) keysByReason.set(unneeded, [key])
+      else keys.push(key)
+    }
+    for (const [reason, keys] of keysByReason) {
+      const verb = keys.length === 1 ? 'is' : 'are'
+      this.notices.push(`${listed(keys)} ${verb} accepted but not needed: ${reason}.`)
     }
   }
 
@@ -252,11 +266,25 @@ class ConfigLoad {
       })
     }
     if (document.errors.length > 0) return emptySection()
+    this.#readPlainIds(document)
     const content: unknown = this.#contentOf(document, path)
     if (content === undefined || content === null || content === '') return emptySection()
     if (typeof content === 'object' && !Array.isArray(content)) return this.#replacedSection(content, '')
     this.mistakes.push({ key: path, found: 'a list or a text', allowed: 'sections with keys' })
     return emptySection()
+  }
+
+  /**
+   * A number that is not quoted is one, and not an id as it travels: the original reads `id: 12` as twelve, whose id is C.
+   * The quotation marks are gone in what follows.
+   */
+  #readPlainIds(document: Document.Parsed): void {
+    const topics = document.getIn(['pubsub', 'staticPubSubs'])
+    for (const topic of isSeq(topics) ? topics.items : []) {
+      const id = isMap(topic) ? topic.get('id', true) : undefined
+      if (!isScalar(id) || id.type !== Scalar.PLAIN) continue
+      id.value = topicIdOfNumber(this.#replacedText(String(id.value), 'pubsub.staticPubSubs[].id')) ?? id.value
+    }
   }
 
   #contentOf(document: { toJS(): unknown }, path: string): unknown {
@@ -334,7 +362,19 @@ function complete(settings: Settings, appEnv: AppEnv, cwd: string): Config {
  * examples. Random tokens of letters and digits do not hold those words, but for one in a million.
  */
 function isPlaceholderToken(token: string): boolean {
-  return token.length < TOKEN_CHARACTERS_MIN || PLACEHOLDER_TOKEN.test(token)
+  return token.length < TOKEN_CHARACTERS_MIN || PLACEHOLDER_TOKEN.test(token) || isPublished(token)
+}
+
+/** Also as its hash, which opens for whoever knows the token. */
+function isPublished(token: string): boolean {
+  const sha256 = token.startsWith('sha256:') ? token.slice(7) : createHash('sha256').update(token).digest('hex')
+  return PUBLISHED_TOKENS_SHA256.includes(sha256)
+}
+
+/** `a`, `a and b`, `a, b and c`. */
+function listed(names: readonly string[]): string {
+  const last = names.at(-1) ?? ''
+  return names.length < 2 ? last : `${names.slice(0, -1).join(', ')} and ${last}`
 }
 
 /** The package's own folder, from src/ as well as from dist/src/. */
@@ -376,8 +416,12 @@ function sectionAt(raw: RawSection, path: readonly string[]): RawSection | undef
   return isSection(section) ? section : undefined
 }
 
+function valueAt(raw: RawSection, path: readonly string[]): RawValue | undefined {
+  return sectionAt(raw, path.slice(0, -1))?.[path.at(-1) ?? '']
+}
+
 function textAt(raw: RawSection, path: readonly string[]): string | undefined {
-  const value = sectionAt(raw, path.slice(0, -1))?.[path.at(-1) ?? '']
+  const value = valueAt(raw, path)
   return typeof value === 'string' ? value : undefined
 }
 

@@ -408,6 +408,14 @@ test('static topics are accepted with ids in full length, and refused when two s
   const { config } = loadBase(t, `pubsub: { staticPubSubs: [${topic('1e5', 'a')}, ${topic('00Q72zvO87K', 'b')}] }`)
   assert.deepEqual(config.pubsub.staticPubSubs[0], { id: '000000001e5', name: 'a', token: TOKEN })
   assert.equal(config.pubsub.staticPubSubs[1]?.id, '00Q72zvO87K')
+  const idOf = (id: string) =>
+    loadBase(t, `pubsub:\n  staticPubSubs:\n    - id: ${id}\n      name: a\n      token: ${TOKEN}`).config.pubsub
+      .staticPubSubs[0]?.id
+  const decimals = ['12', `\${NEWS_ID:13}`, '9223372036854775807'].map(idOf)
+  assert.deepEqual(decimals, ['0000000000C', '0000000000D', 'AzL8n0Y58m7'])
+  for (const id of ['"12"', '012', '00000000012']) assert.equal(idOf(id), '00000000012', id)
+  const tooLarge = `pubsub: { staticPubSubs: [${topic('9223372036854775808', 'a')}] }`
+  assert.deepEqual(keysOf(mistakesOf(() => loadBase(t, tooLarge))), ['pubsub.staticPubSubs[0].id'])
   const twins = mistakesOf(() => loadBase(t, `pubsub: { staticPubSubs: [${topic('1', 'a')}, ${topic('001', 'b')}] }`))
   assert.deepEqual(keysOf(twins), ['pubsub.staticPubSubs[1].id'])
   const known = `pubsub: { staticPubSubs: [{ id: "1", name: a, token: example-static-token }] }`

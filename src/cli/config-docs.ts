@@ -38,6 +38,7 @@ Values that stand in public files protect nothing, so they are treated as if the
 
 - an API or metrics token of fewer than 16 characters, or with a word such as \`changeme\`, \`default\`, \`example\`,
   \`placeholder\`, \`password\` or \`secret\` in it, or one that begins like \`your-token\`;
+- the tokens that the \`base.yaml\` of the original brings along, and their hashes;
 - a domain name \`example.com\` (or another example domain), and an e-mail address there or like \`you@…\`.
 
 A missing token is made at the first start and kept in \`tokens.json\` in the data folder, readable by its owner only; but
@@ -51,15 +52,29 @@ in production (\`APP_ENV=production\`) it stops the start. A token of a static t
 | \`SSER_CONFIG_DIR\` | see above | the configuration folder |
 `
 
+const UNNEEDED = `
+## Known from the original, and not needed
+
+A configuration that was made for the original starts this server as it is. What it states beyond the settings above is
+accepted, and told once at the start.
+
+`
+
+const neededSettings = settingDescriptions.filter(({ unneeded }) => unneeded === undefined)
+
 /** The whole page. */
 export function configurationPage(): string {
   const sections = sectionDescriptions.map(({ key, description }) => {
-    const rows = settingDescriptions.filter((setting) => sectionOf(setting.key) === key).map(rowOf)
+    const rows = neededSettings.filter((setting) => sectionOf(setting.key) === key).map(rowOf)
     const head = '| key | allowed | default | environment | what it does |\n| --- | --- | --- | --- | --- |\n'
     return `\n## ${key}\n\n${description}\n\n${head}${rows.join('')}`
   })
   const relations = settingRelations.map(({ key, words }) => `- \`${key}\`: ${words}.\n`)
-  return `${INTRODUCTION}${sections.join('')}\n## Between settings\n\n${relations.join('')}`
+  const unneeded = settingDescriptions.flatMap(({ key, unneeded: why }) =>
+    why === undefined ? [] : [`| \`${key}\` | ${why} |\n`],
+  )
+  const unneededTable = `| key | why not |\n| --- | --- |\n${unneeded.join('')}`
+  return `${INTRODUCTION}${sections.join('')}\n## Between settings\n\n${relations.join('')}${UNNEEDED}${unneededTable}`
 }
 
 function sectionOf(key: string): string {
@@ -68,10 +83,8 @@ function sectionOf(key: string): string {
   return path.slice(0, path.lastIndexOf('.'))
 }
 
-function rowOf({ key, allowed, defaultText, environment, description, unneeded }: SettingDescription): string {
-  const words =
-    unneeded === undefined ? description : `${description} ${unneeded[0]?.toUpperCase()}${unneeded.slice(1)}.`
-  const cells = [`\`${key}\``, allowed, defaultCell(defaultText), environment ? `\`${environment}\`` : '', words]
+function rowOf({ key, allowed, defaultText, environment, description }: SettingDescription): string {
+  const cells = [`\`${key}\``, allowed, defaultCell(defaultText), environment ? `\`${environment}\`` : '', description]
   return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |\n`
 }
 

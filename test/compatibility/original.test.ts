@@ -3,20 +3,43 @@
  * answers that it gives, and its streams the same bytes, but for what docs/protocol.md lists as different.
  */
 import assert from 'node:assert/strict'
+import { spawn, spawnSync } from 'node:child_process'
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { API_TOKEN, METRICS_TOKEN, ServerProcess } from '../support/server-process.ts'
 
 const CONFIG = fileURLToPath(new URL('original', import.meta.url))
 const STATIC_TOKEN = 'a-token-of-the-static-topic-0001'
+const ID = '[0-9A-Za-z]{11}'
 /** Only a failure takes so long. */
 const WAIT_MS = 30_000
 
+/** Where it is started, as its container has it: `_config` and `_storage` beside each other, the store in the latter. */
+const folder = mkdtempSync(join(tmpdir(), 'sser-original-'))
 let server: ServerProcess
 before(async () => {
-  server = await ServerProcess.start({ env: { APP_ENV: 'production', SSER_CONFIG_DIR: CONFIG } })
+  cpSync(CONFIG, join(folder, '_config'), { recursive: true })
+  mkdirSync(join(folder, '_config/certs'))
+  mkdirSync(join(folder, '_storage'))
+  writeFileSync(join(folder, '_storage/sser.bbolt'), 'its store, which is not ours')
+  server = await ServerProcess.start({
+    wrapper: ['sh', '-c', `cd '${folder}' && exec "$@"`, 'sh'],
+    env: {
+      APP_ENV: 'production',
+      SSER_CONFIG_DIR: '',
+      SSER_STORAGE_DIR: '',
+      SSER_SSL_ENABLED: 'false',
+      SSER_PERSISTENT_STORE_ENABLED: 'true',
+    },
+  })
 })
-after(() => server.close())
+after(async () => {
+  await server?.close()
+  rmSync(folder, { recursive: true, force: true })
+})
 
 interface Answer {
   readonly status: number
@@ -84,16 +107,80 @@ class Stream {
   }
 }
 
-const ID = '[0-9A-Za-z]{11}'
-
-test('its configuration starts this server, and what is not needed of it is told once', () => {
+test('its folder starts this server, and what is not needed of its configuration is told once', () => {
   const notices = server.lines.filter((line) => /accepted but not needed/.test(line))
   assert.deepEqual(
-    ['pubsub.maxDurationForSubscriberToReceive', 'kv.dsn'].map(
+    ['server.tcpKeepalive,', 'pubsub.maxDurationForSubscriberToReceive', 'kv.dsn', 'app', 'idgen'].map(
       (key) => notices.filter((line) => line.includes(key)).length,
     ),
-    [1, 1],
+    [1, 1, 1, 1, 1],
   )
+})
+
+interface CurlAnswer {
+  readonly statusLine: string
+  readonly type: string | undefined
+  readonly body: string
+}
+
+/** The arguments as its README has them, behind `curl -i`. */
+function curl(...documented: readonly string[]): CurlAnswer {
+  const { stdout } = spawnSync('curl', ['-si', ...documented], { encoding: 'utf8' })
+  const [head = '', ...rest] = stdout.split('\r\n\r\n')
+  const [statusLine = ''] = head.split('\r\n')
+  return { statusLine, type: /^content-type: (.*)$/im.exec(head)?.[1], body: rest.join('\r\n\r\n') }
+}
+
+test('its documented curl lines, one after the other', async () => {
+  const bearer = ['-H', `Authorization: Bearer ${API_TOKEN}`]
+  const json = ['-H', 'Content-Type: application/json', '-X', 'POST', '-d']
+  const base = `${server.url}/api/v1/pubsubs`
+
+  const created = curl(...bearer, ...json, '{}', base)
+  assert.deepEqual([created.statusLine, created.type], ['HTTP/1.1 201 Created', 'application/json'])
+  const inMemory = curl(...bearer, ...json, '{\n  "pubsub": {"persist": false}\n}', base)
+  const kept = curl(...bearer, ...json, '{\n  "pubsub": {"persist": true}\n}', base)
+  for (const { body } of [created, inMemory, kept]) {
+    assert.match(body, new RegExp(`^\\{"pubsub":\\{"id":"${ID}","token":"[0-9A-Za-z]{64}"\\}\\}$`))
+  }
+
+  const { pubsub } = JSON.parse(created.body) as { pubsub: { id: string; token: string } }
+  const events = `${base}/${pubsub.id}/events`
+  const reader = spawn('curl', ['-sNi', '-H', `Authorization: Bearer ${pubsub.token}`, '-X', 'GET', events])
+  let seen = ''
+  reader.stdout.setEncoding('utf8').on('data', (text: string) => {
+    seen += text
+  })
+  const saw = async (pattern: RegExp) => {
+    const endsAt = performance.now() + WAIT_MS
+    while (!pattern.test(seen)) {
+      assert(performance.now() < endsAt && reader.exitCode === null, `${pattern} never came: ${JSON.stringify(seen)}`)
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+  }
+  await saw(/\nid: /)
+  assert.match(seen, /^HTTP\/1\.1 200 OK\r\n/)
+  assert.match(seen, /^content-type: text\/event-stream\r$/im)
+
+  const event = `{
+           "event": {
+             "id": "order-update-456",
+             "type": "ORDER_SHIPPED",
+             "message": {
+               "order_id": 9001,
+               "status": "shipped"
+             }
+           }
+         }`
+  const published = curl(...bearer, ...json, event, events)
+  assert.deepEqual([published.statusLine, published.type], ['HTTP/1.1 201 Created', 'application/json'])
+  assert.match(published.body, new RegExp(`^\\{"event":\\{"id":"${ID}"\\}\\}$`))
+  await saw(/\nid: order-update-456\nevent: ORDER_SHIPPED\ndata: \{"order_id":9001,"status":"shipped"\}\n\n/)
+
+  const deleted = curl(...bearer, '-X', 'DELETE', `${base}/${pubsub.id}`)
+  assert.deepEqual([deleted.statusLine, deleted.body], ['HTTP/1.1 204 No Content', ''])
+  await new Promise((resolve) => (reader.exitCode === null ? reader.once('exit', resolve) : resolve(undefined)))
+  assert.match(seen, /\ndata: \{"status": "closed"\}\n\n$/)
 })
 
 test('POST /pubsubs: 201 with the id and the token', async () => {
@@ -110,7 +197,7 @@ test('DELETE /pubsubs/:id: 204 and empty, also for one that is not there; 400 fo
     const { status, body } = await call('DELETE', path)
     assert.deepEqual([status, body], [204, ''])
   }
-  assert.equal((await call('DELETE', '/pubsubs/1')).status, 400)
+  assert.equal((await call('DELETE', '/pubsubs/C')).status, 400)
 })
 
 test('POST /pubsubs/:id/events: 201 with the server’s id; 404 for an unknown topic', async () => {
@@ -168,11 +255,11 @@ test('a stream: id, event, data and an empty line; strings bare, all else as JSO
   for (const stream of streams) assert.match(await stream.end(), /\ndata: \{"status": "closed"\}\n\n$/)
 })
 
-test('a static topic is there under its id, in any length, with its token', async () => {
-  for (const id of ['1', '00000000001']) {
+test('a static topic is there under its number as an id, in any length, with its token', async () => {
+  for (const id of ['C', '0000000000C']) {
     const stream = await Stream.open(`/pubsubs/${id}/events?access_token=${STATIC_TOKEN}`)
     await stream.until(/^id: /m)
-    await call('POST', '/pubsubs/1/events', '{"event":{"message":"news"}}')
+    await call('POST', '/pubsubs/C/events', '{"event":{"message":"news"}}')
     await stream.until(/data: news\n\n/)
     await stream.close()
   }
@@ -183,6 +270,13 @@ test('silence is broken by the comment, every tickFrequency', async () => {
   const stream = await Stream.open(`/pubsubs/${id}/events?access_token=${token}`)
   await stream.until(/: \{"status": "tick"\}\n\n/)
   await stream.close()
+})
+
+test('OPTIONS: 200 on every path under /api/v1', async () => {
+  for (const path of ['/pubsubs', '/pubsubs/1', '/pubsubs/1/events', '/metrics', '/what-there-is-not']) {
+    const { status } = await fetch(`${server.url}/api/v1${path}`, { method: 'OPTIONS' })
+    assert.equal(status, 200, path)
+  }
 })
 
 test('OPTIONS: 200 with the CORS headers; a stream allows the request’s origin, or any', async () => {
