@@ -105,7 +105,7 @@ async function* sortedInMemory(segment: Segment, isAlive: IsAlive, pacer: Pacer)
     }
   }
   // Of one stream they come in the order of numbers, and equal rows keep theirs.
-  const sorted = await sortInSlices(streamIds.subarray(0, rows))
+  const sorted = await sortInSlices(streamIds.subarray(0, rows), () => pacer.slice())
   for (let begin = 0; begin < rows; begin += RECORDS_AT_ONCE) {
     await pacer.slice()
     yield Array.from(

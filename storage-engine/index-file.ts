@@ -34,6 +34,7 @@ import {
 } from './memory-index.ts'
 import { isShortage } from './open-files.ts'
 import type { Pacer } from './pacer.ts'
+import type { EndSlice } from './sort-in-slices.ts'
 import { BACKGROUND_SYNC_BYTES } from './whole-file.ts'
 
 export const PAGE_BYTES = 4096
@@ -102,21 +103,16 @@ function pagesFor(count: number, itemBytes: number): number {
   return Math.ceil(count / itemsPerPage(itemBytes))
 }
 
-/** At what pace a sidecar is written: awaited before each page, and before each write of so many bytes. */
-export type WritePace = Pick<Pacer, 'slice' | 'transfer'>
-
-const unhurried: WritePace = { slice: () => undefined, transfer: () => nextTurn() }
-
 /**
  * Writes the sidecar of a sealed segment by temporary name, sync, rename and sync of the folder, in slices between
- * which the event loop turns. Errors of the disk are thrown; what is under the final name is always whole.
+ * which the event loop turns, or at the pace that is given. Errors of the disk are thrown; what is under the final name is always whole.
  */
 export async function writeIndexFile(
   files: Files,
   directory: string,
   index: MemoryIndex,
   summary: SegmentSummary,
-  pace: WritePace = unhurried,
+  pacer?: Pacer,
 ): Promise<void> {
   const name = indexName(summary.generation)
   const path = `${directory}/${temporaryName(name)}`
@@ -126,11 +122,11 @@ export async function writeIndexFile(
     let position = 0
     let syncedPosition = 0
     let pending: Buffer[] = []
-    for (const page of indexPages(await sorted(index), summary)) {
+    for (const page of indexPages(await sorted(index, pacer && (() => pacer.slice())), summary)) {
       pending.push(page)
-      await pace.slice()
+      await pacer?.slice()
       if (pending.length < PAGES_PER_WRITE) continue
-      await pace.transfer(pending.length * PAGE_BYTES)
+      await (pacer?.transfer(pending.length * PAGE_BYTES) ?? nextTurn())
       await file.write(Buffer.concat(pending), position)
       position += pending.length * PAGE_BYTES
       pending = []
@@ -159,13 +155,13 @@ interface Sorted {
   readonly numbers: Uint32Array | undefined
 }
 
-async function sorted(index: MemoryIndex): Promise<Sorted> {
+async function sorted(index: MemoryIndex, endSlice?: EndSlice): Promise<Sorted> {
   return {
     index,
-    streams: await index.sortedStreams(),
-    keys: await index.sortedKeys(),
-    marks: await index.marks(),
-    numbers: index.order === ORDER_BY_STREAM ? await index.sortedNumbers() : undefined,
+    streams: await index.sortedStreams(endSlice),
+    keys: await index.sortedKeys(endSlice),
+    marks: await index.marks(endSlice),
+    numbers: index.order === ORDER_BY_STREAM ? await index.sortedNumbers(endSlice) : undefined,
   }
 }
 

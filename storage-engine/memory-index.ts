@@ -11,6 +11,7 @@ import { hash } from 'node:crypto'
 import { type Offset, ORDER_BY_OFFSET, type RecordOrder, type RecordView } from './format.ts'
 import { NumberOrder } from './number-order.ts'
 import { NO_ROW, NumberTable } from './number-table.ts'
+import type { EndSlice } from './sort-in-slices.ts'
 
 /** Where one record of a stream lies. */
 export interface Posting {
@@ -258,13 +259,13 @@ export class MemoryIndex implements SegmentIndex {
   // For writing the sidecar
 
   /** Streams in ascending order, by the index that `totalsAt` takes. */
-  async sortedStreams(): Promise<Uint32Array> {
-    return await this.#streams.sorted()
+  async sortedStreams(endSlice?: EndSlice): Promise<Uint32Array> {
+    return await this.#streams.sorted(endSlice)
   }
 
   /** Hashes of all keys in ascending order, by the index that `keyHashAt` takes. */
-  async sortedKeys(): Promise<Uint32Array> {
-    return await this.#keys.sorted()
+  async sortedKeys(endSlice?: EndSlice): Promise<Uint32Array> {
+    return await this.#keys.sorted(endSlice)
   }
 
   streamAt(index: number): number {
@@ -280,14 +281,14 @@ export class MemoryIndex implements SegmentIndex {
   }
 
   /** All rows by number. Only where records are ordered by stream. */
-  async sortedNumbers(): Promise<Uint32Array> {
+  async sortedNumbers(endSlice?: EndSlice): Promise<Uint32Array> {
     assert(this.#numberOrder !== undefined)
-    return await this.#numberOrder.sorted(this.#offsets.subarray(0, this.#count))
+    return await this.#numberOrder.sorted(this.#offsets.subarray(0, this.#count), endSlice)
   }
 
-  async marks(): Promise<readonly IndexMark[]> {
+  async marks(endSlice?: EndSlice): Promise<readonly IndexMark[]> {
     if (this.#numberOrder === undefined) return this.#marks
-    return await this.#numberOrder.marks(this.#offsets.subarray(0, this.#count), RECORDS_PER_MARK)
+    return await this.#numberOrder.marks(this.#offsets.subarray(0, this.#count), RECORDS_PER_MARK, endSlice)
   }
 
   posting(row: number): Posting {

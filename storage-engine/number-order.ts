@@ -5,7 +5,7 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { IndexMark } from './memory-index.ts'
-import { sortInSlices } from './sort-in-slices.ts'
+import { type EndSlice, sortInSlices } from './sort-in-slices.ts'
 
 const CAPACITY_AT_FIRST = 256
 /** How many marks are made before other work gets its turn. */
@@ -34,14 +34,18 @@ export class NumberOrder {
   }
 
   /** All rows in the order of `numbers`, which are theirs. */
-  async sorted(numbers: Float64Array): Promise<Uint32Array> {
-    this.#sorted ??= sortInSlices(numbers)
+  async sorted(numbers: Float64Array, endSlice?: EndSlice): Promise<Uint32Array> {
+    this.#sorted ??= sortInSlices(numbers, endSlice)
     return await this.#sorted
   }
 
   /** Every so many records, beginning with the first. */
-  async marks(numbers: Float64Array, recordsPerMark: number): Promise<readonly IndexMark[]> {
-    const sorted = await this.sorted(numbers)
+  async marks(
+    numbers: Float64Array,
+    recordsPerMark: number,
+    endSlice: EndSlice = nextTurn,
+  ): Promise<readonly IndexMark[]> {
+    const sorted = await this.sorted(numbers, endSlice)
     const marks: IndexMark[] = []
     let timeMsBefore = 0
     for (let begin = 0; begin < sorted.length; begin += recordsPerMark) {
@@ -50,7 +54,7 @@ export class NumberOrder {
       const batchPosition = this.#batchPositions[first] as number
       marks.push({ timeMsBefore, offset: numbers[first] as number, batchPosition })
       for (const row of rows) timeMsBefore = Math.max(timeMsBefore, this.#timesMs[row] as number)
-      if (marks.length % MARKS_PER_SLICE === 0) await nextTurn()
+      if (marks.length % MARKS_PER_SLICE === 0) await endSlice()
     }
     return marks
   }

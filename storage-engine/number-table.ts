@@ -3,7 +3,7 @@
  * number above 2^31 is an object of its own: half a million of them take 40 MB, here 7 to 13. Nothing is ever removed.
  */
 
-import { sortInSlices } from './sort-in-slices.ts'
+import { type EndSlice, sortInSlices } from './sort-in-slices.ts'
 
 /** Stands in the place of an index or a row for "nothing"; none is so high. */
 export const NO_ROW = 0xffff_ffff
@@ -46,8 +46,8 @@ export class NumberTable {
   }
 
   /** The indexes of all numbers as of now, in the order of the numbers. */
-  async sorted(): Promise<Uint32Array> {
-    return await sortInSlices(this.#numbers.subarray(0, this.#count))
+  async sorted(endSlice?: EndSlice): Promise<Uint32Array> {
+    return await sortInSlices(this.#numbers.subarray(0, this.#count), endSlice)
   }
 
   /** Where the number is, or would go. */

@@ -14,14 +14,17 @@ interface Runs {
   at: number
 }
 
-/** A slice takes well under a millisecond. */
+/** What ends a slice: awaited where it is not undefined. */
+export type EndSlice = () => Promise<void> | undefined
+
+/** They take well under a millisecond. */
 const ROWS_PER_SLICE = 16 * 1024
 
 /**
  * All rows of the column in the order of their numbers; equal ones in the order of rows. The column must stay as it is
- * until this resolves.
+ * until this resolves. Rejects with what `endSlice` rejects with.
  */
-export async function sortInSlices(column: Float64Array): Promise<Uint32Array> {
+export async function sortInSlices(column: Float64Array, endSlice: EndSlice = nextTurn): Promise<Uint32Array> {
   const count = column.length
   let from = new Uint32Array(count)
   let to = new Uint32Array(count)
@@ -34,7 +37,7 @@ export async function sortInSlices(column: Float64Array): Promise<Uint32Array> {
       while (runs.at < runs.end) {
         rowsInSlice += merge(column, from, to, runs, ROWS_PER_SLICE - rowsInSlice)
         if (rowsInSlice < ROWS_PER_SLICE) continue
-        await nextTurn()
+        await endSlice()
         rowsInSlice = 0
       }
     }

@@ -33,3 +33,14 @@ test('while a large column is sorted, other work gets its turn again and again',
   // 17 rounds of merging, each over all rows, at most 16,384 of them in a turn.
   assert.ok(turns > 100, `${turns} turns`)
 })
+
+test('whoever has a pace of its own ends the slices, and may leave off', async () => {
+  const column = Float64Array.from({ length: 2 ** 16 }, (_, i) => (i * 7919) % 2 ** 16)
+  let slices = 0
+  const endSlice = () => {
+    slices += 1
+    return slices === 3 ? Promise.reject(new Error('stopped')) : undefined
+  }
+  await assert.rejects(sortInSlices(column, endSlice), /stopped/)
+  assert.equal(slices, 3)
+})
