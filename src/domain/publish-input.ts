@@ -53,8 +53,9 @@ const textOfTrue: Uint8Array = Buffer.from('true')
 const textOfFalse: Uint8Array = Buffer.from('false')
 const utf8 = new TextDecoder()
 
-/** The place of an event that is not one of a list. */
+/** The place of an event that is not one of a list, and of one that is a whole text. */
 const ALONE = -1
+const BARE = -2
 
 /**
  * `body` is what JSON.parse made of `source`, which is the body as it came, in UTF-8; its size is bounded where it is
@@ -99,6 +100,18 @@ function parseList(events: unknown, source: Uint8Array, limits: PublishLimits): 
   )
 }
 
+/**
+ * An event that stands alone, without anything around it: `{"id"?,"type"?,"message"}`. `event` is what JSON.parse made of
+ * `source`. Throws a DomainError with the code INVALID. The answer's bytes are its own.
+ */
+export function parseBareEvent(event: unknown, source: Uint8Array, limits: PublishLimits): PublishInput {
+  return parseEvent(event, BARE, limits, () => {
+    const span = new Span()
+    findMessage(source, textStart(source), span)
+    return textOf(source, span)
+  })
+}
+
 /** `text` gives the message's source text, for one that the source is needed for. */
 function parseEvent(event: unknown, index: number, limits: PublishLimits, text: () => Uint8Array): PublishInput {
   if (!isObject(event)) {
@@ -106,11 +119,11 @@ function parseEvent(event: unknown, index: number, limits: PublishLimits, text: 
   }
   const { id, type, message } = event as { readonly id?: unknown; readonly type?: unknown; readonly message?: unknown }
   if (message === undefined) {
-    throw mistake(`${placeOf(index)}.message`, 'The message is missing. Send any JSON value; null is one.')
+    throw mistake(placeIn(index, 'message'), 'The message is missing. Send any JSON value; null is one.')
   }
   if (typeof type === 'string' && type.startsWith(OWN_TYPES)) {
     const words = `Types that begin with ${OWN_TYPES} are the server's own. Take another one.`
-    throw mistake(`${placeOf(index)}.type`, words)
+    throw mistake(placeIn(index, 'type'), words)
   }
   const isString = typeof message === 'string'
   return {
@@ -122,7 +135,12 @@ function parseEvent(event: unknown, index: number, limits: PublishLimits, text: 
 }
 
 function placeOf(index: number): string {
+  if (index === BARE) return ''
   return index === ALONE ? 'event' : `events[${index}]`
+}
+
+function placeIn(index: number, member: string): string {
+  return index === BARE ? member : `${placeOf(index)}.${member}`
 }
 
 /**
@@ -150,8 +168,7 @@ export function messageSource(source: Uint8Array): Uint8Array {
     if (source[valueStart] !== OPEN_BRACE) return valueEnd(source, valueStart)
     return findMessage(source, valueStart, span)
   })
-  assert(span.isFound, 'the source text is that of the parsed body')
-  return compact(source, span.start, span.end)
+  return textOf(source, span)
 }
 
 /** The same for each element of `events`, in one pass over the source; undefined for one that has no message. */
@@ -192,7 +209,7 @@ function isObject(value: unknown): value is object {
 
 function parseName(value: unknown, index: number, name: 'id' | 'type', bytesMax: number): Uint8Array {
   if (value === undefined || value === '') return NONE
-  const wrong = (words: string) => mistake(`${placeOf(index)}.${name}`, `The ${name} ${words}`)
+  const wrong = (words: string) => mistake(placeIn(index, name), `The ${name} ${words}`)
   const tooLong = () => wrong(`must have at most ${bytesMax} bytes of UTF-8. Shorten it.`)
   if (typeof value !== 'string') throw wrong('must be a string. Put it in quotes or leave it out.')
   // A character is at least one byte: what is too long already is not looked at, however long it is.
@@ -233,6 +250,11 @@ class Span {
     this.start = -1
     this.end = -1
   }
+}
+
+function textOf(source: Uint8Array, span: Span): Uint8Array {
+  assert(span.isFound, 'the source text is that of the parsed body')
+  return compact(source, span.start, span.end)
 }
 
 function textStart(source: Uint8Array): number {

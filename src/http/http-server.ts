@@ -15,11 +15,13 @@ import { eventFormOf } from './event-forms.ts'
 import { type ApiToken, Gate } from './gate.ts'
 import { closeGently } from './gentle-close.ts'
 import type { HistoryLimits } from './history.ts'
+import { sendsLines } from './json-body.ts'
 import { refuseTheRest } from './methods.ts'
 import { metricsPlugin } from './metrics.ts'
 import { operationsPlugin } from './operations.ts'
 import { type PrometheusOptions, prometheusPlugin } from './prometheus.ts'
 import { publishPlugin } from './publish.ts'
+import { mayTakeLong } from './publish-lines.ts'
 import { type BodyLimits, bodyTooLarge, declaredLength } from './read-body.ts'
 import { endWithRetry } from './retry-answer.ts'
 import { type Service, unavailable } from './service.ts'
@@ -149,7 +151,7 @@ async function makeHapi(
   return hapi
 }
 
-const streamRequest = /^\/api\/v1\/pubsubs\/[^/?]+\/events(?:\?|$)/
+const eventsPath = /^\/api\/v1\/pubsubs\/[^/?]+\/events(?:\?|$)/
 
 /** Takes the place of hapi's own listeners, and hands on to hapi what may pass. */
 function standAtTheDoor(
@@ -172,13 +174,19 @@ function standAtTheDoor(
         response,
         httpError(400, 'A Host header is missing (RFC 9112, section 3.2).', undefined, { connection: 'close' }),
       )
-    } else if (declaredLength(request) > options.requestBodyBytesMax) {
+    } else if (isTooLarge(request)) {
       refuse(request, response, bodyTooLarge(options.requestBodyBytesMax))
     } else if (!service.isOpen && isApiPath(request.url ?? '') && request.method !== 'OPTIONS') {
       refuseForNow(request, response)
     } else {
       route(request, response)
     }
+  }
+
+  /** Of a body of lines each is bounded, and not the whole. */
+  function isTooLarge(request: IncomingMessage): boolean {
+    if (declaredLength(request) <= options.requestBodyBytesMax) return false
+    return !(request.method === 'POST' && eventsPath.test(request.url ?? '') && sendsLines(request))
   }
 
   function refuse(request: IncomingMessage, response: ServerResponse, error: Error): void {
@@ -194,7 +202,7 @@ function standAtTheDoor(
     const headers = [...cors.headers(request.headers.origin)]
     const isStopping = service.health.status === 'stopping'
     if (isStopping) headers.push('connection', 'close')
-    const isStream = (request.method === 'GET' || request.method === 'HEAD') && streamRequest.test(request.url ?? '')
+    const isStream = (request.method === 'GET' || request.method === 'HEAD') && eventsPath.test(request.url ?? '')
     const endsStream = isStream && eventFormOf(request.headers.accept) === 'stream'
     counted(request, endsStream ? 200 : 503)
     if (endsStream) endWithRetry(response, headers, retryMsOf(service, options))
@@ -204,7 +212,7 @@ function standAtTheDoor(
   listener.on('request', onRequest)
   listener.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
     // A client that asks first is told to go on only where its body would be read.
-    if (declaredLength(request) <= options.requestBodyBytesMax && service.isOpen) response.writeContinue()
+    if (!isTooLarge(request) && service.isOpen) response.writeContinue()
     onRequest(request, response)
   })
   listener.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
@@ -226,6 +234,7 @@ interface AnsweringSocket extends Socket {
 /** Answers what is no HTTP, or came too slowly, in the error shape; never in the middle of another answer. */
 function refuseMalformed(error: ParserError, socket: AnsweringSocket): void {
   const answering = socket._httpMessage
+  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && answering && mayTakeLong(answering.req)) return
   if (!socket.writable || socket.destroyed || error.code === 'ECONNRESET') {
     socket.destroy()
     return

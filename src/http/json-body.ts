@@ -7,20 +7,41 @@ import { findJsonMistake } from './find-json-mistake.ts'
 import { type BodyLimits, readBody } from './read-body.ts'
 
 const jsonType = /^application\/(?:[a-z0-9.+-]+\+)?json[ \t]*(?:;|$)/i
+const linesType = /^application\/x-ndjson[ \t]*(?:;|$)/i
 const charset = /;[ \t]*charset[ \t]*=[ \t]*"?([^";\s]+)/i
 
 /** 415 for a body that says it is something else than JSON in UTF-8. None said is well: the original asks for none. */
 export function requireJson(request: IncomingMessage): void {
+  requireUncompressed(request)
+  const type = request.headers['content-type']
+  if (type === 'application/json' || type === undefined || type === '') return
+  if (!jsonType.test(type)) throw httpError(415, 'The body must be JSON: Content-Type: application/json.')
+  requireUtf8(type)
+}
+
+/** Whether the body says of itself that each line of it is a JSON text. */
+export function sendsLines(request: IncomingMessage): boolean {
+  const type = request.headers['content-type']
+  return type !== undefined && linesType.test(type)
+}
+
+/** 415 for lines that say that they are compressed, or no UTF-8. */
+export function requireLines(request: IncomingMessage): void {
+  requireUncompressed(request)
+  requireUtf8(request.headers['content-type'] ?? '')
+}
+
+function requireUncompressed(request: IncomingMessage): void {
   const encoding = request.headers['content-encoding']
   if (encoding !== undefined && encoding !== '' && encoding.toLowerCase() !== 'identity') {
     throw httpError(415, 'A compressed body is not taken: send it without Content-Encoding.')
   }
-  const type = request.headers['content-type']
-  if (type === 'application/json' || type === undefined || type === '') return
-  if (!jsonType.test(type)) throw httpError(415, 'The body must be JSON: Content-Type: application/json.')
+}
+
+function requireUtf8(type: string): void {
   const named = charset.exec(type)?.[1]
   if (named === undefined || /^(?:utf-?8|us-ascii)$/i.test(named)) return
-  throw httpError(415, 'The body must be UTF-8: Content-Type: application/json; charset=utf-8.')
+  throw httpError(415, 'The body must be UTF-8: leave the charset out of Content-Type, or say charset=utf-8.')
 }
 
 /** The body of a call that is worth no haste. None at all counts as {}, as for the original. */
@@ -35,8 +56,7 @@ const byteOrderMark = 0xfeff
 /** 400 where the bytes are no UTF-8 or the text is no JSON. A byte order mark in front is passed over. */
 export function parseJson(body: Buffer): unknown {
   if (!isUtf8(body)) throw httpError(400, 'The body is not valid UTF-8.')
-  const decoded = body.toString('utf8')
-  const text = decoded.charCodeAt(0) === byteOrderMark ? decoded.slice(1) : decoded
+  const text = textOf(body)
   try {
     return JSON.parse(text)
   } catch (error) {
@@ -48,4 +68,23 @@ export function parseJson(body: Buffer): unknown {
       column,
     })
   }
+}
+
+/** As `parseJson`, for one line of many; `number` counts from 1. */
+export function parseJsonLine(line: Buffer, number: number): unknown {
+  if (!isUtf8(line)) throw httpError(400, `Line ${number} is not valid UTF-8.`, { line: number })
+  const text = textOf(line)
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error
+    const { column, expected } = findJsonMistake(text)
+    const words = `Line ${number} is not valid JSON: at column ${column}, ${expected} is expected.`
+    throw httpError(400, words, { line: number, column })
+  }
+}
+
+function textOf(bytes: Buffer): string {
+  const decoded = bytes.toString('utf8')
+  return decoded.charCodeAt(0) === byteOrderMark ? decoded.slice(1) : decoded
 }

@@ -6,23 +6,25 @@ import type { ServerResponse } from 'node:http'
 import type { Plugin } from '@hapi/hapi'
 import { formatEventId } from '../domain/event-id.ts'
 import { METRICS_TOPIC_ID } from '../domain/hub.ts'
-import { type PublishInput, type PublishLimits, parseExpectedLast, parsePublish } from '../domain/publish-input.ts'
-import { publishAuth, topicOf } from './auth.ts'
+import { type PublishInput, parseExpectedLast, parsePublish } from '../domain/publish-input.ts'
+import { credentialsOf, publishAuth, topicOf } from './auth.ts'
 import type { Cors } from './cors.ts'
 import { type HttpObserver, httpError } from './errors.ts'
-import { parseJson, requireJson } from './json-body.ts'
+import { parseJson, requireJson, requireLines, sendsLines } from './json-body.ts'
 import { rawPayload } from './methods.ts'
-import { type BodyLimits, readBody } from './read-body.ts'
+import { type LinesLimits, publishLines } from './publish-lines.ts'
+import { readBody } from './read-body.ts'
 import type { Service } from './service.ts'
 
 export interface PublishOptions {
   readonly service: Service
   readonly cors: Cors
-  readonly limits: BodyLimits & PublishLimits
+  readonly limits: LinesLimits
   readonly observer: HttpObserver
 }
 
 const publishPath = '/api/v1/pubsubs/{id}/events'
+const linesHeaders = ['content-type', 'application/x-ndjson', 'cache-control', 'no-store', 'x-accel-buffering', 'no']
 const headersOfOne = jsonHeaders(answerOf(0))
 
 export const publishPlugin: Plugin<PublishOptions> = {
@@ -52,6 +54,21 @@ export const publishPlugin: Plugin<PublishOptions> = {
         const { req, res } = request.raw
         const topic = topicOf(service, request)
         if (topic.id === METRICS_TOPIC_ID) throw httpError(403, "Topic 0 is the server's own; publish to another one.")
+        if (sendsLines(req)) {
+          requireLines(req)
+          await publishLines(service.hub, topic, credentialsOf(request).token, req, res, {
+            service,
+            limits,
+            begin() {
+              res.writeHead(200, [...cors.headers(req.headers.origin), ...linesHeaders])
+              observer.answered('post', publishPath, 200)
+            },
+            failed(status, error) {
+              if (status >= 500) observer.requestFailed({ method: 'post', route: publishPath, status, error })
+            },
+          })
+          return h.abandon
+        }
         requireJson(req)
         const read = readBody(req, limits)
         const body = Buffer.isBuffer(read) ? read : await read

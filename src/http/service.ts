@@ -19,6 +19,7 @@ export class Service {
   #hub: Hub | undefined
   #inFlight = 0
   #whenIdle: (() => void) | undefined
+  readonly #stopListeners = new Set<() => void>()
 
   get health(): Health {
     return this.#health
@@ -55,6 +56,13 @@ export class Service {
 
   stop(): void {
     this.#health = { status: 'stopping' }
+    for (const listener of [...this.#stopListeners]) listener()
+  }
+
+  /** Calls `listener` when the stop begins, unless what is returned was called before. */
+  onStop(listener: () => void): () => void {
+    this.#stopListeners.add(listener)
+    return () => this.#stopListeners.delete(listener)
   }
 
   /** A change (a publish, a topic made or deleted) begins; `leave` says that its answer was handed to the socket. */
@@ -66,6 +74,11 @@ export class Service {
     assert(this.#inFlight > 0, 'an answer left that never entered')
     this.#inFlight -= 1
     if (this.#inFlight === 0) this.#whenIdle?.()
+  }
+
+  /** Changes whose answers are not out yet. */
+  get inFlight(): number {
+    return this.#inFlight
   }
 
   /** A change, from its beginning until it is done; what is thrown is handed on. */
