@@ -8,6 +8,7 @@ import { type HttpObserver, silentHttpObserver } from './http/errors.ts'
 import type { Service } from './http/service.ts'
 import type { Logger } from './logger.ts'
 import { recoveryProgress } from './recovery-progress.ts'
+import type { TlsObserver } from './tls/tls.ts'
 
 /** For a person who waits at a terminal. */
 export type OnRecovering = (bytesDone: number, bytesTotal: number) => void
@@ -35,6 +36,19 @@ export function httpObserver(logger: Logger): HttpObserver {
       if (fields.status === 500) logger.error({ ...fields, error }, 'A request failed inside the server.')
       else logger.debug(fields, 'A request could not be served.')
     },
+  }
+}
+
+export function tlsObserver(logger: Logger): TlsObserver {
+  return {
+    certificateUsed(source, { names, notAfterMs, issuer, fingerprint }) {
+      const fields = { names, expires: new Date(notAfterMs).toISOString(), issuer, fingerprint }
+      if (source === 'files') logger.info(fields, 'New connections are shown the certificate of the configured files.')
+      else logger.warn(fields, 'The certificate is self-signed: connections are encrypted, and browsers warn of it.')
+    },
+    certificateDoubtful: (reason) => logger.error({ reason }, 'The certificate is doubtful.'),
+    certificateRefused: (reason) =>
+      logger.error({ reason }, 'A new certificate cannot be used; the one before it stays.'),
   }
 }
 

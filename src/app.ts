@@ -23,6 +23,7 @@ import {
   type OnRecovering,
   storageObserver,
   telling,
+  tlsObserver,
 } from './app-observers.ts'
 import { packageVersion } from './cli/package-version.ts'
 import type { Config } from './config.ts'
@@ -37,9 +38,11 @@ import { METRICS_TOPIC_ID } from './domain/topic.ts'
 import type { LogFigures } from './http/dashboard-feed.ts'
 import type { ApiToken } from './http/gate.ts'
 import { type HttpServer, startHttpServer } from './http/http-server.ts'
+import type { SecureOptions } from './http/secure-listener.ts'
 import { Service } from './http/service.ts'
 import { createLogger, type Logger } from './logger.ts'
 import { Metrics } from './metrics.ts'
+import { openTls, type Tls, type TlsOptions } from './tls/tls.ts'
 import { type EnsuredTokens, ensureTokens } from './token-file.ts'
 
 export type { Logger } from './logger.ts'
@@ -57,6 +60,10 @@ const memoryCacheBytes = 1024 * 1024
 export interface App {
   /** Where it listens, from the first moment on. */
   readonly address: AddressInfo
+  /** Where it listens with TLS, if it does. */
+  readonly secureAddress: AddressInfo | undefined
+  /** Where the certificate lies that the server has made for itself, if it shows that. */
+  readonly selfSignedFile: string | undefined
   readonly tokens: EnsuredTokens
   /** Resolves when the log is recovered and calls are served; rejects where that cannot be. Close it in both cases. */
   readonly ready: Promise<void>
@@ -89,6 +96,7 @@ interface Parts {
   checkpointer: Checkpointer | undefined
   control: ControlServer | undefined
   figures: FigureFeed | undefined
+  tls: Tls | undefined
 }
 
 /**
@@ -98,7 +106,7 @@ interface Parts {
 export async function startApp(config: Config, logger: Logger, onRecovering?: OnRecovering): Promise<App> {
   const parts: Parts = {
     ...{ lock: undefined, durable: undefined, memory: undefined },
-    ...{ hub: undefined, checkpointer: undefined, control: undefined, figures: undefined },
+    ...{ hub: undefined, checkpointer: undefined, control: undefined, figures: undefined, tls: undefined },
   }
   const service = new Service()
   const { directory } = config.storage
@@ -108,6 +116,7 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
     figures: () => parts.hub?.figures(),
     log: () => parts.durable?.statistics(),
     lag: () => parts.hub?.slowestLag(),
+    certificateEndsMs: () => parts.tls?.current.notAfterMs,
   })
   let tokens: EnsuredTokens
   let http: HttpServer
@@ -117,8 +126,11 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
       parts.lock = await acquireDirectoryLock(directory)
     }
     tokens = await ensureTokens(directory, config.pubsub)
+    const { ssl } = config.server
+    if (ssl.enabled) parts.tls = await openTls(tlsOptions(ssl), tlsObserver(logger))
     http = await startHttpServer(service, telling(httpObserver(logger), metrics.httpObserver), {
       ...config.server.addr,
+      secure: parts.tls && secureOptions(config, parts.tls),
       apiTokens: apiTokensOf(tokens, config.pubsub.apiTokens),
       trustedProxies: config.server.trustedProxies,
       opensMetricsLocally: config.metrics.openLocally,
@@ -142,23 +154,47 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
       logFigures: () => parts.durable && logFigures(parts.durable),
     })
   } catch (error) {
+    await parts.tls?.close()
     await parts.lock?.release()
     throw error
   }
-  logger.info({ address: http.address.address, port: http.address.port }, 'The server listens.')
+  const { address, secureAddress } = http
+  logger.info({ address: address.address, port: address.port, sslPort: secureAddress?.port }, 'The server listens.')
 
   const ready = openHub(config, logger, service, parts, metrics, tokens.metricsAccessToken, onRecovering)
   // Whoever started the app hears of a failure by `ready`; that nobody has asked yet is no second failure.
   ready.catch(() => undefined)
   let closing: Promise<void> | undefined
   return {
-    address: http.address,
+    address,
+    secureAddress,
+    selfSignedFile: parts.tls?.selfSignedFile,
     tokens,
     ready,
     close() {
       closing ??= stop(parts, service, http, ready, config.server.shutdownGraceMs)
       return closing
     },
+  }
+}
+
+function tlsOptions(ssl: Config['server']['ssl']): TlsOptions {
+  return {
+    domainNames: ssl.domainName ?? [],
+    certFile: ssl.certFile,
+    keyFile: ssl.keyFile,
+    cacheDir: ssl.cacheDir,
+    checkIntervalMs: ssl.checkIntervalMs,
+  }
+}
+
+function secureOptions({ server }: Config, certificates: Tls): SecureOptions {
+  return {
+    ...server.sslAddr,
+    certificates,
+    handshakeTimeoutMs: server.ssl.handshakeTimeoutMs,
+    streamsPerConnectionMax: server.ssl.streamsPerConnectionMax,
+    strictTransportSeconds: Math.floor(server.ssl.strictTransportMs / 1000),
   }
 }
 
@@ -303,6 +339,7 @@ async function stop(
   if (parts.hub !== undefined) await withinGrace(parts.hub.drain())
   await withinGrace(service.idle())
   await http.close(Math.max(0, endsAtMs - systemClock.monotonicMs()))
+  await parts.tls?.close()
   // A recovery that is not through goes on with its files and keeps the lock: the end of the process ends both.
   if (!isOpened) return
   parts.figures?.close()

@@ -6,6 +6,7 @@
  *
  * It may not know where a value came from, nor what any part of the server does with it.
  */
+import { isIP } from 'node:net'
 import Joi from 'joi'
 import {
   type AddressRange,
@@ -20,6 +21,7 @@ import {
   parseAddressRange,
   parseBytes,
   parseDuration,
+  parseHosts,
   parseTopicId,
   SECOND_MS,
 } from './config-values.ts'
@@ -67,9 +69,15 @@ export interface Settings {
     readonly trustedProxies: readonly AddressRange[]
     readonly ssl: {
       readonly enabled: boolean
-      readonly domainName?: string
+      readonly domainName?: readonly string[]
       readonly letsencryptEmail?: string
+      readonly certFile?: string
+      readonly keyFile?: string
       readonly cacheDir?: string
+      readonly checkIntervalMs: number
+      readonly handshakeTimeoutMs: number
+      readonly streamsPerConnectionMax: number
+      readonly strictTransportMs: number
     }
   }
   readonly pubsub: {
@@ -197,16 +205,77 @@ const ofItsHttpLibrary = () => unneeded('it sets what only the HTTP library of t
 
 const apiRights = ['topics', 'publish', 'subscribe', 'metrics'] as const
 
+const file = (environment: string) =>
+  joi
+    .string()
+    .meta(meta({ environment, allowed: 'a file; a relative one is sought from where the server was started' }))
+
+const sslSchema = joi
+  .object({
+    enabled: flag()
+      .default(false)
+      .meta(meta({ environment: 'SSER_SSL_ENABLED' }))
+      .description(
+        'HTTPS by the server itself, over HTTP/2 and HTTP/1.1. The certificate is that of `server.ssl.certFile`; without one, for localhost, an address, and names below `.test` and `.local`, it is one that the server makes for itself.',
+      ),
+    domainName: joi
+      .string()
+      .custom((text: string, helpers) => parseHosts(text) ?? helpers.error('any.invalid'))
+      .meta(
+        meta({
+          environment: 'SSER_DOMAIN_NAME',
+          allowed: 'a host name or an address, or several, by commas; `example.com` counts as missing',
+        }),
+      )
+      .description('What the certificate has to be for. The first one is the main name.'),
+    letsencryptEmail: joi
+      .string()
+      .pattern(/^[^\s@]+@[^\s@]+$/)
+      .meta(
+        meta({
+          environment: 'SSER_LETSENCYRPT_EMAIL',
+          allowed: 'an e-mail address; one at an example domain counts as missing',
+        }),
+      )
+      .description(
+        'Whom a certificate authority may write to. Read and checked, but not used by this version, which orders no certificates. The variable is spelled as the original spells it.',
+      ),
+    certFile: file('SSER_SSL_CERT_FILE').description(
+      'The certificate in PEM, with those of the authorities behind it. Looked at every `server.ssl.checkInterval`; a new one is shown without a restart.',
+    ),
+    keyFile: file('SSER_SSL_KEY_FILE').description('Its key in PEM, not encrypted.'),
+    cacheDir: joi
+      .string()
+      .meta(meta({ allowed: 'a folder', defaultText: 'the folder `certificates` in `storage.directory`' }))
+      .description('Where the certificate is kept that the server has made for itself.'),
+    checkInterval: duration(100, 24 * HOUR_MS)
+      .default(10 * SECOND_MS)
+      .description('How often is looked for a new certificate.'),
+    handshakeTimeout: duration(SECOND_MS, 2 * MINUTE_MS)
+      .default(10 * SECOND_MS)
+      .description('A connection that has not agreed on keys within this time is cut off.'),
+    streamsPerConnectionMax: count(1, 10_000)
+      .default(250)
+      .description('At most so many streams and requests at once on one connection of HTTP/2.'),
+    strictTransport: duration(0, 2 * 365 * 24 * HOUR_MS)
+      .default(0)
+      .description(
+        'How long browsers that were here once ask for HTTPS by themselves (HSTS). 0: not at all. They cannot be told otherwise before that time is over: begin with a short one.',
+      ),
+  })
+  .default()
+  .description('HTTPS by the server itself.')
+
 const serverSchema = joi
   .object({
     addr: address(':8889')
       .meta(meta({ environment: 'PORT' }))
-      .description('Where the server listens for HTTP.'),
+      .description(
+        'Where the server listens for HTTP. With `server.ssl.enabled` this port only sends to the other one.',
+      ),
     sslAddr: address(':8888')
       .meta(meta({ environment: 'SSLPORT' }))
-      .description(
-        'Where HTTPS will listen. Read and checked, but not used by this version; see `server.ssl.enabled`.',
-      ),
+      .description('Where the server listens for HTTPS, with `server.ssl.enabled`.'),
     idleTimeout: duration(SECOND_MS, 24 * HOUR_MS)
       .default(1800 * SECOND_MS)
       .description('A connection that was kept alive and brings no further request is closed after this time.'),
@@ -275,40 +344,7 @@ const serverSchema = joi
       .description(
         'The proxies in front of the server. Only from these is `X-Forwarded-For` believed: limits by address then count the client behind the proxy.',
       ),
-    ssl: joi
-      .object({
-        enabled: flag()
-          .default(false)
-          .meta(meta({ environment: 'SSER_SSL_ENABLED' }))
-          .description(
-            'HTTPS by the server itself. Not part of this version yet: `true` stops the start. Put a proxy that speaks HTTPS in front.',
-          ),
-        domainName: joi
-          .string()
-          .hostname()
-          .meta(meta({ environment: 'SSER_DOMAIN_NAME', allowed: 'a host name; `example.com` counts as missing' }))
-          .description('The name for which a certificate will be ordered.'),
-        letsencryptEmail: joi
-          .string()
-          .pattern(/^[^\s@]+@[^\s@]+$/)
-          .meta(
-            meta({
-              environment: 'SSER_LETSENCYRPT_EMAIL',
-              allowed: 'an e-mail address; one at an example domain counts as missing',
-            }),
-          )
-          .description(
-            'The address that Let’s Encrypt will write to. The variable is spelled as the original spells it.',
-          ),
-        cacheDir: joi
-          .string()
-          .meta(meta({ allowed: 'a folder', defaultText: 'the folder `certificates` in `storage.directory`' }))
-          .description('Where certificates will be kept.'),
-      })
-      .default()
-      .description(
-        'HTTPS. These settings are read and checked so that a configuration made for the original is understood; this version does not use them.',
-      ),
+    ssl: sslSchema,
   })
   .default()
   .description('Where the server listens, and what it grants one connection.')
@@ -629,11 +665,23 @@ export interface SettingRelation {
 
 export const settingRelations: readonly SettingRelation[] = [
   {
-    key: 'server.ssl.enabled',
-    others: [],
+    key: 'server.ssl.keyFile',
+    others: ['server.ssl.certFile'],
+    words: 'both `server.ssl.certFile` and `server.ssl.keyFile`, or none of them',
+    holds: ({ server: { ssl } }) => (ssl.certFile === undefined) === (ssl.keyFile === undefined),
+  },
+  {
+    key: 'server.ssl.domainName',
+    others: ['server.ssl.enabled', 'server.ssl.certFile'],
     words:
-      '`false`: HTTPS by the server itself is not part of this version yet; switch it off and put a proxy that speaks HTTPS in front',
-    holds: ({ server }) => !server.ssl.enabled,
+      'a name that no authority has to vouch for (localhost, an address, one below `.test` or `.local`), or a certificate for it in `server.ssl.certFile` and `server.ssl.keyFile`: this version orders none by itself',
+    holds: ({ server: { ssl } }) => !ssl.enabled || ssl.certFile !== undefined || !isPublic(ssl.domainName ?? []),
+  },
+  {
+    key: 'server.sslAddr',
+    others: ['server.ssl.enabled', 'server.addr'],
+    words: 'another port than that of `server.addr`',
+    holds: ({ server }) => !server.ssl.enabled || server.addr.port === 0 || server.addr.port !== server.sslAddr.port,
   },
   {
     key: 'log.batchBytesMax',
@@ -660,6 +708,11 @@ export const settingRelations: readonly SettingRelation[] = [
     holds: ({ memory, server }) => memory.maxBytes >= 2 * recordBytesMaxOf(server.maxRequestBodySize),
   },
 ]
+
+/** Whether one of the names is such that browsers everywhere could ask for it. */
+function isPublic(names: readonly string[]): boolean {
+  return names.some((name) => isIP(name) === 0 && name.includes('.') && !/\.(?:test|local|localhost)$/.test(name))
+}
 
 function defaultBatchBytes(helpers: Joi.CustomHelpers): number {
   const root: { readonly server?: { readonly maxRequestBodySize?: unknown } } = helpers.state.ancestors.at(-1)

@@ -23,6 +23,7 @@ const DURATION_UNITS: readonly (readonly [unit: string, ms: number])[] = [
   ['s', SECOND_MS],
   ['ms', 1],
 ]
+const HOST_NAME = /^(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))*$/
 const SIZE_UNITS: readonly (readonly [unit: string, bytes: number])[] = [
   ['GiB', GIB_BYTES],
   ['MiB', MIB_BYTES],
@@ -64,6 +65,13 @@ export function parseBytes(text: string): number | undefined {
   const [, amount, unit] = /^(\d{1,15}) ?(B|KiB|MiB|GiB)?$/.exec(text) ?? []
   if (amount === undefined) return undefined
   return Number(amount) * (SIZE_UNITS.find(([name]) => name === unit)?.[1] ?? 1)
+}
+
+/** Host names and addresses, by commas, in small letters; none twice. */
+export function parseHosts(text: string): readonly string[] | undefined {
+  const hosts = text.split(',').map((host) => host.trim().toLowerCase())
+  const isHost = (host: string) => isIP(host) !== 0 || (host.length <= 253 && HOST_NAME.test(host))
+  return hosts.every(isHost) ? [...new Set(hosts)] : undefined
 }
 
 /** With the largest unit that needs no fraction. */

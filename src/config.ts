@@ -156,7 +156,9 @@ class ConfigLoad {
       )
     }
     const domainName = textAt(raw, ['server', 'ssl', 'domainName'])
-    if (domainName !== undefined && PLACEHOLDER_DOMAIN.test(domainName)) take(raw, ['server', 'ssl', 'domainName'])
+    if (domainName?.split(',').every((name) => PLACEHOLDER_DOMAIN.test(name.trim()))) {
+      take(raw, ['server', 'ssl', 'domainName'])
+    }
     const email = textAt(raw, ['server', 'ssl', 'letsencryptEmail'])
     if (email !== undefined && (PLACEHOLDER_DOMAIN.test(email) || PLACEHOLDER_MAILBOX.test(email))) {
       take(raw, ['server', 'ssl', 'letsencryptEmail'])
@@ -346,12 +348,17 @@ class ConfigLoad {
 function complete(settings: Settings, appEnv: AppEnv, cwd: string): Config {
   const directory = resolve(cwd, settings.storage.directory)
   const cacheDir = resolve(cwd, settings.server.ssl.cacheDir ?? join(directory, 'certificates'))
+  const { certFile, keyFile } = settings.server.ssl
+  const files = {
+    ...(certFile !== undefined && { certFile: resolve(cwd, certFile) }),
+    ...(keyFile !== undefined && { keyFile: resolve(cwd, keyFile) }),
+  }
   const recordBytesMax = recordBytesMaxOf(settings.server.maxRequestBodySize)
   return Object.freeze({
     ...settings,
     appEnv,
     production: appEnv === 'production',
-    server: Object.freeze({ ...settings.server, ssl: Object.freeze({ ...settings.server.ssl, cacheDir }) }),
+    server: Object.freeze({ ...settings.server, ssl: Object.freeze({ ...settings.server.ssl, ...files, cacheDir }) }),
     storage: Object.freeze({ directory }),
     log: Object.freeze({ ...settings.log, recordBytesMax }),
   })

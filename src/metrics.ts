@@ -17,6 +17,8 @@ export interface MetricsSources {
   figures(): Figures | undefined
   log(): LogStatistics | undefined
   lag(): Lag | undefined
+  /** When the certificate ends that new connections are shown; undefined without TLS. */
+  certificateEndsMs(): number | undefined
 }
 
 export interface ScrapedText {
@@ -90,6 +92,11 @@ export class Metrics {
       'sser_ready',
       'Whether the server takes calls: 1, or 0 while it recovers or stops, or has failed.',
       () => (sources.isReady() ? 1 : 0),
+    )
+    this.#gauge(
+      'sser_certificate_expiry_timestamp_seconds',
+      'When the certificate ends that new connections are shown, in Unix time; NaN without TLS.',
+      () => (sources.certificateEndsMs() ?? none) / 1000,
     )
     this.#gauge('sser_topics', 'Topics that there are now.', () => figures()?.active_topics ?? none)
     this.#total('sser_topics_created_total', 'Topics made, read back at the start, or of the configuration.', () => {

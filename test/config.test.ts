@@ -71,7 +71,14 @@ test('without any file or variable the defaults are those that the documentation
       maxConnections: 60_000,
       corsCredentialOrigins: [],
       trustedProxies: [],
-      ssl: { enabled: false, cacheDir: join(cwd, '_storage', 'certificates') },
+      ssl: {
+        enabled: false,
+        cacheDir: join(cwd, '_storage', 'certificates'),
+        checkIntervalMs: 10_000,
+        handshakeTimeoutMs: 10_000,
+        streamsPerConnectionMax: 250,
+        strictTransportMs: 0,
+      },
     },
     pubsub: { tickFrequencyMs: 4000, ticketLifetimeMs: 120_000, apiTokens: [], staticPubSubs: [] },
     metrics: { openLocally: true },
@@ -132,6 +139,8 @@ test('every variable of the schema reaches its setting, through base.yaml and wi
     SSER_METRICS_ACCESS_TOKEN: OTHER_TOKEN,
     SSER_DOMAIN_NAME: 'push.acme.org',
     SSER_SSL_ENABLED: 'false',
+    SSER_SSL_CERT_FILE: '/etc/cert.pem',
+    SSER_SSL_KEY_FILE: '/etc/key.pem',
     SSER_LETSENCYRPT_EMAIL: 'ops@acme.org',
     SSER_PERSISTENT_STORE_ENABLED: 'false',
     SSER_STORAGE_DIR: '/var/lib/sser',
@@ -147,8 +156,10 @@ test('every variable of the schema reaches its setting, through base.yaml and wi
     assert.equal(config.server.sslAddr.port, 444)
     assert.equal(config.pubsub.apiAccessToken, TOKEN)
     assert.equal(config.pubsub.metricsAccessToken, OTHER_TOKEN)
-    assert.equal(config.server.ssl.domainName, 'push.acme.org')
+    assert.deepEqual(config.server.ssl.domainName, ['push.acme.org'])
     assert.equal(config.server.ssl.letsencryptEmail, 'ops@acme.org')
+    assert.equal(config.server.ssl.certFile, '/etc/cert.pem')
+    assert.equal(config.server.ssl.keyFile, '/etc/key.pem')
     assert.equal(config.server.ssl.cacheDir, '/var/lib/sser/certificates')
     assert.equal(config.kv.enabled, false)
     assert.equal(config.storage.directory, '/var/lib/sser')
@@ -396,11 +407,40 @@ test('an APP_ENV that is none of the three stops the start, and no other mistake
   assert.deepEqual(keysOf(mistakesOf(() => load(t, {}, { APP_ENV: 'prod' }))), ['APP_ENV'])
 })
 
-test('HTTPS by the server itself is refused in words', (t) => {
-  const [mistake, ...more] = mistakesOf(() => load(t, {}, { SSER_SSL_ENABLED: 'true' }))
-  assert.deepEqual(more, [])
-  assert.equal(mistake?.key, 'server.ssl.enabled')
-  assert.match(mistake?.allowed ?? '', /not part of this version yet.*proxy/)
+test('HTTPS holds for names that nobody has to vouch for, and for others with a certificate in files', (t) => {
+  for (const name of [
+    '',
+    'localhost',
+    '10.0.0.7',
+    '::1',
+    'push.test',
+    'Push.Local',
+    'example.com',
+    'localhost, push.test',
+  ]) {
+    const { config } = load(t, {}, { SSER_SSL_ENABLED: 'true', SSER_DOMAIN_NAME: name })
+    assert.equal(config.server.ssl.enabled, true, name)
+  }
+  const acme = { SSER_SSL_ENABLED: 'true', SSER_DOMAIN_NAME: 'Push.acme.org,localhost' }
+  const [mistake, ...more] = mistakesOf(() => load(t, {}, acme))
+  assert.deepEqual([more, mistake?.key], [[], 'server.ssl.domainName'])
+  assert.match(mistake?.allowed ?? '', /server\.ssl\.certFile/)
+  const files = { SSER_SSL_CERT_FILE: 'tls/cert.pem', SSER_SSL_KEY_FILE: '/etc/key.pem' }
+  const { ssl } = load(t, {}, { ...acme, ...files }).config.server
+  assert.deepEqual(ssl.domainName, ['push.acme.org', 'localhost'])
+  assert.match(ssl.certFile ?? '', /^\/.*\/tls\/cert\.pem$/)
+  assert.equal(ssl.keyFile, '/etc/key.pem')
+})
+
+test('a certificate without a key, a name that is none, and one port for both are refused', (t) => {
+  const wrong: readonly (readonly [Record<string, string>, string])[] = [
+    [{ SSER_SSL_CERT_FILE: 'cert.pem' }, 'server.ssl.keyFile'],
+    [{ SSER_SSL_KEY_FILE: 'key.pem' }, 'server.ssl.keyFile'],
+    [{ SSER_DOMAIN_NAME: 'a.test,-b.test' }, 'server.ssl.domainName'],
+    [{ SSER_DOMAIN_NAME: 'a.test,,b.test' }, 'server.ssl.domainName'],
+    [{ SSER_SSL_ENABLED: 'true', PORT: '8888' }, 'server.sslAddr'],
+  ]
+  for (const [env, key] of wrong) assert.deepEqual(keysOf(mistakesOf(() => load(t, {}, env))), [key], key)
 })
 
 test('static topics are accepted with ids in full length, and refused when two share one', (t) => {

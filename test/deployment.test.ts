@@ -67,6 +67,8 @@ test('the health check tells a server that answers from one that does not', asyn
     return await new Promise((resolve) => child.once('exit', resolve))
   }
   for (const text of [String(port), `:${port}`, `127.0.0.1:${port}`]) assert.equal(await check(text), 0, text)
+  status = 301
+  assert.equal(await check(String(port)), 0)
   status = 503
   assert.equal(await check(String(port)), 1)
   await new Promise((resolve) => server.close(resolve))

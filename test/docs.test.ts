@@ -107,6 +107,7 @@ async function routes(t: TestContext): Promise<string[]> {
       { sha256: hashToken('metrics-token-of-the-documents'), rights: ['metrics'] },
     ],
     trustedProxies: [],
+    secure: undefined,
     opensMetricsLocally: true,
     scrape: async () => ({ contentType: 'text/plain', text: 'scraped' }),
     idleTimeoutMs: 1000,

@@ -19,6 +19,7 @@ const silent = {
   figures: () => undefined,
   log: () => undefined,
   lag: () => undefined,
+  certificateEndsMs: () => undefined,
 }
 
 /** name{labels} → value. */

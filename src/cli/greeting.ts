@@ -2,6 +2,10 @@
 // with their token. In production no token is printed; the lines then name the environment variable that holds it.
 
 export interface Greeting {
+  /** Over TLS. */
+  readonly isSecure: boolean
+  /** What curl has to trust, where no authority vouches for the certificate. */
+  readonly trustedFile: string | undefined
   readonly version: string
   /** Undefined: every address of the machine. */
   readonly host: string | undefined
@@ -16,7 +20,9 @@ export interface Greeting {
 
 export function greetingText(greeting: Greeting): string {
   const { version, dataDirectory, isPersistent, tokenFile, apiToken } = greeting
-  const url = serverUrl(greeting.host, greeting.port)
+  const plainUrl = serverUrl(greeting.host, greeting.port)
+  const url = greeting.isSecure ? plainUrl.replace('http:', 'https:') : plainUrl
+  const curl = greeting.trustedFile === undefined ? 'curl' : `curl --cacert ${quoted(greeting.trustedFile)}`
   const bearer = shellQuoted(apiToken === undefined ? undefined : `authorization: Bearer ${apiToken}`)
   const json = "-H 'content-type: application/json'"
   const topicBody = `'{"pubsub":{"persist":${isPersistent}}}'`
@@ -26,13 +32,13 @@ sser ${version} listens on ${url}
 Data lies in ${dataDirectory}${tokenFile === undefined ? '' : `\nTokens lie in ${tokenFile}`}
 
 Create ${kept}; its id goes into $TOPIC:
-TOPIC=$(curl -fsS ${url}/api/v1/pubsubs -H ${bearer} ${json} -d ${topicBody} | sed 's/.*"id":"\\([^"]*\\)".*/\\1/'); echo "TOPIC=$TOPIC"
+TOPIC=$(${curl} -fsS ${url}/api/v1/pubsubs -H ${bearer} ${json} -d ${topicBody} | sed 's/.*"id":"\\([^"]*\\)".*/\\1/'); echo "TOPIC=$TOPIC"
 
 Publish:
-curl -fsS "${url}/api/v1/pubsubs/$TOPIC/events" -H ${bearer} ${json} -d '{"event":{"message":"Hello"}}'
+${curl} -fsS "${url}/api/v1/pubsubs/$TOPIC/events" -H ${bearer} ${json} -d '{"event":{"message":"Hello"}}'
 
 Watch, from the first event on (in another terminal, first paste the TOPIC=… that the first line printed):
-curl -fsSN "${url}/api/v1/pubsubs/$TOPIC/events?since=earliest" -H ${bearer}
+${curl} -fsSN "${url}/api/v1/pubsubs/$TOPIC/events?since=earliest" -H ${bearer}
 
 `
 }
@@ -46,5 +52,9 @@ export function serverUrl(host: string | undefined, port: number): string {
 
 function shellQuoted(header: string | undefined): string {
   if (header === undefined) return '"authorization: Bearer $SSER_API_ACCESS_TOKEN"'
-  return `'${header.replaceAll("'", "'\\''")}'`
+  return quoted(header)
+}
+
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`
 }

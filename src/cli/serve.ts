@@ -1,7 +1,7 @@
 // `sser serve`: from the configuration to a running server, and to its end by a signal. Promises an exit code that says
 // how it ended, mistakes in words, and that a second signal ends it at once. Knows nothing of what the server consists of.
 import { type App, createAppLogger, type Logger, startApp } from '../app.ts'
-import { ConfigError, type LoadedConfig, loadConfig } from '../config.ts'
+import { type Config, ConfigError, type LoadedConfig, loadConfig } from '../config.ts'
 import { isHashed } from '../domain/token.ts'
 import { greetingText } from './greeting.ts'
 import { packageVersion } from './package-version.ts'
@@ -46,8 +46,7 @@ export async function serve(): Promise<number> {
     process.stdout.write(
       greetingText({
         version: packageVersion(),
-        host: config.server.addr.host,
-        port: app.address.port,
+        ...reachableAt(app, config.server),
         dataDirectory: config.storage.directory,
         isPersistent: config.kv.enabled,
         tokenFile: app.tokens.path,
@@ -65,6 +64,15 @@ export async function serve(): Promise<number> {
   }
   logger.info({}, 'The server has stopped.')
   return 0
+}
+
+/** Over TLS under a name that the certificate has: that of somebody else is not asked for by this machine's own. */
+function reachableAt({ address, secureAddress, selfSignedFile }: App, { addr, sslAddr, ssl }: Config['server']) {
+  if (secureAddress === undefined) {
+    return { isSecure: false, trustedFile: undefined, host: addr.host, port: address.port }
+  }
+  const host = selfSignedFile === undefined ? ssl.domainName?.[0] : undefined
+  return { isSecure: true, trustedFile: selfSignedFile, host: host ?? sslAddr.host, port: secureAddress.port }
 }
 
 function load(): LoadedConfig | undefined {

@@ -11,14 +11,15 @@ interface SystemError extends Error {
   readonly path?: unknown
 }
 
-const anotherPort = 'choose another one with the environment variable PORT, or server.addr'
+const anotherPort =
+  'choose another one: the environment variable PORT or server.addr for HTTP, SSLPORT or server.sslAddr for HTTPS'
 const anotherFolder = 'choose another one with the environment variable SSER_STORAGE_DIR, or storage.directory'
 
 export function startFailureWords(error: unknown): string {
   if (!isSystemError(error)) return error instanceof Error ? (error.stack ?? error.message) : String(error)
   if (error.syscall === 'listen') return listenWords(error)
   if (error.syscall === 'getaddrinfo') {
-    return `The host ${error.hostname} of server.addr (PORT) is not known here (${error.code}). Leave it out to listen on all addresses.`
+    return `The host ${error.hostname} of server.addr (PORT) or server.sslAddr (SSLPORT) is not known here (${error.code}). Leave it out to listen on all addresses.`
   }
   if (error.syscall === 'mkdir') return folderWords(error)
   return error.message
@@ -31,7 +32,7 @@ function listenWords({ code, address, port, message }: SystemError): string {
     case 'EACCES':
       return `This user may not listen on port ${port}. Ports below 1024 often need a right of their own: grant it, or ${anotherPort}.`
     case 'EADDRNOTAVAIL':
-      return `This machine has no address ${address}. Leave it out to listen on all addresses: PORT=${port}.`
+      return `This machine has no address ${address}. Leave it out to listen on all addresses: PORT=${port}, or SSLPORT.`
     default:
       return message
   }

@@ -1,14 +1,23 @@
 // What a supervisor and a load balancer ask: /healthz (is the process alive) and /readyz (should it get traffic, and why
-// not). Both without a token; neither says anything of topics, tokens or addresses.
+// not; with TLS also what certificate is shown, which every handshake tells anyway). Both without a token; neither says
+// anything of topics, tokens or addresses.
 import type { Plugin } from '@hapi/hapi'
 import type { Cors } from './cors.ts'
 import { jsonAnswer } from './errors.ts'
 import { allowOnly } from './methods.ts'
+import type { Certificates } from './secure-listener.ts'
 import type { Service } from './service.ts'
 
-export const operationsPlugin: Plugin<{ readonly service: Service; readonly cors: Cors }> = {
+export interface OperationsOptions {
+  readonly service: Service
+  readonly cors: Cors
+  /** Undefined without TLS. */
+  readonly certificates: Certificates | undefined
+}
+
+export const operationsPlugin: Plugin<OperationsOptions> = {
   name: 'sser-operations',
-  register(server, { service, cors }) {
+  register(server, { service, cors, certificates }) {
     server.route({
       method: 'GET',
       path: '/healthz',
@@ -23,10 +32,17 @@ export const operationsPlugin: Plugin<{ readonly service: Service; readonly cors
       options: { auth: false },
       handler(_request, h) {
         const { health } = service
-        const answer = jsonAnswer(h, JSON.stringify(health)).header('cache-control', 'no-store')
+        const answer = jsonAnswer(
+          h,
+          JSON.stringify({ ...health, ...(certificates && certificateOf(certificates)) }),
+        ).header('cache-control', 'no-store')
         return health.status === 'ready' ? answer.code(200) : answer.code(503).header('retry-after', '1')
       },
     })
     allowOnly(server, cors, '/readyz', ['GET'])
   },
+}
+
+function certificateOf({ source, current: { names, notAfterMs } }: Certificates): object {
+  return { certificate: { source, names, expires_at: new Date(notAfterMs).toISOString() } }
 }

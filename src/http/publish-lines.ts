@@ -75,8 +75,8 @@ export async function publishLines(
     if (!answer.hasBegun) throw failure
     const { status, body } = answerOf(failure)
     host.failed(status, failure)
-    // What still comes is not wanted: the connection ends behind the answer.
-    if (!request.complete) response.once('finish', () => request.socket.destroySoon())
+    // What still comes is not wanted: the connection ends behind the answer, or of HTTP/2 this request.
+    if (!request.complete && request.httpVersionMajor === 1) response.once('finish', () => request.socket.destroySoon())
     answer.end(`${run.progress},${body.slice(1)}\n`, limits.writeTimeoutMs)
   } finally {
     forget()

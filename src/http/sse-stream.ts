@@ -21,7 +21,7 @@ export const streamHeaders: FlatHeaders = Object.freeze([
 ])
 
 /** Reasons after which nothing more is worth sending: what waits in the socket would never be taken. */
-const abruptReasons: ReadonlySet<CloseReason> = new Set(['client', 'write-timeout'])
+export const abruptReasons: ReadonlySet<CloseReason> = new Set(['client', 'write-timeout'])
 
 /** libuv's figures behind a socket; node itself judges a write's progress by them (net.Socket's timeout). */
 interface CountingHandle {

@@ -10,12 +10,13 @@ import type { Cors } from './cors.ts'
 import { type HttpObserver, httpError } from './errors.ts'
 import { eventFormOf } from './event-forms.ts'
 import { answerLines, answerPage, type HistoryLimits } from './history.ts'
+import { openStream } from './http2-sse-stream.ts'
 import { allowOnly } from './methods.ts'
 import { resumeRequestOf } from './resume-request.ts'
 import { endWithRetry } from './retry-answer.ts'
 import { subscribeQuerySchema, validate } from './schemas.ts'
 import type { Service } from './service.ts'
-import { SseStream, streamHeaders } from './sse-stream.ts'
+import { streamHeaders } from './sse-stream.ts'
 
 export interface StreamLimits {
   /** When more bytes wait in a subscriber's connection, it stops getting live frames and catches up from the log. */
@@ -49,7 +50,7 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
         res.end()
         return
       }
-      const stream = new SseStream(res, headers, limits.sendBufferBytes)
+      const stream = openStream(res, headers, limits.sendBufferBytes)
       // Behind the stream, which takes away the listeners that were there before it.
       if (leave !== undefined) res.once('close', leave)
       try {

@@ -80,6 +80,15 @@ test('docs/operating.md names every message that the server can give an operator
   )
 })
 
+test('docs/https.md names everything that can be wrong with a certificate', () => {
+  const sources = readdirSync(`${ROOT}/src/tls`).map((name) => read(`src/tls/${name}`))
+  const found = sources.flatMap((source) => literalsAfter(String.raw`(?:new TlsError\(|doubts\.push\()\s*`, source))
+  assert(found.length >= 10, `${found.length} messages`)
+  const https = read('docs/https.md').replace(/\s+/g, ' ')
+  const missing = [...new Set(found.map(fixedPart))].filter((part) => part.length >= 8 && !https.includes(part))
+  assert.deepEqual(missing, [])
+})
+
 test('docs/operating.md names every code of the storage engine and every kind of finding', () => {
   const codes = [...read('storage-engine/errors.ts').matchAll(/\| '(STORAGE_[A-Z_]+)'/g)].map(([, code]) => code ?? '')
   const block = read('storage-engine/inspect-findings.ts').split('export type FindingKind =')[1]?.split('\n\n')[0] ?? ''

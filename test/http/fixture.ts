@@ -44,6 +44,7 @@ const httpDefaults: HttpOptions = {
     { sha256: hashToken(METRICS_TOKEN), rights: ['metrics'] },
   ],
   trustedProxies: [],
+  secure: undefined,
   opensMetricsLocally: true,
   scrape: async () => ({ contentType: 'text/plain', text: 'scraped' }),
   idleTimeoutMs: 60_000,

@@ -1,0 +1,195 @@
+// What comes before a route is sought, the same for every listener: what is no HTTP, bodies that say that they are too
+// large, and every call while the service is starting or stopping. Promises an answer in the one shape of errors, and that
+// no answer is written into the middle of another. Knows nothing of ports and of TLS.
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import type { Http2Server } from 'node:http2'
+import type { Server, Socket } from 'node:net'
+import type { Cors } from './cors.ts'
+import { answerOf, errorBody, type HttpObserver, httpError, isApiPath, sendError } from './errors.ts'
+import { eventFormOf } from './event-forms.ts'
+import { closeGently } from './gentle-close.ts'
+import { sendsLines } from './json-body.ts'
+import { mayTakeLong } from './publish-lines.ts'
+import { bodyTooLarge, declaredLength } from './read-body.ts'
+import { endWithRetry } from './retry-answer.ts'
+import { type Service, unavailable } from './service.ts'
+import { retryMsOf, type StreamLimits } from './subscribe.ts'
+
+export interface DoorOptions extends StreamLimits {
+  readonly requestBodyBytesMax: number
+  /** What every answer over TLS says of it, if anything. */
+  readonly strictTransport: string | undefined
+}
+
+export const headerBytesMax = 16 * 1024
+const eventsPath = /^\/api\/v1\/pubsubs\/[^/?]+\/events(?:\?|$)/
+const tunnelWords = 'This server is no proxy: it has no CONNECT.'
+
+/** Stands before listeners, and hands on to the router what may pass. */
+export class FrontDoor {
+  readonly #route: RequestListener
+  readonly #service: Service
+  readonly #observer: HttpObserver
+  readonly #cors: Cors
+  readonly #options: DoorOptions
+
+  constructor(route: RequestListener, service: Service, observer: HttpObserver, cors: Cors, options: DoorOptions) {
+    this.#route = route
+    this.#service = service
+    this.#observer = observer
+    this.#cors = cors
+    this.#options = options
+  }
+
+  /** Of HTTP/1, with TLS or without. Whoever listened before is sent away. */
+  guard(listener: Server): void {
+    for (const event of ['request', 'checkContinue', 'checkExpectation', 'clientError'])
+      listener.removeAllListeners(event)
+    this.#listen(listener)
+    listener.on('connect', refuseTunnel)
+    listener.on('clientError', refuseMalformed)
+  }
+
+  guardHttp2(listener: Http2Server): void {
+    this.#listen(listener)
+    listener.on('connect', (request: IncomingMessage, response: ServerResponse) => {
+      this.#refuse(request, response, httpError(405, tunnelWords))
+    })
+  }
+
+  #listen(listener: Server): void {
+    listener.on('request', (request: IncomingMessage, response: ServerResponse) => this.#enter(request, response))
+    listener.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+      // A client that asks first is told to go on only where its body would be read.
+      if (!this.#isTooLarge(request) && this.#service.isOpen) response.writeContinue()
+      this.#enter(request, response)
+    })
+    listener.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+      this.#refuse(request, response, httpError(417, 'Of expectations, only 100-continue can be met.'))
+    })
+  }
+
+  #enter(request: IncomingMessage, response: ServerResponse): void {
+    // What was sent behind the last answer of a connection that is being closed is not heard.
+    if (!request.socket.writable) return
+    const { strictTransport, requestBodyBytesMax } = this.#options
+    if (strictTransport !== undefined) response.setHeader('strict-transport-security', strictTransport)
+    const mistake = hostMistakeOf(request)
+    if (mistake !== undefined) {
+      this.#refuse(request, response, httpError(400, mistake, undefined, { connection: 'close' }))
+    } else if (this.#isTooLarge(request)) {
+      this.#refuse(request, response, bodyTooLarge(requestBodyBytesMax))
+    } else if (!this.#service.isOpen && isApiPath(request.url ?? '') && request.method !== 'OPTIONS') {
+      this.#refuseForNow(request, response)
+    } else {
+      this.#route(request, response)
+    }
+  }
+
+  /** Of a body of lines each is bounded, and not the whole. */
+  #isTooLarge(request: IncomingMessage): boolean {
+    if (declaredLength(request) <= this.#options.requestBodyBytesMax) return false
+    return !(request.method === 'POST' && eventsPath.test(request.url ?? '') && sendsLines(request))
+  }
+
+  #refuse(request: IncomingMessage, response: ServerResponse, error: Error): void {
+    this.#counted(request, answerOf(error).status)
+    sendError(request, response, error, this.#cors.headers(request.headers.origin))
+  }
+
+  #counted(request: IncomingMessage, status: number): void {
+    this.#observer.answered((request.method ?? '').toLowerCase(), 'none', status)
+  }
+
+  #refuseForNow(request: IncomingMessage, response: ServerResponse): void {
+    const service = this.#service
+    const headers = [...this.#cors.headers(request.headers.origin)]
+    const isStopping = service.health.status === 'stopping'
+    if (isStopping) headers.push('connection', 'close')
+    const isStream = (request.method === 'GET' || request.method === 'HEAD') && eventsPath.test(request.url ?? '')
+    const endsStream = isStream && eventFormOf(request.headers.accept) === 'stream'
+    this.#counted(request, endsStream ? 200 : 503)
+    if (endsStream) endWithRetry(response, headers, retryMsOf(service, this.#options))
+    else sendError(request, response, unavailable(service.health), headers)
+  }
+}
+
+/** What is wrong with the name that was asked for, in words. */
+function hostMistakeOf({ headers, httpVersionMajor, httpVersionMinor }: IncomingMessage): string | undefined {
+  const { host } = headers
+  if (httpVersionMajor === 1) {
+    const isMissing = host === undefined && httpVersionMinor > 0
+    return isMissing ? 'A Host header is missing (RFC 9112, section 3.2).' : undefined
+  }
+  const authority = headers[':authority']
+  if (host === undefined) return 'An :authority is missing (RFC 9113, section 8.3.1).'
+  return authority === undefined || authority === host
+    ? undefined
+    : 'The :authority and the Host header differ (RFC 9113, section 8.3.1).'
+}
+
+interface ParserError extends Error {
+  readonly code?: string
+}
+
+/** What node knows of the answer that a connection is waiting for or getting. */
+interface AnsweringSocket extends Socket {
+  readonly _httpMessage?: ServerResponse<IncomingMessage> | null
+}
+
+/** Answers what is no HTTP, or came too slowly, in the error shape; never in the middle of another answer. */
+export function refuseMalformed(error: ParserError, socket: AnsweringSocket): void {
+  const answering = socket._httpMessage
+  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && answering && mayTakeLong(answering.req)) return
+  if (!socket.writable || socket.destroyed || error.code === 'ECONNRESET') {
+    socket.destroy()
+    return
+  }
+  if (answering !== null && answering !== undefined) {
+    // Garbage behind a request that was whole: its answer, or its stream, goes on to its end, and with it the connection.
+    if (answering.req.complete) answering.shouldKeepAlive = false
+    else if (answering.headersSent) socket.destroy()
+    if (answering.req.complete || answering.headersSent) return
+  }
+  refuseRaw(socket, malformedAnswers[error.code ?? ''] ?? malformed)
+}
+
+/** CONNECT: node takes its hands off the connection and closes it without a word where nobody listens for it. */
+export function refuseTunnel(_request: IncomingMessage, socket: AnsweringSocket): void {
+  socket.on('error', () => socket.destroy())
+  if (socket._httpMessage) socket.destroy()
+  else refuseRaw(socket, tunnel)
+}
+
+interface RawAnswer {
+  readonly status: number
+  readonly reason: string
+  readonly message: string
+}
+
+/** Where there is no response of node's to write on. */
+function refuseRaw(socket: Socket, { status, reason, message }: RawAnswer): void {
+  const body = errorBody(status, message)
+  const head = `HTTP/1.1 ${status} ${reason}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}`
+  socket.write(`${head}\r\nconnection: close\r\n\r\n${body}`)
+  closeGently.call(socket)
+}
+
+const tunnel: RawAnswer = {
+  status: 405,
+  reason: 'Method Not Allowed',
+  message: tunnelWords,
+}
+const malformed: RawAnswer = { status: 400, reason: 'Bad Request', message: 'This is not a valid HTTP request.' }
+const malformedAnswers: Readonly<Record<string, RawAnswer>> = {
+  HPE_HEADER_OVERFLOW: {
+    status: 431,
+    reason: 'Request Header Fields Too Large',
+    message: `The request line and headers are larger than ${headerBytesMax} bytes.`,
+  },
+  ERR_HTTP_REQUEST_TIMEOUT: {
+    status: 408,
+    reason: 'Request Timeout',
+    message: 'The request did not arrive in time.',
+  },
+}

@@ -1,0 +1,51 @@
+// The port without TLS where there is one with it: it sends everybody over there. Promises that a method which carries a
+// body stays what it is (308), and that nothing is read from such a body. Knows nothing of topics and tokens.
+import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http'
+import { errorBody } from './errors.ts'
+
+const httpsPort = 443
+const hostHeader = /^([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?$/i
+
+/** `port` is asked for at each request, since it is not known before the other listener has it. */
+export function makeRedirector(settings: ServerOptions, port: () => number): Server {
+  return createServer(settings, (request, response) => redirect(request, response, port()))
+}
+
+function redirect(request: IncomingMessage, response: ServerResponse, port: number): void {
+  // A body is not waited for: whoever sends one is to send it again.
+  const headers = ['connection', 'close']
+  const target = targetOf(request, port)
+  if (target === undefined) {
+    const body = errorBody(
+      400,
+      'This port sends to HTTPS, and the request does not say to which host: a Host header is missing or malformed.',
+    )
+    response.writeHead(400, [
+      ...headers,
+      'content-type',
+      'application/json',
+      'content-length',
+      String(Buffer.byteLength(body)),
+    ])
+    response.end(body)
+    return
+  }
+  const keepsMethod = request.method !== 'GET' && request.method !== 'HEAD'
+  response.writeHead(keepsMethod ? 308 : 301, [...headers, 'location', target, 'content-length', '0'])
+  response.end()
+}
+
+function targetOf({ headers, url = '' }: IncomingMessage, port: number): string | undefined {
+  const [, name] = hostHeader.exec(headers.host ?? '') ?? []
+  const path = pathOf(url)
+  if (name === undefined || path === undefined) return undefined
+  return `https://${name}${port === httpsPort ? '' : `:${port}`}${path}`
+}
+
+/** Clients that believe to talk to a proxy send the whole address; OPTIONS may ask for `*`. */
+function pathOf(url: string): string | undefined {
+  if (url.startsWith('/')) return url
+  if (url === '*') return '/'
+  const [, path] = /^http:\/\/[^/?#]*([/?].*)?$/i.exec(url) ?? []
+  return path === undefined ? (/^http:\/\//i.test(url) ? '/' : undefined) : path.startsWith('/') ? path : `/${path}`
+}

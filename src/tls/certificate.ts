@@ -1,0 +1,172 @@
+/**
+ * One certificate with its key: read from text and checked, or made by this machine for itself. Promises that a pair which
+ * it has let pass can be given to TLS, and that no message shows anything of a key. Knows no files and no clock but the
+ * one that it is handed.
+ */
+import { createPrivateKey, generateKeyPair, type KeyObject, randomBytes, X509Certificate } from 'node:crypto'
+import { isIP } from 'node:net'
+import { promisify } from 'node:util'
+import forge from 'node-forge'
+
+/** What TLS is given: text in PEM. `certificate` may go on with those of the authorities between it and a root. */
+export interface Pair {
+  readonly key: string
+  readonly certificate: string
+}
+
+export interface Certificate extends Pair {
+  /** Host names and addresses, in small letters; `*.` in front stands for one label. */
+  readonly names: readonly string[]
+  readonly notBeforeMs: number
+  readonly notAfterMs: number
+  readonly issuer: string
+  /** SHA-256 of the certificate, hex with colons, as browsers show it. */
+  readonly fingerprint: string
+}
+
+/** A pair that cannot be used. The message is for the operator, says what to do, and shows nothing of the key. */
+export class TlsError extends Error {
+  readonly code = 'TLS_INVALID'
+
+  constructor(message: string, cause?: unknown) {
+    super(message, { cause })
+    this.name = 'TlsError'
+  }
+}
+
+const DAY_MS = 24 * 3_600_000
+/** As long as browsers accept a certificate at all. */
+const SELF_SIGNED_DAYS = 397
+const RSA_BITS = 2048
+const RSA_BITS_MIN = 2048
+/** OpenSSL refuses weaker curves at its usual level of security. */
+const CURVE_BITS_MIN = 224
+/** Clocks of clients run behind ours. */
+const BACKDATED_MS = DAY_MS
+
+/** `source` names where the two came from, for the messages. */
+export function readPair(pair: Pair, source: string): Certificate {
+  const leaf = readCertificates(pair.certificate, source)
+  const key = readKey(pair.key, source)
+  requireStrength(key, source)
+  if (!leaf.checkPrivateKey(key)) {
+    throw new TlsError(
+      `The key does not belong to the certificate of ${source}. Give the two that were made together; the certificate of the server itself stands first in its file.`,
+    )
+  }
+  return {
+    ...pair,
+    names: namesOf(leaf),
+    notBeforeMs: Date.parse(leaf.validFrom),
+    notAfterMs: Date.parse(leaf.validTo),
+    issuer: leaf.issuer.replaceAll('\n', ', '),
+    fingerprint: leaf.fingerprint256,
+  }
+}
+
+/** Whether a browser that asks for this name or address takes the certificate for it. */
+export function coversName({ certificate }: Pair, name: string): boolean {
+  const leaf = new X509Certificate(certificate)
+  return (isIP(name) === 0 ? leaf.checkHost(name, { subject: 'never' }) : leaf.checkIP(name)) !== undefined
+}
+
+/**
+ * A certificate that nobody vouches for: it encrypts, and browsers warn. `names` are host names and addresses. `key`, a
+ * new one if it is left out, is of RSA: node-forge signs with no other.
+ */
+export async function makeSelfSigned(names: readonly string[], nowMs: number, key?: string): Promise<Pair> {
+  const privateKey = key ?? (await makeRsaKey())
+  const signer = forge.pki.privateKeyFromPem(privateKey)
+  const made = forge.pki.createCertificate()
+  made.publicKey = forge.pki.setRsaPublicKey(signer.n, signer.e)
+  made.serialNumber = positiveSerial()
+  made.validity.notBefore = new Date(nowMs - BACKDATED_MS)
+  made.validity.notAfter = new Date(nowMs - BACKDATED_MS + SELF_SIGNED_DAYS * DAY_MS)
+  // The common name holds 64 characters at most; clients read the names behind it.
+  const subject = [
+    { name: 'commonName', value: (names[0] ?? '').slice(0, 64) },
+    { name: 'organizationName', value: 'sser, self-signed' },
+  ]
+  made.setSubject(subject)
+  made.setIssuer(subject)
+  made.setExtensions([
+    { name: 'basicConstraints', cA: false, critical: true },
+    { name: 'keyUsage', digitalSignature: true, keyEncipherment: true, critical: true },
+    { name: 'extKeyUsage', serverAuth: true },
+    { name: 'subjectAltName', altNames: names.map(altName) },
+    { name: 'subjectKeyIdentifier' },
+  ])
+  made.sign(signer, forge.md.sha256.create())
+  return { key: privateKey, certificate: forge.pki.certificateToPem(made).replaceAll('\r\n', '\n') }
+}
+
+/** In a thread of its own: it takes up to a second. */
+async function makeRsaKey(): Promise<string> {
+  const { privateKey } = await promisify(generateKeyPair)('rsa', {
+    modulusLength: RSA_BITS,
+    publicKeyEncoding: { type: 'spki', format: 'pem' },
+    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+  })
+  return privateKey
+}
+
+function readCertificates(text: string, source: string): X509Certificate {
+  const blocks = text.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? []
+  if (blocks.length === 0) {
+    throw new TlsError(
+      `There is no certificate in ${source}. It has to be text in PEM, which begins with -----BEGIN CERTIFICATE-----.`,
+    )
+  }
+  try {
+    const [leaf] = blocks.map((block) => new X509Certificate(block))
+    return leaf!
+  } catch (error) {
+    throw new TlsError(`A certificate of ${source} cannot be read: the file is damaged, or was cut off.`, error)
+  }
+}
+
+function readKey(text: string, source: string): KeyObject {
+  if (/-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED/m.test(text)) {
+    throw new TlsError(
+      `The key of ${source} is encrypted, and nobody could type its password at a start. Write it without one, for this user's eyes only: openssl pkey -in KEY -out NEWKEY && chmod 600 NEWKEY.`,
+    )
+  }
+  try {
+    return createPrivateKey(text)
+  } catch {
+    // The reason that OpenSSL gives says nothing to an operator, and might quote from the key.
+    throw new TlsError(
+      `There is no private key in ${source} that can be read. It has to be text in PEM, which begins with -----BEGIN PRIVATE KEY-----, or the same with EC or RSA.`,
+    )
+  }
+}
+
+/** Such a key would pass here and fail in every handshake. */
+function requireStrength({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject, source: string): void {
+  const { modulusLength, namedCurve } = asymmetricKeyDetails ?? {}
+  const curveBits = Number(/\d{3}/.exec(namedCurve ?? '')?.[0] ?? CURVE_BITS_MIN)
+  const isStrong = asymmetricKeyType === 'rsa' ? (modulusLength ?? 0) >= RSA_BITS_MIN : curveBits >= CURVE_BITS_MIN
+  if (isStrong && ['rsa', 'ec', 'ed25519'].includes(asymmetricKeyType ?? '')) return
+  throw new TlsError(
+    `The key of ${source} is too weak, or of a kind that browsers do not take: use P-256, or RSA of 2048 bits or more.`,
+  )
+}
+
+function namesOf(leaf: X509Certificate): string[] {
+  const listed = leaf.subjectAltName?.split(', ') ?? []
+  return listed.flatMap((each) => {
+    const [, name] = /^(?:DNS|IP Address):(.+)$/.exec(each) ?? []
+    return name === undefined ? [] : [name.toLowerCase()]
+  })
+}
+
+function altName(name: string): { type: 2; value: string } | { type: 7; ip: string } {
+  return isIP(name) === 0 ? { type: 2, value: name } : { type: 7, ip: name }
+}
+
+/** 16 bytes of which the first bit is clear, since a serial number is positive, and the second is not, so that it is not 0. */
+function positiveSerial(): string {
+  const bytes = randomBytes(16)
+  bytes[0] = (bytes[0]! & 0x3f) | 0x40
+  return bytes.toString('hex')
+}

@@ -1,0 +1,61 @@
+/**
+ * Files that hold keys: whole or absent, and for their owner's eyes only. Decides nothing about what is in them.
+ */
+import { constants } from 'node:fs'
+import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+
+const DIRECTORY_MODE = 0o700
+const FILE_MODE = 0o600
+/** Rights of the group and of all others. */
+const WIDER_MODE = 0o077
+const FILE_BYTES_MAX = 1024 * 1024
+
+/** Makes the folder where it is missing, and takes it away from all but its owner. */
+export async function preparePrivateDirectory(directory: string): Promise<void> {
+  await mkdir(directory, { recursive: true, mode: DIRECTORY_MODE })
+  const handle = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY)
+  try {
+    if (((await handle.stat()).mode & WIDER_MODE) !== 0) await handle.chmod(DIRECTORY_MODE)
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Undefined where there is no such file. One that others may read is taken away from them first. */
+export async function readPrivateFile(path: string): Promise<string | undefined> {
+  try {
+    const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+    try {
+      const stat = await handle.stat()
+      if (!stat.isFile() || stat.size > FILE_BYTES_MAX) throw new Error(`${path} is not a file of keys`)
+      if ((stat.mode & WIDER_MODE) !== 0) await handle.chmod(FILE_MODE)
+      return await handle.readFile('utf8')
+    } finally {
+      await handle.close()
+    }
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+/** By temporary name, sync, rename, sync of the folder, so that the file is never half there. */
+export async function writePrivateFile(path: string, text: string): Promise<void> {
+  const temporary = `${path}.tmp`
+  await rm(temporary, { force: true })
+  const handle = await open(temporary, 'wx', FILE_MODE)
+  try {
+    await handle.writeFile(text)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+  await rename(temporary, path)
+  const folder = await open(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY)
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}

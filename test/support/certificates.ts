@@ -1,0 +1,27 @@
+/** Certificates for tests: made by the code that makes them for the server, without its folder. */
+import { type Certificate, makeSelfSigned, readPair } from '../../src/tls/certificate.ts'
+
+export async function testCertificate(...names: readonly string[]): Promise<Certificate> {
+  const all = names.length === 0 ? ['localhost', '127.0.0.1'] : names
+  return readPair(await makeSelfSigned(all, Date.now()), 'the test')
+}
+
+/** In the place of what keeps certificates: shows the first until it is told to show another. */
+export class SwappedCertificates {
+  readonly source = 'files'
+  current: Certificate
+  #onChange: (() => void) | undefined
+
+  constructor(first: Certificate) {
+    this.current = first
+  }
+
+  onChange(listener: () => void): void {
+    this.#onChange = listener
+  }
+
+  swap(next: Certificate): void {
+    this.current = next
+    this.#onChange?.()
+  }
+}
