@@ -152,6 +152,7 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
       throttledClientsMax: config.limits.throttledClientsMax,
       writeTimeoutMs: config.server.writeTimeoutMs,
       logFigures: () => parts.durable && logFigures(parts.durable),
+      version: packageVersion(),
     })
   } catch (error) {
     await parts.tls?.close()

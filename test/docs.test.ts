@@ -127,6 +127,7 @@ async function routes(t: TestContext): Promise<string[]> {
     wrongTokenWaitMsMax: 60_000,
     throttledClientsMax: 100,
     logFigures: () => undefined,
+    version: '1.2.3',
   })
   t.after(() => server.close(0))
   return server.hapi

@@ -5,6 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Boom } from '@hapi/boom'
 import type { Plugin, Request, ResponseObject, ResponseToolkit } from '@hapi/hapi'
 import { DomainError, type DomainErrorCode } from '../domain/errors.ts'
+import { errorText } from './answers.ts'
 import type { Cors, FlatHeaders } from './cors.ts'
 
 export type ErrorDetails = Readonly<Record<string, unknown>>
@@ -84,7 +85,7 @@ const malformedPathMessage =
 const internalErrorMessage = 'Something went wrong inside the server. Its log says more.'
 
 export function errorBody(status: number, message: string, details?: ErrorDetails): string {
-  return JSON.stringify({ error: { code: status, message, details } })
+  return errorText({ error: { code: status, message, details } })
 }
 
 /** Answers with an error outside of hapi: what the front door refuses before a route is sought. */

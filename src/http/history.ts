@@ -5,9 +5,10 @@ import type { Request, ResponseObject, ResponseToolkit } from '@hapi/hapi'
 import { DomainError } from '../domain/errors.ts'
 import { formatEventId, parseEventId } from '../domain/event-id.ts'
 import type { GapNotice, HistoryItem, Hub, ResumeRequest, Topic } from '../domain/hub.ts'
+import { gapText } from './answers.ts'
 import { jsonAnswer } from './errors.ts'
 import { resumeRequestOf } from './resume-request.ts'
-import { historyQuerySchema, validate } from './schemas.ts'
+import type { HistoryQuery } from './schemas.ts'
 
 export interface HistoryLimits {
   /** Of one page. */
@@ -16,7 +17,6 @@ export interface HistoryLimits {
   readonly writeTimeoutMs: number
 }
 
-const PAGE_EVENTS = 100
 /** A page ends with the event by which it becomes this large. */
 const PAGE_BYTES = 1024 * 1024
 
@@ -25,14 +25,9 @@ export async function answerPage(
   topic: Topic,
   request: Request,
   h: ResponseToolkit,
-  { historyEventsMax }: HistoryLimits,
+  query: HistoryQuery,
 ): Promise<ResponseObject> {
-  const { limit = String(Math.min(PAGE_EVENTS, historyEventsMax)) } = validate(historyQuerySchema, request.query)
-  const count = /^\d{1,9}$/.test(limit) ? Number(limit) : 0
-  if (count < 1 || count > historyEventsMax) {
-    throw new DomainError('INVALID', `Limit is a whole number from 1 to ${historyEventsMax}.`, { path: 'limit' })
-  }
-  const page = await pageOf(await itemsOf(hub, topic, request), count)
+  const page = await pageOf(await itemsOf(hub, topic, request, query), query.limit)
   return jsonAnswer(h, page).header('cache-control', 'no-store')
 }
 
@@ -42,9 +37,10 @@ export async function answerLines(
   topic: Topic,
   request: Request,
   h: ResponseToolkit,
+  query: HistoryQuery,
   { writeTimeoutMs }: HistoryLimits,
 ): Promise<ResponseObject> {
-  const items = await itemsOf(hub, topic, request)
+  const items = await itemsOf(hub, topic, request, query)
   const { res } = request.raw
   res.setTimeout(writeTimeoutMs, () => res.destroy())
   const answer = h.response(Readable.from(linesOf(items), { objectMode: false })).type('application/x-ndjson')
@@ -52,8 +48,12 @@ export async function answerLines(
 }
 
 /** By the query: `after` and `order`, or what a stream would resume from. */
-async function itemsOf(hub: Hub, topic: Topic, request: Request): Promise<AsyncIterable<readonly HistoryItem[]>> {
-  const query = validate(historyQuerySchema, request.query)
+async function itemsOf(
+  hub: Hub,
+  topic: Topic,
+  request: Request,
+  query: HistoryQuery,
+): Promise<AsyncIterable<readonly HistoryItem[]>> {
   const after = query.after === undefined ? undefined : numberOf(query.after)
   if (query.order === 'desc') return await hub.historyBackward(topic, after)
   const asStream = resumeRequestOf(request.raw.req, query)
@@ -71,7 +71,7 @@ function numberOf(text: string): number {
 
 async function pageOf(items: AsyncIterable<readonly HistoryItem[]>, count: number): Promise<string> {
   const events: string[] = []
-  const gaps: object[] = []
+  const gaps: string[] = []
   let bytes = 0
   let last = 0
   let hasMore = false
@@ -90,18 +90,18 @@ async function pageOf(items: AsyncIterable<readonly HistoryItem[]>, count: numbe
     }
   }
   const next = hasMore ? JSON.stringify(formatEventId(last)) : 'null'
-  const told = gaps.length === 0 ? '' : `,"gaps":${JSON.stringify(gaps)}`
+  const told = gaps.length === 0 ? '' : `,"gaps":[${gaps.join(',')}]`
   return `{"events":[${events.join(',')}],"next":${next}${told}}`
 }
 
 async function* linesOf(items: AsyncIterable<readonly HistoryItem[]>): AsyncGenerator<string> {
   for await (const some of items) {
-    const lines = some.map((item) => ('gap' in item ? JSON.stringify({ gap: gapJson(item.gap) }) : item.json))
+    const lines = some.map((item) => ('gap' in item ? `{"gap":${gapJson(item.gap)}}` : item.json))
     yield `${lines.join('\n')}\n`
   }
 }
 
 /** As the data of `sser.gap`. */
-function gapJson({ requested, resumesAfter, reason }: GapNotice): object {
-  return { requested, resumes_after: formatEventId(resumesAfter), reason }
+function gapJson({ requested, resumesAfter, reason }: GapNotice): string {
+  return gapText({ requested, resumes_after: formatEventId(resumesAfter), reason })
 }

@@ -17,6 +17,7 @@ import { closeGently } from './gentle-close.ts'
 import type { HistoryLimits } from './history.ts'
 import { refuseTheRest } from './methods.ts'
 import { metricsPlugin } from './metrics.ts'
+import { openapiPlugin } from './openapi.ts'
 import { operationsPlugin } from './operations.ts'
 import { type PrometheusOptions, prometheusPlugin } from './prometheus.ts'
 import { publishPlugin } from './publish.ts'
@@ -57,6 +58,8 @@ export interface HttpOptions
   readonly connectionsMax: number
   /** Origins whose pages may send credentials. */
   readonly credentialOrigins: readonly string[]
+  /** The program's, for the description of its API. */
+  readonly version: string
 }
 
 export interface HttpServer {
@@ -188,6 +191,7 @@ async function makeHapi(
     { plugin: metricsPlugin, options: { service, cors } },
     { plugin: prometheusPlugin, options: { cors, scrape: options.scrape } },
     { plugin: operationsPlugin, options: { service, cors, certificates: options.secure?.certificates } },
+    { plugin: openapiPlugin, options: { cors, limits: options } },
     { plugin: dashboardFeedPlugin, options: { service, cors, sources: options } },
     { plugin: dashboardPlugin, options: { cors } },
   ])

@@ -1,5 +1,6 @@
 // GET /api/v1/metrics: the seven figures of the wire document, in its shape and order.
 import type { Plugin } from '@hapi/hapi'
+import { metricsText } from './answers.ts'
 import { metricsAuth } from './auth.ts'
 import type { Cors } from './cors.ts'
 import { jsonAnswer } from './errors.ts'
@@ -15,7 +16,7 @@ export const metricsPlugin: Plugin<{ readonly service: Service; readonly cors: C
       options: { auth: metricsAuth },
       handler(_request, h) {
         const metrics = Object.entries(service.hub.figures()).map(([name, value]) => ({ name, value }))
-        return jsonAnswer(h, JSON.stringify({ metrics }))
+        return jsonAnswer(h, metricsText({ metrics }))
       },
     })
     allowOnly(server, cors, '/api/v1/metrics', ['GET'])

@@ -2,6 +2,7 @@
 // not; with TLS also what certificate is shown, which every handshake tells anyway). Both without a token; neither says
 // anything of topics, tokens or addresses.
 import type { Plugin } from '@hapi/hapi'
+import { aliveText, type CertificateJson, readinessText } from './answers.ts'
 import type { Cors } from './cors.ts'
 import { jsonAnswer } from './errors.ts'
 import { allowOnly } from './methods.ts'
@@ -22,7 +23,7 @@ export const operationsPlugin: Plugin<OperationsOptions> = {
       method: 'GET',
       path: '/healthz',
       options: { auth: false },
-      handler: (_request, h) => jsonAnswer(h, '{"status":"ok"}').header('cache-control', 'no-store'),
+      handler: (_request, h) => jsonAnswer(h, aliveText({ status: 'ok' })).header('cache-control', 'no-store'),
     })
     allowOnly(server, cors, '/healthz', ['GET'])
 
@@ -32,10 +33,8 @@ export const operationsPlugin: Plugin<OperationsOptions> = {
       options: { auth: false },
       handler(_request, h) {
         const { health } = service
-        const answer = jsonAnswer(
-          h,
-          JSON.stringify({ ...health, ...(certificates && certificateOf(certificates)) }),
-        ).header('cache-control', 'no-store')
+        const shown = { ...health, ...(certificates && certificateOf(certificates)) }
+        const answer = jsonAnswer(h, readinessText(shown)).header('cache-control', 'no-store')
         return health.status === 'ready' ? answer.code(200) : answer.code(503).header('retry-after', '1')
       },
     })
@@ -43,6 +42,6 @@ export const operationsPlugin: Plugin<OperationsOptions> = {
   },
 }
 
-function certificateOf({ source, current: { names, notAfterMs } }: Certificates): object {
+function certificateOf({ source, current: { names, notAfterMs } }: Certificates): { certificate: CertificateJson } {
   return { certificate: { source, names, expires_at: new Date(notAfterMs).toISOString() } }
 }

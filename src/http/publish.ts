@@ -7,6 +7,7 @@ import type { Plugin } from '@hapi/hapi'
 import { formatEventId } from '../domain/event-id.ts'
 import { METRICS_TOPIC_ID } from '../domain/hub.ts'
 import { type PublishInput, parseExpectedLast, parsePublish } from '../domain/publish-input.ts'
+import { publishedAllText, publishedText } from './answers.ts'
 import { credentialsOf, publishAuth, topicOf } from './auth.ts'
 import type { Cors } from './cors.ts'
 import { type HttpObserver, httpError } from './errors.ts'
@@ -100,9 +101,9 @@ function jsonHeaders(body: string): string[] {
 }
 
 function answerOf(number: number): string {
-  return `{"event":{"id":"${formatEventId(number)}"}}`
+  return publishedText({ event: { id: formatEventId(number) } })
 }
 
 function answerOfAll(numbers: readonly number[]): string {
-  return `{"events":[${numbers.map((number) => `{"id":"${formatEventId(number)}"}`).join(',')}]}`
+  return publishedAllText({ events: numbers.map((number) => ({ id: formatEventId(number) })) })
 }

@@ -3,6 +3,7 @@
 import Joi from 'joi'
 import { DomainError } from '../domain/errors.ts'
 import { TOPIC_RIGHTS, TOPIC_SORTS, type TopicRight, type TopicSort } from '../domain/hub.ts'
+import type { PublishLimits } from '../domain/publish-input.ts'
 import { DURATION, type RetentionBody } from './topic-wire.ts'
 
 export interface ChangeTopicBody {
@@ -30,10 +31,14 @@ export interface IssueTicketBody {
 
 export interface ListTopicsQuery {
   readonly after?: string
-  readonly limit?: string
+  readonly limit: number
   readonly search?: string
   readonly sort: TopicSort
   readonly order: 'asc' | 'desc'
+}
+
+export interface PurgeQuery {
+  readonly through?: string
 }
 
 export interface ResumeQuery {
@@ -49,7 +54,7 @@ export interface SubscribeQuery extends ResumeQuery {
 
 export interface HistoryQuery extends ResumeQuery {
   readonly after?: string
-  readonly limit?: string
+  readonly limit: number
   readonly order?: 'asc' | 'desc'
 }
 
@@ -120,35 +125,92 @@ export const issueTicketSchema = Joi.object<IssueTicketBody>({
   .unknown(true)
   .required()
 
-/** Their values are looked at where they are used. Each at most once. */
+const PAGE = 100
+const PAGE_TOPICS_MAX = 1000
+
+function pageLimit(max: number): Joi.NumberSchema {
+  const limit = Joi.number().integer().min(1).max(max).default(Math.min(PAGE, max))
+  // Digits in a query are a number to whoever reads them.
+  return limit.prefs({ convert: true }).messages({ '*': `limit is a whole number from 1 to ${max}` })
+}
+
+const after = Joi.string().description('The `next` of the page before.')
+
+/** What is only described as a text is looked at where it is used. */
 export const listTopicsQuerySchema = Joi.object<ListTopicsQuery>({
-  after: Joi.string(),
-  limit: Joi.string(),
-  search: Joi.string().allow('').max(200),
+  after,
+  limit: pageLimit(PAGE_TOPICS_MAX).description('Topics of a page.'),
+  search: Joi.string()
+    .allow('')
+    .max(200)
+    .description('Only topics with this text in their name, whatever the case, or in their id.'),
   sort: Joi.string()
     .valid(...TOPIC_SORTS)
     .default('id'),
   order: Joi.string().valid('asc', 'desc').default('asc'),
 }).unknown(true)
 
+export const purgeQuerySchema = Joi.object<PurgeQuery>({
+  through: Joi.string().description('The id of an event: drop those up to and including it. Without it: all.'),
+}).unknown(true)
+
 const resume = {
-  last_event_id: Joi.string().allow(''),
-  lastEventId: Joi.string().allow(''),
-  since: Joi.string().allow(''),
+  last_event_id: Joi.string().allow('').description('As the header `last-event-id`, which wins over it.'),
+  lastEventId: Joi.string().allow('').description('The same, by the name that some clients use.'),
+  since: Joi.string().allow('').description('`earliest`, a time as in RFC 3339, or seconds since 1970.'),
 }
 
 export const subscribeQuerySchema = Joi.object<SubscribeQuery>({
   ...resume,
-  heartbeat: Joi.string().valid('event', 'comment'),
-  signals: Joi.string().valid('0', '1'),
+  heartbeat: Joi.string().valid('event', 'comment').description('In which form the stream shows that it is alive.'),
+  signals: Joi.string().valid('0', '1').description('1: events tell where it begins, and when it reached the present.'),
 }).unknown(true)
 
-export const historyQuerySchema = Joi.object<HistoryQuery>({
-  ...resume,
-  after: Joi.string(),
-  limit: Joi.string(),
-  order: Joi.string().valid('asc', 'desc'),
-}).unknown(true)
+export function historyQuerySchema(historyEventsMax: number): Joi.ObjectSchema<HistoryQuery> {
+  return Joi.object<HistoryQuery>({
+    ...resume,
+    after,
+    limit: pageLimit(historyEventsMax).description('Events of a page, where the answer is one.'),
+    order: Joi.string().valid('asc', 'desc').description('From the earliest event on, or from the latest back.'),
+  }).unknown(true)
+}
+
+const noControls = String.raw`[^\p{Cc}\u2028\u2029]*$`
+
+/** An event as `parsePublish` takes it: that checks by hand, as it runs for every event. A test asks both the same. */
+export function eventSchema({ idBytesMax, typeBytesMax }: PublishLimits): Joi.ObjectSchema {
+  return Joi.object({
+    id: Joi.string()
+      .allow('')
+      .max(idBytesMax, 'utf8')
+      .pattern(new RegExp(String.raw`^(?![ \t]+$)${noControls}`, 'u'))
+      .description("The publisher's own id. Bytes of UTF-8 count. Empty: none."),
+    type: Joi.string()
+      .allow('')
+      .max(typeBytesMax, 'utf8')
+      .pattern(new RegExp(String.raw`^(?!sser\.)${noControls}`, 'u'))
+      .description('Bytes of UTF-8 count. Empty: none.'),
+    message: Joi.any().required().description('Any JSON value, null included.'),
+  }).unknown(true)
+}
+
+export function publishSchema(limits: PublishLimits): Joi.AlternativesSchema {
+  const event = eventSchema(limits)
+  const expected = {
+    expected_last_id: Joi.string()
+      .pattern(/^[0-9A-Za-z]{1,11}$/)
+      .description("Publish only if this is the number of the topic's newest event, 00000000000 for none."),
+  }
+  return Joi.alternatives()
+    .match('one')
+    .try(
+      Joi.object({ event: event.required(), ...expected }).unknown(true),
+      Joi.object({
+        events: Joi.array().items(event).min(1).max(limits.eventsPerRequestMax).required(),
+        ...expected,
+      }).unknown(true),
+    )
+}
 
 /** The value with its defaults; throws a DomainError (INVALID) that names the place of the first mistake. */
 export function validate<T>(schema: Joi.ObjectSchema<T>, value: unknown): T {

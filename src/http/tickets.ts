@@ -3,6 +3,7 @@
 import type { Plugin, Request } from '@hapi/hapi'
 import type { TicketGrant } from '../domain/hub.ts'
 import { hashToken } from '../domain/token.ts'
+import { ticketText } from './answers.ts'
 import { bearerOf, topicNamed } from './auth.ts'
 import type { Cors } from './cors.ts'
 import { jsonAnswer } from './errors.ts'
@@ -49,7 +50,7 @@ export const ticketsPlugin: Plugin<TicketsOptions> = {
         const grants = grantsOf(request, topics)
         const { secret, expiresAtMs } = await service.changing(() => service.hub.tickets.issue(grants))
         const ticket = { token: secret, expires_at: new Date(expiresAtMs).toISOString() }
-        return jsonAnswer(h, JSON.stringify({ ticket })).code(201)
+        return jsonAnswer(h, ticketText({ ticket })).code(201)
       },
     })
     allowOnly(server, cors, path, ['POST'])

@@ -3,6 +3,7 @@ import type { Plugin } from '@hapi/hapi'
 import { DomainError } from '../domain/errors.ts'
 import { formatEventId, parseEventId } from '../domain/event-id.ts'
 import type { TokenRequest, TopicToken } from '../domain/hub.ts'
+import { issuedTokenText, type TokenJson, tokensText } from './answers.ts'
 import { topicOf, topicsAuth } from './auth.ts'
 import type { Cors } from './cors.ts'
 import { jsonAnswer } from './errors.ts'
@@ -32,7 +33,7 @@ export const topicTokensPlugin: Plugin<TopicTokensOptions> = {
         const topic = topicOf(service, request)
         const body = validate(issueTokenSchema, await jsonBodyOf(request.raw.req, limits))
         const { token, secret } = await service.changing(() => service.hub.issueToken(topic, requestOf(body)))
-        return jsonAnswer(h, JSON.stringify({ token: { ...tokenJson(token), token: secret } })).code(201)
+        return jsonAnswer(h, issuedTokenText({ token: { ...tokenJson(token), token: secret } })).code(201)
       },
     })
 
@@ -42,7 +43,7 @@ export const topicTokensPlugin: Plugin<TopicTokensOptions> = {
       options: { auth: topicsAuth },
       handler(request, h) {
         const tokens = service.hub.tokensOf(topicOf(service, request))
-        return jsonAnswer(h, JSON.stringify({ tokens: tokens.map(tokenJson) }))
+        return jsonAnswer(h, tokensText({ tokens: tokens.map(tokenJson) }))
       },
     })
     allowOnly(server, cors, path, ['GET', 'POST'])
@@ -73,7 +74,7 @@ function requestOf({ token: { rights, label, expires_at } }: IssueTokenBody): To
   return { rights, label: label ?? undefined, expiresAtMs }
 }
 
-function tokenJson({ number, label, rights, createdAtMs, expiresAtMs }: TopicToken): object {
+function tokenJson({ number, label, rights, createdAtMs, expiresAtMs }: TopicToken): TokenJson {
   return {
     id: formatEventId(number),
     label: label ?? null,

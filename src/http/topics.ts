@@ -4,13 +4,21 @@ import type { Plugin, Request } from '@hapi/hapi'
 import { DomainError } from '../domain/errors.ts'
 import { parseEventId } from '../domain/event-id.ts'
 import type { TopicPlace, TopicSort } from '../domain/hub.ts'
+import { createdTopicText, topicsText, topicText } from './answers.ts'
 import { topicIdOf, topicOf, topicsAuth } from './auth.ts'
 import type { Cors } from './cors.ts'
 import { jsonAnswer } from './errors.ts'
 import { jsonBodyOf } from './json-body.ts'
 import { allowOnly, rawPayload } from './methods.ts'
 import type { BodyLimits } from './read-body.ts'
-import { changeTopicSchema, createTopicSchema, listTopicsQuerySchema, validate } from './schemas.ts'
+import {
+  changeTopicSchema,
+  createTopicSchema,
+  listTopicsQuerySchema,
+  type PurgeQuery,
+  purgeQuerySchema,
+  validate,
+} from './schemas.ts'
 import type { Service } from './service.ts'
 import { placeOf, placeText, retentionOf, topicJson } from './topic-wire.ts'
 
@@ -19,9 +27,6 @@ export interface TopicsOptions {
   readonly cors: Cors
   readonly limits: BodyLimits
 }
-
-const PAGE_TOPICS = 100
-const PAGE_TOPICS_MAX = 1000
 
 export const topicsPlugin: Plugin<TopicsOptions> = {
   name: 'sser-topics',
@@ -36,7 +41,7 @@ export const topicsPlugin: Plugin<TopicsOptions> = {
         const { persist, name, retention = {} } = validate(createTopicSchema, await body(request)).pubsub
         const wanted = { persist, name: name ?? undefined, retention: retentionOf(retention) }
         const { topic, token } = await service.changing(() => service.hub.createTopic(wanted))
-        return jsonAnswer(h, JSON.stringify({ pubsub: { id: topic.id, token } })).code(201)
+        return jsonAnswer(h, createdTopicText({ pubsub: { id: topic.id, token } })).code(201)
       },
     })
 
@@ -47,9 +52,9 @@ export const topicsPlugin: Plugin<TopicsOptions> = {
       async handler(request, h) {
         const { after, limit, search = '', sort, order } = validate(listTopicsQuerySchema, request.query)
         const choice = { sort, isDescending: order === 'desc', search: search === '' ? undefined : search }
-        const page = await service.hub.listTopics(afterOf(after, sort), limitOf(limit), choice)
+        const page = await service.hub.listTopics(afterOf(after, sort), limit, choice)
         const next = page.next === undefined ? null : placeText(page.next, sort)
-        return jsonAnswer(h, JSON.stringify({ pubsubs: page.topics.map(topicJson), next }))
+        return jsonAnswer(h, topicsText({ pubsubs: page.topics.map(topicJson), next }))
       },
     })
     allowOnly(server, cors, '/api/v1/pubsubs', ['GET', 'POST'])
@@ -60,7 +65,7 @@ export const topicsPlugin: Plugin<TopicsOptions> = {
       options: { auth: topicsAuth },
       async handler(request, h) {
         const details = await service.hub.topicDetails(topicOf(service, request))
-        return jsonAnswer(h, JSON.stringify({ pubsub: topicJson(details) }))
+        return jsonAnswer(h, topicText({ pubsub: topicJson(details) }))
       },
     })
 
@@ -73,7 +78,7 @@ export const topicsPlugin: Plugin<TopicsOptions> = {
         const { name, retention = {} } = validate(changeTopicSchema, await body(request)).pubsub
         await service.changing(() => service.hub.changeTopic(topic, { name, retention: retentionOf(retention) }))
         const details = await service.hub.topicDetails(topic)
-        return jsonAnswer(h, JSON.stringify({ pubsub: topicJson(details) }))
+        return jsonAnswer(h, topicText({ pubsub: topicJson(details) }))
       },
     })
 
@@ -94,7 +99,7 @@ export const topicsPlugin: Plugin<TopicsOptions> = {
       options: { auth: topicsAuth, payload: rawPayload },
       async handler(request, h) {
         const topic = topicOf(service, request)
-        const through = throughOf(request)
+        const through = throughOf(validate(purgeQuerySchema, request.query))
         await service.changing(() => service.hub.purge(topic, through))
         return h.response().code(204)
       },
@@ -102,10 +107,9 @@ export const topicsPlugin: Plugin<TopicsOptions> = {
   },
 }
 
-function throughOf(request: Request): number | undefined {
-  const text: unknown = request.query['through']
-  if (text === undefined) return undefined
-  const number = typeof text === 'string' ? parseEventId(text) : undefined
+function throughOf({ through }: PurgeQuery): number | undefined {
+  if (through === undefined) return undefined
+  const number = parseEventId(through)
   if (number !== undefined) return number
   throw new DomainError('INVALID', "Through is the server's id of an event: up to 11 characters of 0-9, A-Z, a-z.", {
     path: 'through',
@@ -121,11 +125,4 @@ function afterOf(text: string | undefined, sort: TopicSort): TopicPlace | undefi
       ? 'After is the `next` of the page before, or the id of a topic.'
       : 'After is the `next` of the page before, in the same order.'
   throw new DomainError('INVALID', words, { path: 'after' })
-}
-
-function limitOf(text: string | undefined): number {
-  if (text === undefined) return PAGE_TOPICS
-  const limit = /^\d{1,4}$/.test(text) ? Number(text) : 0
-  if (limit >= 1 && limit <= PAGE_TOPICS_MAX) return limit
-  throw new DomainError('INVALID', `Limit is a whole number from 1 to ${PAGE_TOPICS_MAX}.`, { path: 'limit' })
 }

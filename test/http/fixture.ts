@@ -13,6 +13,7 @@ import { hashToken } from '../../src/domain/token.ts'
 import type { FailedRequest } from '../../src/http/errors.ts'
 import { type HttpOptions, type HttpServer, startHttpServer } from '../../src/http/http-server.ts'
 import { Service } from '../../src/http/service.ts'
+import { mistakeIn, watchAnswers } from './described-answers.ts'
 import { type OpenedLogs, openTestLogs } from './test-logs.ts'
 
 export const API_TOKEN = 'test-api-token-0123456789'
@@ -64,6 +65,7 @@ const httpDefaults: HttpOptions = {
   wrongTokenWaitMsMax: 60_000,
   throttledClientsMax: 100,
   logFigures: () => undefined,
+  version: '1.2.3',
 }
 
 export interface FixtureOptions {
@@ -104,6 +106,11 @@ export async function startFixture(context: TestContext, options: FixtureOptions
   const observer = { answered() {}, requestFailed: (report: FailedRequest) => failures.push(report) }
   const http = await startHttpServer(service, observer, { ...httpDefaults, ...options.http })
   if (options.ready !== false) service.ready(hub)
+  const undescribed = new Set<string>()
+  watchAnswers(http.hapi.listener, (answered) => {
+    const mistake = mistakeIn(answered)
+    if (mistake !== undefined) undescribed.add(mistake)
+  })
   const { port } = http.address
   const origin = `http://127.0.0.1:${port}`
   const api = `${origin}/api/v1`
@@ -118,6 +125,7 @@ export async function startFixture(context: TestContext, options: FixtureOptions
       [],
       'nothing that a client sends may be answered 500',
     )
+    assert.deepEqual([...undescribed], [], 'every answer is as the description of the API says')
   })
 
   function raw(text: string | Uint8Array): RawConnection {

@@ -1,0 +1,340 @@
+// The calls of the API: for each route what it is for, what it takes, what it answers and who may make it. The schemas are
+// those by which the routes check and write. The API's description is made of this table; tests hold it against the routes
+// and against every answer that they get.
+import Joi from 'joi'
+import type { PublishLimits } from '../domain/publish-input.ts'
+import {
+  aliveAnswer,
+  createdTopicAnswer,
+  errorAnswer,
+  gapSchema,
+  historyAnswer,
+  historyLine,
+  issuedTokenAnswer,
+  metricsAnswer,
+  progressLine,
+  publishedAllAnswer,
+  publishedAnswer,
+  readinessAnswer,
+  storedEventSchema,
+  ticketAnswer,
+  tokenSchema,
+  tokensAnswer,
+  topicAnswer,
+  topicSchema,
+  topicsAnswer,
+} from './answers.ts'
+import type { HistoryLimits } from './history.ts'
+import {
+  changeTopicSchema,
+  createTopicSchema,
+  eventSchema,
+  historyQuerySchema,
+  issueTicketSchema,
+  issueTokenSchema,
+  listTopicsQuerySchema,
+  publishSchema,
+  purgeQuerySchema,
+  subscribeQuerySchema,
+} from './schemas.ts'
+
+/** By media type, what a body is; of `application/x-ndjson`, what a line of it is. */
+type Content = Readonly<Record<string, Joi.Schema>>
+
+export interface Answer {
+  readonly description: string
+  /** Absent: no body. */
+  readonly content?: Content
+  readonly headers?: Joi.ObjectSchema
+}
+
+export interface Call {
+  /** How programs that are made from the description name it. */
+  readonly id: string
+  readonly group: keyof typeof groups
+  readonly summary: string
+  readonly description?: string
+  /** `stream`: also in the query. `local`: also without one. */
+  readonly token: 'bearer' | 'stream' | 'local' | 'none'
+  readonly path?: Joi.ObjectSchema
+  readonly query?: Joi.ObjectSchema
+  readonly headers?: Joi.ObjectSchema
+  readonly body?: { readonly required: boolean; readonly content: Content }
+  readonly answers: Readonly<Record<number, Answer>>
+  /** Statuses of errors, beside those that any call, any call with a token and any call of the API may get. */
+  readonly errors?: readonly number[]
+}
+
+export type CallLimits = PublishLimits & HistoryLimits
+
+export const groups = {
+  topics: 'What is published to and subscribed to. On the wire a topic is called pubsub.',
+  tokens: 'Further tokens of a topic, each with rights and an end of its own.',
+  events: 'Publishing, streams and history.',
+  operations: 'How the server is.',
+  page: 'The dashboard, for people.',
+}
+
+/** Parts that several bodies have in common, by the name that they get in the description. */
+export const namedSchemas: Readonly<Record<string, Joi.Schema>> = {
+  Error: errorAnswer,
+  Event: storedEventSchema,
+  Gap: gapSchema,
+  Token: tokenSchema,
+  Topic: topicSchema,
+}
+
+/** What each status of an error means. */
+export const meanings: Readonly<Record<number, string>> = {
+  400: 'A malformed id, parameter, body or request. The same one fails again.',
+  401: 'No token, or not one that opens this.',
+  403: "Topic 0 is the server's own.",
+  404: 'There is no such topic, or nothing at this path.',
+  408: 'The head or the body stalled.',
+  409: 'The newest event of the topic is another one than was expected; `details.last_id` says which.',
+  413: 'The body, or a list in it, is too large.',
+  415: 'The body is not JSON in UTF-8, or is compressed.',
+  417: 'Of expectations, only 100-continue can be met.',
+  429: 'Too many wrong tokens came from this address. Wait for `retry-after` seconds.',
+  431: 'The request line and the headers are too large.',
+  500: 'A mistake in the server. Its log says more.',
+  503: 'Starting, stopping, too much to do, or the log has failed. Try again after `retry-after` seconds.',
+  507: 'The disk or the log is full. Nothing was done.',
+}
+
+const json = (schema: Joi.Schema): Content => ({ 'application/json': schema })
+const text = (type: string, description: string): Content => ({ [type]: Joi.string().description(description) })
+
+const idText = Joi.string().pattern(/^[0-9A-Za-z]{1,11}$/)
+const ofTopic = Joi.object({ id: idText.required().description('The id of the topic; 0 is short for 00000000000.') })
+const ofToken = ofTopic.append({ tokenId: idText.required().description('The id of the token, not the token.') })
+const resumeHeader = Joi.object({
+  'last-event-id': Joi.string().description('The last id that was seen: the stream goes on behind it.'),
+})
+const resumedFrom = Joi.object({ 'sser-resumed-from': idText.description('The number after which it begins.') })
+
+const STORE_FULL = 507
+
+export function callsOf(limits: CallLimits): Readonly<Record<string, Call>> {
+  return {
+    'POST /api/v1/pubsubs': {
+      id: 'createTopic',
+      group: 'topics',
+      summary: 'Create a topic',
+      token: 'bearer',
+      body: { required: false, content: json(createTopicSchema) },
+      answers: { 201: { description: 'The topic. Its token is told this once.', content: json(createdTopicAnswer) } },
+      errors: [415, STORE_FULL],
+    },
+    'GET /api/v1/pubsubs': {
+      id: 'listTopics',
+      group: 'topics',
+      summary: 'List the topics',
+      token: 'bearer',
+      query: listTopicsQuerySchema,
+      answers: { 200: { description: 'A page, in the order of the ids.', content: json(topicsAnswer) } },
+    },
+    'GET /api/v1/pubsubs/{id}': {
+      id: 'getTopic',
+      group: 'topics',
+      summary: 'Look at a topic',
+      token: 'bearer',
+      path: ofTopic,
+      answers: { 200: { description: 'Its settings, and what it holds.', content: json(topicAnswer) } },
+      errors: [404],
+    },
+    'PATCH /api/v1/pubsubs/{id}': {
+      id: 'changeTopic',
+      group: 'topics',
+      summary: 'Change a topic',
+      description: 'What is absent stays as it is; null takes a name or a limit away.',
+      token: 'bearer',
+      path: ofTopic,
+      body: { required: true, content: json(changeTopicSchema) },
+      answers: { 200: { description: 'The topic as it is now.', content: json(topicAnswer) } },
+      errors: [404, 415, STORE_FULL],
+    },
+    'DELETE /api/v1/pubsubs/{id}': {
+      id: 'deleteTopic',
+      group: 'topics',
+      summary: 'Delete a topic',
+      token: 'bearer',
+      path: ofTopic,
+      answers: { 204: { description: 'It is gone, or was never there.' } },
+      errors: [STORE_FULL],
+    },
+    'DELETE /api/v1/pubsubs/{id}/events': {
+      id: 'emptyTopic',
+      group: 'topics',
+      summary: 'Empty a topic',
+      token: 'bearer',
+      path: ofTopic,
+      query: purgeQuerySchema,
+      answers: { 204: { description: 'The events are gone.' } },
+      errors: [404, STORE_FULL],
+    },
+    'POST /api/v1/pubsubs/{id}/tokens': {
+      id: 'issueToken',
+      group: 'tokens',
+      summary: 'Issue a token',
+      token: 'bearer',
+      path: ofTopic,
+      body: { required: false, content: json(issueTokenSchema) },
+      answers: { 201: { description: 'The token, with its secret.', content: json(issuedTokenAnswer) } },
+      errors: [404, 415, STORE_FULL],
+    },
+    'GET /api/v1/pubsubs/{id}/tokens': {
+      id: 'listTokens',
+      group: 'tokens',
+      summary: 'List the tokens',
+      token: 'bearer',
+      path: ofTopic,
+      answers: { 200: { description: 'Without their secrets.', content: json(tokensAnswer) } },
+      errors: [404],
+    },
+    'DELETE /api/v1/pubsubs/{id}/tokens/{tokenId}': {
+      id: 'revokeToken',
+      group: 'tokens',
+      summary: 'Revoke a token',
+      description: 'The streams that it opened end.',
+      token: 'bearer',
+      path: ofToken,
+      answers: { 204: { description: 'It opens nothing any more.' } },
+      errors: [404, STORE_FULL],
+    },
+    'POST /api/v1/tickets': {
+      id: 'issueTicket',
+      group: 'tokens',
+      summary: 'Issue a ticket',
+      description:
+        'A token for the address of a stream, which others may read. The tokens of the topics may stand in the body.',
+      token: 'bearer',
+      body: { required: true, content: json(issueTicketSchema) },
+      answers: { 201: { description: 'The ticket.', content: json(ticketAnswer) } },
+      errors: [404, 415, STORE_FULL],
+    },
+    'POST /api/v1/pubsubs/{id}/events': {
+      id: 'publish',
+      group: 'events',
+      summary: 'Publish an event, or several',
+      description:
+        'Answered when the event is, or all events are, as durable as the topic promises. Lines are answered by lines that say how far they are kept.',
+      token: 'bearer',
+      path: ofTopic,
+      body: {
+        required: true,
+        content: { ...json(publishSchema(limits)), 'application/x-ndjson': eventSchema(limits) },
+      },
+      answers: {
+        200: { description: 'How far the lines are kept.', content: { 'application/x-ndjson': progressLine } },
+        201: {
+          description: 'The number of the event, or those of the events in their order.',
+          content: json(Joi.alternatives().match('one').try(publishedAnswer, publishedAllAnswer)),
+        },
+      },
+      errors: [403, 404, 409, 415, STORE_FULL],
+    },
+    'GET /api/v1/pubsubs/{id}/events': {
+      id: 'subscribe',
+      group: 'events',
+      summary: 'Subscribe to a topic, or read its history',
+      description:
+        'Which of them is decided by `accept`; a stream where it names none of the three. `heartbeat` and `signals` are of streams, `after`, `limit` and `order` of the history.',
+      token: 'stream',
+      path: ofTopic,
+      query: subscribeQuerySchema.concat(historyQuerySchema(limits.historyEventsMax) as Joi.ObjectSchema),
+      headers: resumeHeader,
+      answers: {
+        200: {
+          description: 'A stream of events as they come, a page of the history, or all of it, an event a line.',
+          headers: resumedFrom,
+          content: {
+            ...text('text/event-stream', 'Server-Sent Events, without an end.'),
+            ...json(historyAnswer),
+            'application/x-ndjson': historyLine,
+          },
+        },
+      },
+      errors: [404],
+    },
+    'GET /api/v1/metrics': {
+      id: 'figures',
+      group: 'operations',
+      summary: 'Figures',
+      token: 'bearer',
+      answers: { 200: { description: 'Seven figures by name.', content: json(metricsAnswer) } },
+    },
+    'GET /metrics': {
+      id: 'scrape',
+      group: 'operations',
+      summary: 'Figures for Prometheus',
+      token: 'local',
+      answers: {
+        200: {
+          description: 'In the form that `accept` asks for.',
+          content: {
+            ...text('text/plain', 'The text format of Prometheus.'),
+            ...text('application/openmetrics-text', 'OpenMetrics.'),
+          },
+        },
+      },
+    },
+    'GET /healthz': {
+      id: 'alive',
+      group: 'operations',
+      summary: 'Whether the process answers',
+      token: 'none',
+      answers: { 200: { description: 'It does.', content: json(aliveAnswer) } },
+    },
+    'GET /readyz': {
+      id: 'ready',
+      group: 'operations',
+      summary: 'Whether the server should get traffic',
+      token: 'none',
+      answers: {
+        200: { description: 'It should.', content: json(readinessAnswer) },
+        503: { description: 'It should not, and why.', content: json(readinessAnswer) },
+      },
+    },
+    'GET /openapi.json': {
+      id: 'description',
+      group: 'operations',
+      summary: 'This description',
+      token: 'none',
+      answers: { 200: { description: 'OpenAPI 3.1.', content: json(Joi.object().unknown(true)) } },
+    },
+    'GET /api/v1/dashboard/events': {
+      id: 'dashboardFeed',
+      group: 'page',
+      summary: 'A sample of the figures each second',
+      token: 'bearer',
+      headers: resumeHeader,
+      answers: { 200: { description: 'A stream.', content: text('text/event-stream', 'Server-Sent Events.') } },
+    },
+    'GET /': {
+      id: 'page',
+      group: 'page',
+      summary: 'The dashboard',
+      token: 'none',
+      answers: {
+        200: { description: 'The page.', content: text('text/html', 'HTML.') },
+        304: { description: 'It is as it was.' },
+      },
+    },
+    'GET /assets/{folder}/{name}': {
+      id: 'asset',
+      group: 'page',
+      summary: 'A file of the dashboard',
+      token: 'none',
+      path: Joi.object({ folder: Joi.string().required(), name: Joi.string().required() }),
+      answers: {
+        200: {
+          description: 'The file.',
+          content: { ...text('text/javascript', 'A script.'), ...text('text/css', 'A style sheet.') },
+        },
+        304: { description: 'It is as it was.' },
+      },
+      errors: [404],
+    },
+  }
+}
