@@ -2,13 +2,15 @@
 
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
 import { type TestContext, test } from 'node:test'
-import { runClientCommand } from '../../src/cli/client/run.ts'
+import { Interruption } from '../../src/cli/host.ts'
+import { runProgram } from '../../src/cli/program.ts'
 import { API_TOKEN, type Fixture, startFixture } from '../http/fixture.ts'
+import { silentHost } from './silent-host.ts'
 
 interface Ran {
   readonly code: number
@@ -18,6 +20,8 @@ interface Ran {
 
 interface RunOptions {
   readonly input?: string
+  readonly stdin?: Readable
+  readonly cwd?: string
   readonly signal?: AbortSignal
   readonly env?: Readonly<Record<string, string>>
   /** Told of all that was printed so far. */
@@ -32,18 +36,20 @@ async function run(fixture: Fixture, args: readonly string[], options: RunOption
     out += text
     options.onOut?.(out)
   })
-  const host = {
-    env: { SSER_URL: fixture.origin, SSER_TOKEN: API_TOKEN, ...options.env },
-    stdin: Readable.from(options.input === undefined ? [] : [options.input]),
-    stdout,
-    signal: options.signal ?? new AbortController().signal,
-  }
   const stderr = {
     write(text: string) {
       err += text
     },
   }
-  const code = await runClientCommand(args, host, stderr)
+  const host = silentHost({
+    cwd: options.cwd ?? tmpdir(),
+    env: { SSER_URL: fixture.origin, SSER_TOKEN: API_TOKEN, ...options.env },
+    stdin: options.stdin ?? Readable.from(options.input === undefined ? [] : [options.input]),
+    stdout,
+    stderr,
+    stopSignal: () => options.signal ?? new AbortController().signal,
+  })
+  const code = await runProgram(args, host)
   return { code, out, err }
 }
 
@@ -180,11 +186,82 @@ test('wrong use is told, and changes nothing', async (context) => {
   }
 })
 
-test('every command has a help text with an example', async (context) => {
+test('a token comes from a file, from a file of the server, from standard input, or from the environment', async (context) => {
   const fixture = await startFixture(context)
-  const topicCommands = ['create', 'list', 'show', 'update', 'empty', 'delete'].map((name) => ['topic', name])
-  const tokenCommands = ['create', 'list', 'revoke', 'hash'].map((name) => ['token', name])
-  for (const command of [...topicCommands, ...tokenCommands, ['publish'], ['subscribe']]) {
-    assert.match(await prints(fixture, [...command, '--help']), /Examples?:\n {2}.*sser /)
+  const cwd = folder(context)
+  const topic = await newTopic(fixture)
+  writeFileSync(join(cwd, 'token'), `${API_TOKEN}\n`)
+  writeFileSync(join(cwd, 'tokens.json'), JSON.stringify({ metricsAccessToken: 'x', apiAccessToken: API_TOKEN }))
+  const none = { SSER_TOKEN: '' }
+  const list = ['topic', 'list']
+  for (const [args, options] of [
+    [[...list, '--token-file', 'token'], { env: none }],
+    [[...list, '--token-file', 'tokens.json'], { env: { SSER_TOKEN: 'wrong' } }],
+    [[...list, '--token-file', join(cwd, 'token')], { env: { SSER_TOKEN_FILE: 'nowhere' } }],
+    [[...list, '--token', API_TOKEN], { env: none }],
+    [[...list, '--token', '-'], { env: none, input: `${API_TOKEN}\nwhat stands behind it\n` }],
+    [list, { env: { ...none, SSER_TOKEN_FILE: 'token' } }],
+    [list, { env: { SSER_TOKEN_FILE: 'nowhere' } }],
+  ] as const) {
+    const out = await prints(fixture, args, { cwd, ...options })
+    assert.ok(out.startsWith(topic), args.join(' '))
   }
+})
+
+test('a token that cannot be had is told without showing what stands in its place', async (context) => {
+  const fixture = await startFixture(context)
+  const cwd = folder(context)
+  writeFileSync(join(cwd, 'two-words'), 'confidential words\n')
+  writeFileSync(join(cwd, 'broken.json'), '{"apiAccessToken": "confidential')
+  const env = { SSER_TOKEN: '' }
+  for (const [args, code, words] of [
+    [['--token-file', 'nowhere'], 66, /cannot be read from .*nowhere \(ENOENT\)/],
+    [['--token-file', 'two-words'], 64, /two-words holds is no token/],
+    [['--token-file', 'broken.json'], 64, /broken.json holds is no token/],
+    [['--token', ''], 64, /--token says is no token/],
+    [['--token', '-'], 64, /standard input says is no token/],
+    [['--token', 'confidential', '--token-file', 'x'], 64, /not both/],
+  ] as const) {
+    const ran = await run(fixture, ['topic', 'list', ...args], { cwd, env })
+    assert.equal(ran.code, code, ran.err)
+    assert.match(ran.err, words)
+    assert.ok(!ran.err.includes('confidential'), ran.err)
+  }
+  const both = await run(fixture, ['publish', 'x', '--token', '-'], { env, input: API_TOKEN })
+  assert.equal(both.code, 64)
+  assert.match(both.err, /Standard input brings the token/)
+})
+
+test('a signal ends a command that waits for standard input, with the exit code of that signal', async (context) => {
+  const fixture = await startFixture(context)
+  const topic = await newTopic(fixture)
+  for (const args of [
+    ['publish', topic],
+    ['publish', topic, '--lines'],
+    ['token', 'hash'],
+    ['topic', 'list', '--token', '-'],
+  ]) {
+    const stopping = new AbortController()
+    const ran = run(fixture, args, {
+      stdin: new PassThrough(),
+      get signal() {
+        setImmediate(() => stopping.abort(new Interruption('SIGINT')))
+        return stopping.signal
+      },
+    })
+    assert.deepEqual(await ran, { code: 130, out: '', err: '' }, args.join(' '))
+  }
+})
+
+test('lines that were read when a signal comes are published, and their ids printed', async (context) => {
+  const fixture = await startFixture(context)
+  const topic = await newTopic(fixture)
+  const stopping = new AbortController()
+  const stdin = new PassThrough()
+  stdin.write('one\ntwo\n')
+  const onOut = () => stopping.abort(new Interruption('SIGTERM'))
+  const ran = await run(fixture, ['publish', topic, '--lines'], { stdin, signal: stopping.signal, onOut })
+  assert.equal(ran.code, 143)
+  assert.equal(ran.out.split('\n').length - 1, 2)
+  assert.equal(await prints(fixture, ['subscribe', topic, '--since', 'earliest', '--count', '2']), 'one\ntwo\n')
 })

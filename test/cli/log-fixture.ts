@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { after } from 'node:test'
-import type { LogCommandHost } from '../../src/cli/log/host.ts'
-import { runLogCommand } from '../../src/cli/log.ts'
+import type { CliHost } from '../../src/cli/host.ts'
+import { runProgram } from '../../src/cli/program.ts'
 import {
   EVENT_PUBLISHED,
   encodeEvent,
@@ -19,6 +19,7 @@ import {
 import { formatEventId } from '../../src/domain/event-id.ts'
 import { unlimited } from '../../src/domain/retention.ts'
 import { CATALOG_STREAM, DiskFiles, Log, Sequencer, silentObserver } from '../../storage-engine/index.ts'
+import { silentHost } from './silent-host.ts'
 
 export const root = mkdtempSync(join(tmpdir(), 'sser-log-command-'))
 after(() => rmSync(root, { recursive: true }))
@@ -108,16 +109,17 @@ interface RunOptions {
   readonly cwd?: string
   readonly env?: Readonly<Record<string, string>>
   readonly isTTY?: boolean
-  readonly acquireLock?: LogCommandHost['acquireLock']
-  readonly ask?: LogCommandHost['ask']
+  readonly acquireLock?: CliHost['acquireLock']
+  readonly ask?: CliHost['ask']
+  readonly stdout?: NodeJS.WritableStream
 }
 
 export async function run(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
   const { cwd = root, env = {}, isTTY = false, acquireLock, ask } = options
-  const stdout = new PassThrough()
+  const read = new PassThrough()
   let out = ''
   let err = ''
-  stdout.setEncoding('utf8').on('data', (text: string) => {
+  read.setEncoding('utf8').on('data', (text: string) => {
     out += text
   })
   const stderr = {
@@ -126,7 +128,8 @@ export async function run(args: readonly string[], options: RunOptions = {}): Pr
       err += text
     },
   }
-  const code = await runLogCommand(args, { cwd, env, stdout, stderr, acquireLock, ask })
+  const host = silentHost({ cwd, env, stdout: options.stdout ?? read, stderr, acquireLock, ask })
+  const code = await runProgram(['log', ...args], host)
   return { code, out, err }
 }
 

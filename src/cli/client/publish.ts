@@ -1,10 +1,12 @@
 /** `sser publish`: one event from the arguments or from standard input, or one for each line of it. */
 
 import { createInterface } from 'node:readline'
-import { text } from 'node:stream/consumers'
-import type { Command } from 'commander'
 import type { NewEvent, PublishedEvent, SserClient } from '../../client/index.ts'
-import { type ClientHost, clientOf, print, type ServerOptions, UsageError, withServerOptions } from './host.ts'
+import type { CliCommand } from '../cli-command.ts'
+import { type CliHost, print, UsageError } from '../host.ts'
+import { clientOf, type ServerOptions, withServerOptions } from './server-options.ts'
+import { textOfStdin } from './stdin.ts'
+import { STDIN } from './token-source.ts'
 
 interface PublishOptions extends ServerOptions {
   readonly type?: string
@@ -18,7 +20,7 @@ interface PublishOptions extends ServerOptions {
 const EVENTS_PER_REQUEST_MAX = 1_000
 const BYTES_PER_REQUEST_MAX = 256 * 1024
 
-export function addPublishCommand(program: Command, host: ClientHost): void {
+export function addPublishCommand(program: CliCommand, host: CliHost): void {
   withServerOptions(program.command('publish <topic> [message]'))
     .description('publish events; prints the id of each. Without a message all of standard input is one.')
     .option('--type <TYPE>', "the event's type")
@@ -26,9 +28,13 @@ export function addPublishCommand(program: Command, host: ClientHost): void {
     .option('--parse', 'messages are JSON, and sent as such instead of as text')
     .option('--lines', 'each line of standard input is a message')
     .option('--events', 'each line of standard input is an event in JSON: {"message":…,"type":…,"id":…}')
-    .addHelpText(
-      'after',
-      '\nExamples:\n  sser publish $TOPIC Hello\n  tail -f access.log | sser publish $TOPIC --lines',
+    .note('Lines are published while they come, in their order, as many at a time as there are.')
+    .example(
+      "sser publish $TOPIC 'Hello from a shell' --type greeting",
+      'date | sser publish $TOPIC',
+      'sser publish $TOPIC --parse \'{"temperature": 21.5}\'',
+      "printf 'one\\ntwo\\n' | sser publish $TOPIC --lines",
+      'echo \'{"message":[1,2],"type":"pair","id":"order-7"}\' | sser publish $TOPIC --events --json',
     )
     .action((topic: string, message: string | undefined, options: PublishOptions) =>
       publish(topic, message, options, host),
@@ -39,21 +45,35 @@ async function publish(
   topic: string,
   message: string | undefined,
   options: PublishOptions,
-  host: ClientHost,
+  host: CliHost,
 ): Promise<void> {
-  const client = clientOf(options, host)
-  const isLineByLine = options.lines === true || options.events === true
-  if (!isLineByLine) {
-    const whole = message ?? (await text(host.stdin)).replace(/\r?\n$/, '')
+  checkUse(message, options)
+  const client = await clientOf(options, host)
+  const signal = host.stopSignal()
+  if (!isLineByLine(options)) {
+    const whole = message ?? (await textOfStdin(host)).replace(/\r?\n$/, '')
     const event = { message: options.parse === true ? parsed(whole, 'The message') : whole, ...namesOf(options) }
-    await printIds([await client.publish(topic, event, host)], options, host)
+    await printIds([await client.publish(topic, event, { signal })], options, host)
     return
   }
+  // What was read is published, and its ids are printed, also when a signal came meanwhile.
+  for await (const events of inBatches(host, options)) {
+    await printIds(await published(client, topic, events), options, host)
+  }
+  signal.throwIfAborted()
+}
+
+function isLineByLine({ lines, events }: PublishOptions): boolean {
+  return lines === true || events === true
+}
+
+function checkUse(message: string | undefined, options: PublishOptions): void {
+  if (options.token === STDIN && message === undefined) {
+    throw new UsageError('Standard input brings the token: give the message as an argument, or the token by a file.')
+  }
+  if (!isLineByLine(options)) return
   if (message !== undefined) throw new UsageError('With --lines or --events the messages come from standard input.')
   if (options.id !== undefined) throw new UsageError('--id is for one event; put ids into the lines of --events.')
-  for await (const events of inBatches(host, options)) {
-    await printIds(await published(client, topic, events, host), options, host)
-  }
 }
 
 function namesOf({ type, id }: PublishOptions): Pick<NewEvent, 'type' | 'id'> {
@@ -64,21 +84,20 @@ async function published(
   client: SserClient,
   topic: string,
   events: readonly NewEvent[],
-  host: ClientHost,
 ): Promise<readonly PublishedEvent[]> {
   const [first] = events
   // One alone goes the way that the original server knows, too.
   return events.length === 1 && first !== undefined
-    ? [await client.publish(topic, first, host)]
-    : await client.publishMany(topic, events, host)
+    ? [await client.publish(topic, first)]
+    : await client.publishMany(topic, events)
 }
 
-async function printIds(events: readonly PublishedEvent[], { json }: PublishOptions, host: ClientHost): Promise<void> {
+async function printIds(events: readonly PublishedEvent[], { json }: PublishOptions, host: CliHost): Promise<void> {
   await print(host, events.map(({ id }) => (json === true ? `${JSON.stringify({ id })}\n` : `${id}\n`)).join(''))
 }
 
 /** Whatever lines are there, but never waiting for more than one. Input is read no faster than it is published. */
-async function* inBatches(host: ClientHost, options: PublishOptions): AsyncGenerator<readonly NewEvent[]> {
+async function* inBatches(host: CliHost, options: PublishOptions): AsyncGenerator<readonly NewEvent[]> {
   const lines = createInterface({ input: host.stdin, crlfDelay: Number.POSITIVE_INFINITY })
   const waiting: NewEvent[] = []
   let bytes = 0
@@ -103,8 +122,10 @@ async function* inBatches(host: ClientHost, options: PublishOptions): AsyncGener
     isEnded = true
     wake?.()
   })
+  const signal = host.stopSignal()
   const stop = () => lines.close()
-  host.signal.addEventListener('abort', stop, { once: true })
+  if (signal.aborted) stop()
+  signal.addEventListener('abort', stop, { once: true })
   try {
     for (;;) {
       if (waiting.length > 0) {
@@ -123,7 +144,7 @@ async function* inBatches(host: ClientHost, options: PublishOptions): AsyncGener
       }
     }
   } finally {
-    host.signal.removeEventListener('abort', stop)
+    signal.removeEventListener('abort', stop)
     lines.close()
   }
 }

@@ -1,16 +1,11 @@
 /** `sser subscribe`: a topic's events, one a line, until it is told to end; over restarts by a file that holds the place. */
 
-import { readFile, rename, writeFile } from 'node:fs/promises'
-import type { Command } from 'commander'
-import {
-  type ClientHost,
-  clientOf,
-  type ErrorOutput,
-  print,
-  type ServerOptions,
-  UsageError,
-  withServerOptions,
-} from './host.ts'
+import { resolve } from 'node:path'
+import type { CliCommand } from '../cli-command.ts'
+import { type CliHost, print, UsageError } from '../host.ts'
+import { CLIENT_EXIT_CODES } from './failure.ts'
+import { clientOf, type ServerOptions, withServerOptions } from './server-options.ts'
+import { StateFile } from './state-file.ts'
 
 interface SubscribeCommandOptions extends ServerOptions {
   readonly since?: string
@@ -19,7 +14,7 @@ interface SubscribeCommandOptions extends ServerOptions {
   readonly count?: string
 }
 
-export function addSubscribeCommand(program: Command, host: ClientHost, stderr: ErrorOutput): void {
+export function addSubscribeCommand(program: CliCommand, host: CliHost): void {
   withServerOptions(program.command('subscribe <topic>'))
     .description('print the events of a topic as they come; goes on after every interruption')
     .option(
@@ -29,47 +24,51 @@ export function addSubscribeCommand(program: Command, host: ClientHost, stderr: 
     .option('--last-event-id <ID>', 'begin behind this event')
     .option('--state <FILE>', 'keep the place in this file: the next call goes on where this one ended')
     .option('--count <N>', 'end after so many events')
-    .addHelpText(
-      'after',
-      `
-A message with line breaks is printed as it is; --json keeps each event on one line, with its id, type and cursor.
-With --state an event may be printed twice where a call is killed, and is never left out.
-
-Examples:
-  sser subscribe $TOPIC --since earliest --count 1
-  sser subscribe $TOPIC --state place --json | jq .data`,
+    .note(
+      'A message with line breaks is printed as it is; --json keeps each event on one line, with its id, type\n' +
+        'and cursor. What may be missing is told on standard error, with --json among the events.',
+      'With --state the place is written behind what is printed: where a call is killed, its last events may be\n' +
+        'printed again by the next one, and none is left out. Where it ends by itself or by a signal, none is.',
     )
-    .action((topic: string, options: SubscribeCommandOptions) => subscribe(topic, options, host, stderr))
+    .example(
+      'sser subscribe $TOPIC --since earliest --count 1',
+      'sser subscribe $TOPIC --since earliest --count 2 --state place --json',
+      'sser subscribe $TOPIC --state place | while read -r message; do echo "got $message"; done',
+    )
+    .exits([
+      [0, 'the events that were asked for, or the end of the topic, or of the command by a signal'],
+      ...CLIENT_EXIT_CODES.filter(([code]) => code !== 0 && code < 128),
+    ])
+    .action((topic: string, options: SubscribeCommandOptions) => subscribe(topic, options, host))
 }
 
-async function subscribe(
-  topic: string,
-  options: SubscribeCommandOptions,
-  host: ClientHost,
-  stderr: ErrorOutput,
-): Promise<void> {
-  const { state, json } = options
+async function subscribe(topic: string, options: SubscribeCommandOptions, host: CliHost): Promise<void> {
   const countMax = options.count === undefined ? Number.POSITIVE_INFINITY : positive('--count', options.count)
-  const lastEventId = (state === undefined ? undefined : await readPlace(state)) ?? options.lastEventId
   const since = options.since === undefined ? undefined : whenOf(options.since)
-  const stream = clientOf(options, host).subscribe(topic, {
-    signal: host.signal,
+  const client = await clientOf(options, host)
+  const state = options.state === undefined ? undefined : new StateFile(resolve(host.cwd, options.state))
+  const lastEventId = (await state?.read()) ?? options.lastEventId
+  const signal = host.stopSignal()
+  const stream = client.subscribe(topic, {
+    signal,
     ...(lastEventId === undefined ? {} : { lastEventId }),
     ...(since === undefined ? {} : { since }),
   })
   let count = 0
   try {
     for await (const item of stream) {
-      if (json === true) await print(host, `${JSON.stringify(item)}\n`)
+      if (options.json === true) await print(host, `${JSON.stringify(item)}\n`)
       else if (item.kind === 'event') await print(host, `${item.data}\n`)
-      else stderr.write(`sser subscribe: events may be missing here: ${item.reason}\n`)
-      if (state !== undefined) await writePlace(state, item.cursor)
+      else host.stderr.write(`sser subscribe: events may be missing here: ${item.reason}\n`)
+      state?.keep(item.cursor)
       if (item.kind === 'event') count += 1
       if (count >= countMax) break
     }
   } catch (error) {
     // Asked to end: that is how this command ends.
-    if (error !== host.signal.reason || !host.signal.aborted) throw error
+    if (error !== signal.reason || !signal.aborted) throw error
+  } finally {
+    await state?.settled()
   }
 }
 
@@ -83,21 +82,4 @@ function whenOf(text: string): 'earliest' | Date {
 function positive(option: string, text: string): number {
   if (/^[1-9]\d{0,15}$/.test(text)) return Number(text)
   throw new UsageError(`${option} takes a whole number from 1 on, not ${JSON.stringify(text)}.`)
-}
-
-/** Undefined where there is no file yet. */
-async function readPlace(path: string): Promise<string | undefined> {
-  try {
-    const place = (await readFile(path, 'utf8')).trim()
-    return place === '' ? undefined : place
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
-    throw error
-  }
-}
-
-/** Replaced as a whole: a call that is killed leaves the old place or the new one. */
-async function writePlace(path: string, cursor: string): Promise<void> {
-  await writeFile(`${path}.tmp`, `${cursor}\n`)
-  await rename(`${path}.tmp`, path)
 }

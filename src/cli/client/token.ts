@@ -1,10 +1,11 @@
 /** `sser token`: issue, see and revoke further tokens of a topic; and the hash of a token, for a configuration. */
 
-import { text } from 'node:stream/consumers'
-import type { Command } from 'commander'
-import type { TokenDetails } from '../../client/index.ts'
+import type { NewToken, TokenDetails } from '../../client/index.ts'
 import { configuredSha256, HASHED_PREFIX } from '../../domain/token.ts'
-import { type ClientHost, clientOf, print, type ServerOptions, UsageError, withServerOptions } from './host.ts'
+import type { CliCommand } from '../cli-command.ts'
+import { type CliHost, exitUsage, print, UsageError } from '../host.ts'
+import { clientOf, type ServerOptions, withServerOptions } from './server-options.ts'
+import { textOfStdin } from './stdin.ts'
 
 interface CreateOptions extends ServerOptions {
   readonly publish?: boolean
@@ -13,49 +14,50 @@ interface CreateOptions extends ServerOptions {
   readonly expires?: string
 }
 
-export function addTokenCommand(program: Command, host: ClientHost): void {
+export function addTokenCommand(program: CliCommand, host: CliHost): void {
   const token = program.command('token').description('issue, see and revoke further tokens of a topic')
   const subcommand = (nameAndArguments: string, description: string) =>
     withServerOptions(token.command(nameAndArguments).description(description))
+  const call = () => ({ signal: host.stopSignal() })
 
   subcommand('create <topic>', 'issue a token; prints its id and the secret, which is shown this once')
     .option('--subscribe', 'it may subscribe; the default, if nothing is named')
     .option('--publish', 'it may publish')
     .option('--label <TEXT>', 'for people')
     .option('--expires <TIME>', 'when it ends, such as 2027-01-31T12:00:00Z')
-    .addHelpText('after', '\nExample:\n  sser token create $TOPIC --publish --label press')
+    .example('sser token create $TOPIC --publish --label press')
     .action(async (topic: string, options: CreateOptions) => {
-      const { publish = false, subscribe = !publish, label, expires } = options
-      const rights = [...(subscribe ? (['subscribe'] as const) : []), ...(publish ? (['publish'] as const) : [])]
-      const wanted = {
-        rights,
-        ...(label === undefined ? {} : { label }),
-        ...(expires === undefined ? {} : { expires_at: expires }),
-      }
-      const issued = await clientOf(options, host).tokens.create(topic, wanted, host)
+      const client = await clientOf(options, host)
+      const issued = await client.tokens.create(topic, wantedToken(options), call())
       await print(host, options.json === true ? line(issued) : `id     ${issued.id}\ntoken  ${issued.token}\n`)
     })
 
   subcommand('list <topic>', 'its further tokens, one a line: id, end, rights, label')
-    .addHelpText('after', '\nExample:\n  sser token list $TOPIC')
+    .example('sser token list $TOPIC')
     .action(async (topic: string, options: ServerOptions) => {
-      for (const details of await clientOf(options, host).tokens.list(topic, host)) {
+      const client = await clientOf(options, host)
+      for (const details of await client.tokens.list(topic, call())) {
         await print(host, options.json === true ? line(details) : row(details))
       }
     })
 
   subcommand('revoke <topic> <token>', 'by its id; the streams that it opened end')
-    .addHelpText('after', '\nExample:\n  sser token revoke $TOPIC 000AGMvTTRQ')
+    .example('sser token revoke $TOPIC $TOKEN_ID')
     .action(async (topic: string, id: string, options: ServerOptions) => {
-      await clientOf(options, host).tokens.revoke(topic, id, host)
+      const client = await clientOf(options, host)
+      await client.tokens.revoke(topic, id, call())
     })
 
   token
     .command('hash')
     .description('read a token from standard input, and print what a configuration may hold in its place')
-    .addHelpText('after', '\nExample:\n  openssl rand -hex 32 | tee token.txt | sser token hash')
+    .example('openssl rand -hex 32 | tee token.txt | sser token hash')
+    .exits([
+      [0, 'done'],
+      [exitUsage, 'what standard input says can be no token'],
+    ])
     .action(async () => {
-      const secret = (await text(host.stdin)).replace(/\r?\n$/, '')
+      const secret = (await textOfStdin(host)).replace(/\r?\n$/, '')
       if (!/^[\x21-\x7e]{16,512}$/.test(secret)) {
         throw new UsageError(
           'A token has 16 to 512 visible ASCII characters without a space. Give one on standard input.',
@@ -63,6 +65,14 @@ export function addTokenCommand(program: Command, host: ClientHost): void {
       }
       await print(host, `${HASHED_PREFIX}${Buffer.from(configuredSha256(secret)).toString('hex')}\n`)
     })
+}
+
+function wantedToken({ publish = false, subscribe = !publish, label, expires }: CreateOptions): NewToken {
+  return {
+    rights: [...(subscribe ? (['subscribe'] as const) : []), ...(publish ? (['publish'] as const) : [])],
+    ...(label === undefined ? {} : { label }),
+    ...(expires === undefined ? {} : { expires_at: expires }),
+  }
 }
 
 function line(value: unknown): string {

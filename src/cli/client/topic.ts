@@ -1,8 +1,9 @@
 /** `sser topic`: make, see, change, empty and delete topics. */
 
-import type { Command } from 'commander'
 import type { NewTopic, RetentionRequest, TopicDetails } from '../../client/index.ts'
-import { type ClientHost, clientOf, print, type ServerOptions, UsageError, withServerOptions } from './host.ts'
+import type { CliCommand } from '../cli-command.ts'
+import { type CliHost, print, UsageError } from '../host.ts'
+import { clientOf, type ServerOptions, withServerOptions } from './server-options.ts'
 
 interface TopicOptions extends ServerOptions {
   readonly name?: string
@@ -13,66 +14,68 @@ interface TopicOptions extends ServerOptions {
 
 const NONE = 'none'
 
-export function addTopicCommand(program: Command, host: ClientHost): void {
+export function addTopicCommand(program: CliCommand, host: CliHost): void {
   const topic = program.command('topic').description('make, see, change, empty and delete topics')
   const subcommand = (nameAndArguments: string, description: string) =>
     withServerOptions(topic.command(nameAndArguments).description(description))
+  const call = () => ({ signal: host.stopSignal() })
 
   withTopicOptions(subcommand('create', 'make a topic; prints its id and the token that subscribes to it'))
     .option('--memory', 'keep its events in memory only, until the server ends')
-    .addHelpText('after', '\nExample:\n  sser topic create --name orders --max-age 720h')
+    .example('sser topic create --name orders --max-age 720h', "TOPIC=$(sser topic create | sed -n 's/^id *//p')")
     .action(async (options: TopicOptions & { readonly memory?: boolean }) => {
-      const { id, token } = await clientOf(options, host).topics.create(
-        { persist: options.memory !== true, ...settingsOf(options) },
-        host,
-      )
+      const wanted = { persist: options.memory !== true, ...settingsOf(options) }
+      const client = await clientOf(options, host)
+      const { id, token } = await client.topics.create(wanted, call())
       await print(host, options.json === true ? line({ id, token }) : `id     ${id}\ntoken  ${token}\n`)
     })
 
   subcommand('list', 'all topics, one a line: id, events, bytes, subscribers, name')
-    .addHelpText('after', '\nExample:\n  sser topic list')
+    .example('sser topic list', 'sser topic list --json | grep orders')
     .action(async (options: ServerOptions) => {
-      for await (const details of clientOf(options, host).topics.all(host)) {
+      const client = await clientOf(options, host)
+      for await (const details of client.topics.all(call())) {
         await print(host, options.json === true ? line(details) : row(details))
       }
     })
 
   subcommand('show <topic>', 'one topic: its settings, and what it holds')
-    .addHelpText('after', '\nExample:\n  sser topic show $TOPIC')
+    .example('sser topic show $TOPIC')
     .action(async (id: string, options: ServerOptions) => {
-      const details = await clientOf(options, host).topics.get(id, host)
+      const client = await clientOf(options, host)
+      const details = await client.topics.get(id, call())
       await print(host, options.json === true ? line(details) : page(details))
     })
 
   withTopicOptions(subcommand('update <topic>', 'change its name or what it keeps; what is not named stays'))
-    .addHelpText('after', `\nExample:\n  sser topic update $TOPIC --max-events 1000 --max-age ${NONE}`)
+    .example(`sser topic update $TOPIC --max-events 1000 --max-age ${NONE}`)
     .action(async (id: string, options: TopicOptions) => {
       const changes = settingsOf(options)
-      if (Object.keys(changes).length === 0)
+      if (Object.keys(changes).length === 0) {
         throw new UsageError('Name something to change, such as --max-events 1000.')
-      const details = await clientOf(options, host).topics.update(id, changes, host)
+      }
+      const client = await clientOf(options, host)
+      const details = await client.topics.update(id, changes, call())
       await print(host, options.json === true ? line(details) : page(details))
     })
 
   subcommand('empty <topic>', 'drop its events; subscribers that had not read them are told of a gap')
     .option('--through <ID>', 'only those up to and including this id')
-    .addHelpText('after', '\nExample:\n  sser topic empty $TOPIC')
-    .action(async (id: string, options: ServerOptions & { readonly through?: string }) => {
-      const { through } = options
-      await clientOf(options, host).topics.empty(id, {
-        signal: host.signal,
-        ...(through === undefined ? {} : { through }),
-      })
+    .example('sser topic empty $TOPIC')
+    .action(async (id: string, { through, ...options }: ServerOptions & { readonly through?: string }) => {
+      const client = await clientOf(options, host)
+      await client.topics.empty(id, { ...call(), ...(through === undefined ? {} : { through }) })
     })
 
-  subcommand('delete <topic>', 'delete it with its events; its streams end')
-    .addHelpText('after', '\nExample:\n  sser topic delete $TOPIC')
+  subcommand('delete <topic>', 'delete it with its events; its streams end. Also where there is no such topic.')
+    .example('sser topic delete $TOPIC')
     .action(async (id: string, options: ServerOptions) => {
-      await clientOf(options, host).topics.delete(id, host)
+      const client = await clientOf(options, host)
+      await client.topics.delete(id, call())
     })
 }
 
-function withTopicOptions(command: Command): Command {
+function withTopicOptions(command: CliCommand): CliCommand {
   return command
     .option('--name <NAME>', 'for people')
     .option('--max-age <TIME>', `drop events that are older, such as 90m or 720h; ${NONE}: no limit`)

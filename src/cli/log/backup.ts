@@ -3,15 +3,15 @@
 import { realpath } from 'node:fs/promises'
 import { dirname, resolve, sep } from 'node:path'
 import { copyLog, DiskFiles, inspectLog, severityOf } from '../../../storage-engine/index.ts'
+import { type CliHost, CommandFailure, exitCannotCreate, systemCodeOf, written } from '../host.ts'
 import { formatBytes, progressBar } from '../progress-bar.ts'
 import { exitCodeOf, findingText } from './findings.ts'
-import { CommandFailure, exitCannotCreate, type LogCommandHost, systemCodeOf, written } from './host.ts'
 import { accessLog } from './log-access.ts'
 import { dataFolderOf, findLog } from './log-folder.ts'
 import type { Wanted } from './options.ts'
 import { plural } from './words.ts'
 
-export async function backup(wanted: Wanted, host: LogCommandHost): Promise<number> {
+export async function backup(wanted: Wanted, host: CliHost): Promise<number> {
   const directory = await findLog(wanted.directory, host)
   const target = resolve(host.cwd, wanted.backupFolder)
   await refuseInside(target, dataFolderOf(directory))
@@ -39,14 +39,14 @@ export async function backup(wanted: Wanted, host: LogCommandHost): Promise<numb
       `${findings}Copied ${plural(report.filesCopied, 'file')}, ${formatBytes(report.bytesCopied)}, to ${target}; ` +
       `${plural(report.filesKept, 'file')}, ${formatBytes(report.bytesKept)}, ${report.filesKept === 1 ? 'was' : 'were'} ` +
       `there already${wanted.verifiesCopy && exitCode === 0 ? '. Every byte of the copy is as it was written' : ''}.\n`
-    await written(host.stdout, wanted.json ? `${JSON.stringify(json)}\n` : words)
+    await written(host, wanted.json ? `${JSON.stringify(json)}\n` : words)
     return exitCode
   } finally {
     await access.close()
   }
 }
 
-async function verified(target: string, host: LogCommandHost) {
+async function verified(target: string, host: CliHost) {
   const bar = progressBar(host.stderr, 'Verifying')
   const options = { depth: 'full', progress: bar.update } as const
   const inspection = await inspectLog(new DiskFiles(), target, options).finally(bar.clear)

@@ -19,14 +19,14 @@ import { askCompaction } from '../../control/control-client.ts'
 import { Hub, type HubOptions } from '../../domain/hub.ts'
 import { silentHubObserver, systemClock } from '../../domain/ports.ts'
 import { unlimited } from '../../domain/retention.ts'
+import { type CliHost, CommandFailure, exitDamaged, exitUsage, written } from '../host.ts'
 import { formatBytes, type Terminal } from '../progress-bar.ts'
-import { CommandFailure, exitDamaged, exitUsage, type LogCommandHost, written } from './host.ts'
 import { whereLocked } from './log-access.ts'
 import { dataFolderOf, findLog, leaveToOwner, lockToWrite } from './log-folder.ts'
 import type { Wanted } from './options.ts'
 import { plural } from './words.ts'
 
-export async function compact(wanted: Wanted, host: LogCommandHost): Promise<number> {
+export async function compact(wanted: Wanted, host: CliHost): Promise<number> {
   const directory = await findLog(wanted.directory, host)
   if ((await readdir(directory)).includes('backup.json') && basename(directory) !== 'log') {
     throw new CommandFailure(exitUsage, `${directory} is a backup, which is not compacted.`)
@@ -45,7 +45,7 @@ export async function compact(wanted: Wanted, host: LogCommandHost): Promise<num
     report.runs === 0
       ? 'There was nothing to compact.\n'
       : `Compacted in ${plural(report.runs, 'run')}: read ${formatBytes(report.bytesRead)}, wrote ${formatBytes(report.bytesWritten)}${freed}.\n`
-  await written(host.stdout, wanted.json ? `${JSON.stringify(json)}\n` : words)
+  await written(host, wanted.json ? `${JSON.stringify(json)}\n` : words)
   return 0
 }
 
@@ -56,7 +56,7 @@ interface Outcome extends CompactionReport {
 
 async function compacted(
   directory: string,
-  host: LogCommandHost,
+  host: CliHost,
   onProgress: (report: CompactionReport) => void,
 ): Promise<Outcome> {
   const folder = dataFolderOf(directory)

@@ -1,13 +1,13 @@
 // `sser log dump`: the records of a log that nobody has open, one JSON object a line, and what is damaged between them.
 import { DiskFiles, type Finding, inspectLog, severityOf } from '../../../storage-engine/index.ts'
+import { type CliHost, exitWhole, written } from '../host.ts'
 import { findingJson, recordLine } from '../log-dump.ts'
 import { progressBar } from '../progress-bar.ts'
 import { exitCodeOf, findingText } from './findings.ts'
-import { exitWhole, type LogCommandHost, written } from './host.ts'
 import { findLog, lockToRead } from './log-folder.ts'
 import type { Wanted } from './options.ts'
 
-export async function dump(wanted: Wanted, host: LogCommandHost): Promise<number> {
+export async function dump(wanted: Wanted, host: CliHost): Promise<number> {
   const directory = await findLog(wanted.directory, host)
   const locks = await lockToRead(directory, host)
   try {
@@ -22,7 +22,7 @@ export async function dump(wanted: Wanted, host: LogCommandHost): Promise<number
           'damage' in item
             ? JSON.stringify({ damage: findingJson(item.damage) })
             : recordLine(item.record, wanted.withPayloads)
-        if (!(await written(host.stdout, `${line}\n`))) return exitWhole
+        if (!(await written(host, `${line}\n`))) return exitWhole
       }
       const inTheWay = inspection.findings.filter(({ kind }) => severityOf(kind) === 'refused')
       for (const finding of inTheWay) host.stderr.write(`sser log: left out: ${findingText(finding)}`)

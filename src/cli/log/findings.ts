@@ -1,8 +1,8 @@
 // What an inspection has found, in words, and the exit code that it comes to.
 import { CATALOG_STREAM, type Finding, severityOf } from '../../../storage-engine/index.ts'
 import { TICKET_STREAM } from '../../domain/entry.ts'
+import { exitDamaged, exitRefused, exitWhole } from '../host.ts'
 import { topicOf } from '../log-dump.ts'
-import { exitDamaged, exitRefused, exitWhole } from './host.ts'
 import { idOf, plural } from './words.ts'
 
 const IDS_SHOWN_MAX = 5

@@ -1,14 +1,14 @@
 // `sser log info` and `sser log verify`: what the log consists of, and whether all of it is as it was written.
 import { inspectLog } from '../../../storage-engine/index.ts'
+import { type CliHost, written } from '../host.ts'
 import { progressBar } from '../progress-bar.ts'
 import { exitCodeOf } from './findings.ts'
-import { type LogCommandHost, written } from './host.ts'
 import { accessLog } from './log-access.ts'
 import { findLog } from './log-folder.ts'
 import type { Wanted } from './options.ts'
 import { countTopics, reportOf } from './report.ts'
 
-export async function inspect(wanted: Wanted, host: LogCommandHost): Promise<number> {
+export async function inspect(wanted: Wanted, host: CliHost): Promise<number> {
   const directory = await findLog(wanted.directory, host)
   const access = await accessLog(directory, host)
   try {
@@ -19,7 +19,7 @@ export async function inspect(wanted: Wanted, host: LogCommandHost): Promise<num
       const report = reportOf(directory, inspection, await countTopics(inspection), access.live)
       access.confirm()
       const text = wanted.json ? `${JSON.stringify(report.json)}\n` : depth === 'full' ? report.verify : report.info
-      await written(host.stdout, text)
+      await written(host, text)
       return exitCodeOf(inspection.findings)
     } finally {
       await inspection.close()

@@ -12,7 +12,7 @@ import {
 } from '../../../storage-engine/index.ts'
 import { askInfo, askPin, ControlError, type HeldPin } from '../../control/control-client.ts'
 import type { LiveFigures } from '../../control/protocol.ts'
-import { CommandFailure, exitIoError, exitNoInput, type LogCommandHost } from './host.ts'
+import { type CliHost, CommandFailure, exitIoError, exitNoInput } from '../host.ts'
 import { dataFolderOf, lockToRead } from './log-folder.ts'
 
 export interface LogAccess {
@@ -27,7 +27,7 @@ export interface LogAccess {
 }
 
 /** Throws STORAGE_LOCKED where a process uses the folder that does not answer. */
-export async function accessLog(directory: string, host: LogCommandHost): Promise<LogAccess> {
+export async function accessLog(directory: string, host: CliHost): Promise<LogAccess> {
   let locks: readonly DirectoryLock[]
   try {
     locks = await lockToRead(directory, host)

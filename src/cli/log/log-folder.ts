@@ -3,16 +3,16 @@ import { lchown, lstat, readdir } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { acquireDirectoryLock, type DirectoryLock, StorageError } from '../../../storage-engine/index.ts'
 import { loadConfig } from '../../config.ts'
-import { CommandFailure, exitNoInput, type LogCommandHost, systemCodeOf } from './host.ts'
+import { type CliHost, CommandFailure, exitNoInput, systemCodeOf } from '../host.ts'
 
 /** The folder that the command names, or the configured data folder. */
-export function askedFolder(directory: string | undefined, host: LogCommandHost): string {
+export function askedFolder(directory: string | undefined, host: CliHost): string {
   if (directory !== undefined) return resolve(host.cwd, directory)
   return loadConfig({ env: host.env, cwd: host.cwd }).config.storage.directory
 }
 
 /** The folder of the log. Throws CommandFailure where there is none. */
-export async function findLog(directory: string | undefined, host: LogCommandHost): Promise<string> {
+export async function findLog(directory: string | undefined, host: CliHost): Promise<string> {
   const asked = askedFolder(directory, host)
   for (const folder of [asked, join(asked, 'log')]) {
     const names = await namesIn(folder)
@@ -40,7 +40,7 @@ export async function namesIn(folder: string): Promise<string[]> {
  * The server locks the data folder, which holds the log's; a log that stands alone may have a lock of its own. Throws
  * STORAGE_LOCKED. Where there is no lock file, as in a copy, or the folder may not be written, the operator is told.
  */
-export async function lockToRead(directory: string, host: LogCommandHost): Promise<readonly DirectoryLock[]> {
+export async function lockToRead(directory: string, host: CliHost): Promise<readonly DirectoryLock[]> {
   const locks: DirectoryLock[] = []
   let isTold = false
   try {
@@ -71,7 +71,7 @@ export async function lockToRead(directory: string, host: LogCommandHost): Promi
 }
 
 /** The lock without which nothing is changed. Throws STORAGE_LOCKED. */
-export async function lockToWrite(folder: string, host: LogCommandHost): Promise<DirectoryLock> {
+export async function lockToWrite(folder: string, host: CliHost): Promise<DirectoryLock> {
   const lock = await (host.acquireLock ?? acquireDirectoryLock)(folder)
   await leaveToOwner(folder, (name) => name.startsWith('LOCK'))
   return lock

@@ -1,38 +1,29 @@
-// The command line of `sser log`, checked.
-import { parseArgs } from 'node:util'
+// What was asked of a command of `sser log`, checked.
 import { EVERYTHING, type RecordRange } from '../../../storage-engine/index.ts'
 import { parseEventId } from '../../domain/event-id.ts'
+import { UsageError } from '../host.ts'
+import type { LogCommandName, LogOptions } from './commands.ts'
 import { quoted } from './words.ts'
 
-const COMMANDS = ['info', 'verify', 'dump', 'repair', 'compact', 'backup', 'restore'] as const
-export type LogCommand = (typeof COMMANDS)[number]
-
 export interface Wanted {
-  readonly command: LogCommand
+  readonly command: LogCommandName
   readonly directory: string | undefined
   readonly json: boolean
   readonly withPayloads: boolean
   readonly range: RecordRange
-  /** The folder that backup writes, and restore reads; empty for the others. */
+  /** The folder that backup writes, and restore and repair read; empty where none is named. */
   readonly backupFolder: string
   readonly verifiesCopy: boolean
   readonly isAgreed: boolean
 }
 
-export class UsageError extends Error {}
-
-/** Undefined: help is wanted. Throws UsageError. */
-export function parseWanted(args: readonly string[]): Wanted | undefined {
-  const [command, ...rest] = args
-  if (args.includes('--help') || args.includes('-h') || command === 'help') return undefined
-  if (!isCommand(command)) {
-    throw new UsageError(command === undefined ? 'a command is missing.' : `there is no command ${quoted(command)}.`)
+/** Throws UsageError. */
+export function wantedOf(command: LogCommandName, folder: string | undefined, options: LogOptions): Wanted {
+  const { directory, json, from, to, topic, payloads, verify, backup, yes } = options
+  for (const [name, given] of Object.entries({ directory, backup })) {
+    if (given === '') throw new UsageError(`--${name} needs a folder.`)
   }
-  const { values, positionals } = parseOptions(command, rest)
-  const { directory, json, from, to, topic } = values
-  for (const [name, folder] of Object.entries({ directory, backup: values.backup })) {
-    if (folder === '') throw new UsageError(`--${name} needs a folder.`)
-  }
+  if (folder === '') throw new UsageError(`${command} needs a folder: the one of the backup.`)
   const range = {
     ...EVERYTHING,
     ...boundOf('--from', from, 'from', 'fromMs'),
@@ -43,55 +34,12 @@ export function parseWanted(args: readonly string[]): Wanted | undefined {
     command,
     directory,
     json: json ?? false,
-    withPayloads: values['no-payloads'] !== true,
+    withPayloads: payloads ?? true,
     range,
-    backupFolder: folderOf(command, positionals) ?? values.backup ?? '',
-    verifiesCopy: values.verify ?? false,
-    isAgreed: values.yes ?? false,
+    backupFolder: folder ?? backup ?? '',
+    verifiesCopy: verify ?? false,
+    isAgreed: yes ?? false,
   }
-}
-
-function isCommand(text: string | undefined): text is LogCommand {
-  return COMMANDS.some((command) => command === text)
-}
-
-const COMMON = { directory: { type: 'string' }, json: { type: 'boolean' } } as const
-const DUMP = {
-  from: { type: 'string' },
-  to: { type: 'string' },
-  topic: { type: 'string' },
-  'no-payloads': { type: 'boolean' },
-} as const
-const BACKUP = { verify: { type: 'boolean' } } as const
-const REPAIR = { backup: { type: 'string' }, yes: { type: 'boolean' } } as const
-const OWN = { dump: DUMP, backup: BACKUP, repair: REPAIR } as const
-
-function parseOptions(command: LogCommand, args: readonly string[]) {
-  const options = { ...COMMON, ...DUMP, ...BACKUP, ...REPAIR }
-  try {
-    const parsed = parseArgs({ args: [...args], options, allowPositionals: true, strict: true })
-    for (const name of Object.keys(parsed.values)) {
-      const owner = Object.entries(OWN).find(([, own]) => name in own)?.[0]
-      if (owner !== undefined && owner !== command) throw new UsageError(`--${name} is an option of ${owner} only.`)
-    }
-    return parsed
-  } catch (error) {
-    // parseArgs says what is wrong in words that name the option.
-    if (error instanceof TypeError && 'code' in error) throw new UsageError(error.message)
-    throw error
-  }
-}
-
-function folderOf(command: LogCommand, positionals: readonly string[]): string | undefined {
-  const [folder, ...others] = positionals
-  if (command !== 'backup' && command !== 'restore') {
-    if (folder !== undefined) throw new UsageError(`${command} takes no ${quoted(folder)}.`)
-    return undefined
-  }
-  if (folder === undefined || folder === '' || others.length > 0) {
-    throw new UsageError(`${command} needs one folder: the one of the backup.`)
-  }
-  return folder
 }
 
 function boundOf(option: string, text: string | undefined, byId: 'from' | 'through', byTime: 'fromMs' | 'throughMs') {

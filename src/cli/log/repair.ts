@@ -10,15 +10,15 @@ import {
   readBackup,
   repairLog,
 } from '../../../storage-engine/index.ts'
+import { type CliHost, CommandFailure, exitUsage, written } from '../host.ts'
 import { findingJson } from '../log-dump.ts'
 import { progressBar } from '../progress-bar.ts'
 import { exitCodeOf, findingText } from './findings.ts'
-import { CommandFailure, exitUsage, type LogCommandHost, written } from './host.ts'
 import { dataFolderOf, findLog, leaveToOwner, lockToWrite } from './log-folder.ts'
 import type { Wanted } from './options.ts'
 import { plural } from './words.ts'
 
-export async function repair(wanted: Wanted, host: LogCommandHost): Promise<number> {
+export async function repair(wanted: Wanted, host: CliHost): Promise<number> {
   const directory = await findLog(wanted.directory, host)
   const lock = await lockToWrite(dataFolderOf(directory), host)
   try {
@@ -39,7 +39,7 @@ export async function repair(wanted: Wanted, host: LogCommandHost): Promise<numb
   }
 }
 
-async function planned(directory: string, backup: string | undefined, host: LogCommandHost): Promise<RepairPlan> {
+async function planned(directory: string, backup: string | undefined, host: CliHost): Promise<RepairPlan> {
   const inspections: LogInspection[] = []
   try {
     const log = await inspected(directory, host)
@@ -57,12 +57,12 @@ async function planned(directory: string, backup: string | undefined, host: LogC
   }
 }
 
-async function inspected(directory: string, host: LogCommandHost): Promise<LogInspection> {
+async function inspected(directory: string, host: CliHost): Promise<LogInspection> {
   const bar = progressBar(host.stderr, 'Reading')
   return await inspectLog(new DiskFiles(), directory, { depth: 'full', progress: bar.update }).finally(bar.clear)
 }
 
-async function isAgreed(plan: RepairPlan, away: string, wanted: Wanted, host: LogCommandHost): Promise<boolean> {
+async function isAgreed(plan: RepairPlan, away: string, wanted: Wanted, host: CliHost): Promise<boolean> {
   if (wanted.isAgreed) return true
   host.stderr.write(stepWords(plan, away))
   if (host.ask === undefined) {
@@ -80,7 +80,7 @@ function stepWords({ steps }: RepairPlan, away: string): string {
   return `To be done; what is there now will lie in ${away}:\n${lines.join('')}`
 }
 
-async function report(plan: RepairPlan, away: string | undefined, wanted: Wanted, host: LogCommandHost): Promise<void> {
+async function report(plan: RepairPlan, away: string | undefined, wanted: Wanted, host: CliHost): Promise<void> {
   const json = {
     is_done: away !== undefined,
     kept_in: away ?? null,
@@ -97,5 +97,5 @@ async function report(plan: RepairPlan, away: string | undefined, wanted: Wanted
     plan.left.length === 0
       ? ''
       : `${plan.left.map(findingText).join('')}This stays as it is: a server starts with it, and tells the readers concerned.\n`
-  await written(host.stdout, wanted.json ? `${JSON.stringify(json)}\n` : done + left)
+  await written(host, wanted.json ? `${JSON.stringify(json)}\n` : done + left)
 }

@@ -5,8 +5,8 @@ import { join, resolve } from 'node:path'
 import { DiskFiles, readBackup, restoreLog } from '../../../storage-engine/index.ts'
 import { durableOptions } from '../../app.ts'
 import { loadConfig } from '../../config.ts'
+import { type CliHost, CommandFailure, exitCannotCreate, exitNoInput, written } from '../host.ts'
 import { formatBytes, progressBar } from '../progress-bar.ts'
-import { CommandFailure, exitCannotCreate, exitNoInput, type LogCommandHost, written } from './host.ts'
 import { askedFolder, dataFolderOf, leaveToOwner, lockToWrite, namesIn } from './log-folder.ts'
 import type { Wanted } from './options.ts'
 import { plural } from './words.ts'
@@ -15,7 +15,7 @@ import { plural } from './words.ts'
 const OTHERS = /^(LOCK(\..*)?|tokens\.json|lost\+found|repair-.*)$/
 const UNFINISHED_NAME = 'log.restoring'
 
-export async function restore(wanted: Wanted, host: LogCommandHost): Promise<number> {
+export async function restore(wanted: Wanted, host: CliHost): Promise<number> {
   const files = new DiskFiles()
   const backup = resolve(host.cwd, wanted.backupFolder)
   if ((await namesIn(backup)).length === 0) throw new CommandFailure(exitNoInput, `there is no backup in ${backup}.`)
@@ -42,7 +42,7 @@ export async function restore(wanted: Wanted, host: LogCommandHost): Promise<num
   const bytes = listing.files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
   const json = { backup, directory: join(folder, 'log'), files: listing.files.length, bytes }
   const words = `Restored ${plural(json.files, 'file')}, ${formatBytes(bytes)}, to ${json.directory}.\n`
-  await written(host.stdout, wanted.json ? `${JSON.stringify(json)}\n` : words)
+  await written(host, wanted.json ? `${JSON.stringify(json)}\n` : words)
   return 0
 }
 

@@ -1,0 +1,90 @@
+// The program `sser` as a tree of commands, and how each of them ends. Promises an exit code for everything, mistakes in words
+// on standard error, and on standard output nothing but what was asked for. What a command does is loaded when it is called:
+// a help text does not wait for a server's packages.
+import { CommanderError, Help } from 'commander'
+import { SserError } from '../client/errors.ts'
+import { CliCommand } from './cli-command.ts'
+import { exitCodeOf, wordsOf } from './client/failure.ts'
+import { addPublishCommand } from './client/publish.ts'
+import { SERVER_GROUP } from './client/server-options.ts'
+import { addSubscribeCommand } from './client/subscribe.ts'
+import { addTokenCommand } from './client/token.ts'
+import { addTopicCommand } from './client/topic.ts'
+import { type CliHost, CommandFailure, exitIoError, exitUsage, Interruption, systemCodeOf, UsageError } from './host.ts'
+import { addLogCommand } from './log/commands.ts'
+import { packageVersion } from './package-version.ts'
+import { addServeCommand } from './serve-command.ts'
+
+/** Runs a command to its end; resolves with the exit code. Without any, the server is meant. */
+export async function runProgram(args: readonly string[], host: CliHost): Promise<number> {
+  const program = programOf(host)
+  const [first = 'serve', ...rest] = args
+  // `sser help log dump` is `sser log dump --help`.
+  const asked = first === 'help' ? [...rest, '--help'] : [first, ...rest]
+  try {
+    await program.parseAsync(asked, { from: 'user' })
+    return host.exitCode
+  } catch (error) {
+    return ended(error, asked, host)
+  }
+}
+
+export function programOf(host: CliHost): CliCommand {
+  const program = new CliCommand('sser')
+    .description('publish and subscribe over Server-Sent Events, on a durable log')
+    .version(packageVersion(), '-V, --version', 'show the version')
+    .helpCommand('help [command...]', 'show the help of a command')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => host.stdout.write(text),
+      writeErr: (text) => host.stderr.write(text),
+      outputError: (text, write) => write(text.replace(/^error: /, 'sser: ')),
+      getOutHelpWidth: () => host.stdout.columns ?? HELP_COLUMNS,
+      getErrHelpWidth: () => HELP_COLUMNS,
+    })
+    .configureHelp({ groupItems: ownOptionsFirst })
+    .showHelpAfterError('(--help tells more)')
+    .usage('[command] [options]')
+    .note('Without a command: serve. docs/cli.md tells all of it on one page, docs/configuration.md every setting.')
+    .example('sser --version')
+  addServeCommand(program, host)
+  addTopicCommand(program, host)
+  addTokenCommand(program, host)
+  addPublishCommand(program, host)
+  addSubscribeCommand(program, host)
+  addLogCommand(program, host)
+  return program
+}
+
+const HELP_COLUMNS = 100
+
+const ownOptionsFirst: Help['groupItems'] = (_all, visible, groupOf) => {
+  const isShared = (item: (typeof visible)[number]) => Number(groupOf(item) === SERVER_GROUP)
+  const ordered = visible.toSorted((one, other) => isShared(one) - isShared(other))
+  return Help.prototype.groupItems(ordered, visible, groupOf)
+}
+
+/** Tells what went wrong; the exit code says what kind it was. */
+function ended(error: unknown, [command = '']: readonly string[], { stderr }: CliHost): number {
+  const tell = (words: string) => stderr.write(`sser ${command}: ${words}\n`)
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitUsage
+  if (error instanceof UsageError) {
+    tell(`${error.message}\n(--help tells more)`)
+    return exitUsage
+  }
+  if (error instanceof Interruption) return error.exitCode
+  if (error instanceof CommandFailure) {
+    tell(error.message)
+    return error.exitCode
+  }
+  if (error instanceof SserError) {
+    tell(wordsOf(error))
+    return exitCodeOf(error)
+  }
+  const code = systemCodeOf(error)
+  // Whoever read this, `head` say, has seen enough.
+  if (code === 'EPIPE') return 0
+  if (code === undefined) throw error
+  tell((error as Error).message)
+  return exitIoError
+}
