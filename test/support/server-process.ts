@@ -17,7 +17,7 @@ export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 /** Settings as they stand in base.yaml, nested; JSON is YAML. */
 export interface Settings {
-  readonly [key: string]: string | number | boolean | Settings | readonly Settings[]
+  readonly [key: string]: string | number | boolean | Settings | readonly (string | Settings)[]
 }
 
 export interface ServerOptions {
