@@ -12,6 +12,7 @@ import { type App, type Logger, startApp } from '../src/app.ts'
 import { startFailureWords } from '../src/cli/start-failure.ts'
 import { loadConfig } from '../src/config.ts'
 import { createLogger } from '../src/logger.ts'
+import { freePort } from './support/free-port.ts'
 
 const WAIT_MS = 30_000
 const mainPath = fileURLToPath(new URL('../src/main.ts', import.meta.url))
@@ -271,14 +272,6 @@ test('a signal in the middle of the start ends the program with 0', async (t) =>
 })
 
 /** A port that was free a moment ago, for programs whose words cannot be read. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 async function isReady(port: number): Promise<void> {
   const deadline = Date.now() + WAIT_MS

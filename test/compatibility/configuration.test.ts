@@ -4,11 +4,14 @@
  */
 import assert from 'node:assert/strict'
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { get } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { ConfigError, type LoadedConfig, loadConfig } from '../../src/config.ts'
+import { freePort } from '../support/free-port.ts'
+import { ServerProcess } from '../support/server-process.ts'
 
 const ORIGINAL = fileURLToPath(new URL('original', import.meta.url))
 const TOKENS = {
@@ -30,7 +33,7 @@ function folderOfTheOriginal(t: TestContext): string {
 }
 
 function load(t: TestContext, env: Readonly<Record<string, string>>): LoadedConfig {
-  return loadConfig({ env: { SSER_SSL_ENABLED: 'false', ...env }, cwd: folderOfTheOriginal(t) })
+  return loadConfig({ env, cwd: folderOfTheOriginal(t) })
 }
 
 function mistakenKeys(run: () => unknown): string[] {
@@ -107,4 +110,26 @@ test('the addresses that stand in its files count as missing', (t) => {
       assert.deepEqual([ssl.domainName, ssl.letsencryptEmail], [undefined, undefined], APP_ENV)
     }
   }
+})
+
+test('production, as it ships it, starts once there are tokens: HTTPS, and the plain port leads there', async (t) => {
+  const folder = folderOfTheOriginal(t)
+  const securePort = await freePort()
+  const server = await ServerProcess.start({
+    wrapper: ['sh', '-c', `cd '${folder}' && exec "$@"`, 'sh'],
+    withoutWaiting: true,
+    env: { APP_ENV: 'production', SSER_CONFIG_DIR: '', SSER_STORAGE_DIR: '', SSLPORT: `:${securePort}` },
+  })
+  t.after(() => server.close())
+  await server.line(/The server is ready/)
+  const status = await new Promise((resolve, reject) => {
+    get(`https://localhost:${securePort}/readyz`, { rejectUnauthorized: false }, (response) => {
+      response.resume()
+      resolve(response.statusCode)
+    }).once('error', reject)
+  })
+  assert.equal(status, 200)
+  const plain = await fetch(`http://localhost:${server.port}/api/v1/metrics?x=1`, { redirect: 'manual' })
+  assert.equal(plain.status, 301)
+  assert.equal(plain.headers.get('location'), `https://localhost:${securePort}/api/v1/metrics?x=1`)
 })

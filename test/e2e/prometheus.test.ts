@@ -3,20 +3,18 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Api } from '../support/api.ts'
+import { freePort } from '../support/free-port.ts'
 import { hasAttached, missingProgram } from '../support/programs.ts'
 import { ServerProcess } from '../support/server-process.ts'
+import { until } from '../support/until.ts'
 
 const rulesFolder = fileURLToPath(new URL('../../config/prometheus/', import.meta.url))
 const timeoutMs = 90_000
-const waitMs = 60_000
-const pollMs = 50
 
 test('Prometheus scrapes the server, loads the rules, and an alert fires when a sync fails', {
   timeout: timeoutMs,
@@ -100,21 +98,4 @@ async function asked(url: string): Promise<Readonly<Record<string, unknown>>> {
   } catch {
     return {}
   }
-}
-
-async function until(what: string, holds: () => Promise<boolean | undefined>): Promise<void> {
-  const endsAt = performance.now() + waitMs
-  while (!(await holds())) {
-    assert(performance.now() < endsAt, `waited in vain: ${what}`)
-    await delay(pollMs)
-  }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -7,16 +7,16 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect as connectHttp2 } from 'node:http2'
-import { createServer } from 'node:net'
 import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import { Api } from '../support/api.ts'
 import { Listener } from '../support/event-sources.ts'
+import { freePort } from '../support/free-port.ts'
 import { missingProgram } from '../support/programs.ts'
 import { API_TOKEN, ROOT, ServerProcess } from '../support/server-process.ts'
 import { SseClient } from '../support/sse-client.ts'
+import { until } from '../support/until.ts'
 
 const PAGE = readFileSync(join(ROOT, 'docs/proxies.md'), 'utf8')
 const WAIT_MS = 60_000
@@ -156,23 +156,6 @@ async function started(name: string, start: (place: Place) => readonly string[])
     return (await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => undefined))?.ok
   })
   return proxy
-}
-
-async function until(what: string, holds: () => Promise<boolean | undefined> | boolean): Promise<void> {
-  const endsAt = performance.now() + WAIT_MS
-  while (!(await holds())) {
-    assert(performance.now() < endsAt, `waited in vain: ${what}`)
-    await delay(10)
-  }
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as { port: number }
-  probe.close()
-  await once(probe, 'close')
-  return port
 }
 
 /** A test for each proxy that is here. */
