@@ -247,6 +247,8 @@ async function openHub(
     topicsMax: config.limits.topicsMax,
     subscribersMax: config.limits.subscribersMax,
     tokensPerTopicMax: config.limits.tokensPerTopicMax,
+    idempotencyWindowMs: config.pubsub.idempotencyWindowMs,
+    idempotencyKeysMax: config.limits.idempotencyKeysMax,
     ticketsMax: config.limits.ticketsMax,
     ticketLifetimeMs: config.pubsub.ticketLifetimeMs,
     defaultRetention: changedRetention(unlimited, config.retention),

@@ -86,6 +86,7 @@ export interface Settings {
     readonly apiTokens: readonly NamedApiToken[]
     readonly tickFrequencyMs: number
     readonly ticketLifetimeMs: number
+    readonly idempotencyWindowMs: number
     readonly staticPubSubs: readonly StaticPubSub[]
   }
   readonly metrics: { readonly openLocally: boolean }
@@ -126,6 +127,7 @@ export interface Settings {
     readonly historyEventsMax: number
     readonly tokensPerTopicMax: number
     readonly ticketsMax: number
+    readonly idempotencyKeysMax: number
     readonly wrongTokensMax: number
     readonly wrongTokenWaitMaxMs: number
     readonly throttledClientsMax: number
@@ -393,6 +395,11 @@ const pubsubSchema = joi
     ticketLifetime: duration(SECOND_MS, HOUR_MS)
       .default(2 * MINUTE_MS)
       .description('A ticket has to be used for the first time within this time.'),
+    idempotencyWindow: duration(SECOND_MS, 24 * HOUR_MS)
+      .default(2 * MINUTE_MS)
+      .description(
+        'A publish with an `Idempotency-Key`, or of an event with `dedupe`, that comes again within this time is answered as the first one was, and publishes nothing.',
+      ),
     maxDurationForSubscriberToReceive: unneeded(
       'a slow subscriber loses nothing here, it catches up from the log; see server.writeTimeout',
     ),
@@ -592,6 +599,11 @@ const limitsSchema = joi
     ticketsMax: count(1, 10_000_000)
       .default(50_000)
       .description('At most so many tickets that can be used, or are in use, at once.'),
+    idempotencyKeysMax: count(1, 10_000_000)
+      .default(100_000)
+      .description(
+        'So many keys of what was published lately are remembered, of requests and of events, about 300 bytes each; the oldest are forgotten first, also within `pubsub.idempotencyWindow`.',
+      ),
     wrongTokensMax: count(1, 1_000_000)
       .default(10)
       .description(

@@ -80,7 +80,13 @@ test('without any file or variable the defaults are those that the documentation
         strictTransportMs: 0,
       },
     },
-    pubsub: { tickFrequencyMs: 4000, ticketLifetimeMs: 120_000, apiTokens: [], staticPubSubs: [] },
+    pubsub: {
+      tickFrequencyMs: 4000,
+      ticketLifetimeMs: 120_000,
+      idempotencyWindowMs: 120_000,
+      apiTokens: [],
+      staticPubSubs: [],
+    },
     metrics: { openLocally: true },
     kv: { enabled: true },
     storage: { directory: join(cwd, '_storage') },
@@ -111,6 +117,7 @@ test('without any file or variable the defaults are those that the documentation
       historyEventsMax: 1_000,
       tokensPerTopicMax: 100,
       ticketsMax: 50_000,
+      idempotencyKeysMax: 100_000,
       wrongTokensMax: 10,
       wrongTokenWaitMaxMs: 300_000,
       throttledClientsMax: 20_000,
@@ -367,6 +374,7 @@ kv: { enabled: "\${SSER_PERSISTENT_STORE_ENABLED:false}", dsn: ./_storage/kv }`
     apiTokens: [],
     tickFrequencyMs: 4000,
     ticketLifetimeMs: 120_000,
+    idempotencyWindowMs: 120_000,
     staticPubSubs: [],
   })
   assert.deepEqual(config.kv, { enabled: false })

@@ -25,6 +25,7 @@ import {
   type TopicSettings,
 } from '../domain/entry.ts'
 import { formatEventId } from '../domain/event-id.ts'
+import { decodePublishKeys, PUBLISH_KEY_STREAM, PUBLISH_KEYS } from '../domain/publish-key-entry.ts'
 
 const TIME_MS_MAX = 8.64e15
 
@@ -65,6 +66,13 @@ function describe(record: LogRecord, fields: Record<string, unknown>, withPayloa
       const { ticket, isOpen } = decodeTicketUsed(payload)
       Object.assign(fields, { ticket: id(ticket), open: isOpen })
     }
+    return undefined
+  }
+  if (streamId === PUBLISH_KEY_STREAM) {
+    const { topic, events } =
+      kind === PUBLISH_KEYS ? decodePublishKeys(payload) : { topic: undefined, events: undefined }
+    const whose = topic === undefined ? null : id(topic)
+    Object.assign(fields, { topic: whose, kind: kind === PUBLISH_KEYS ? 'publish-keys' : 'unknown', time, events })
     return undefined
   }
   Object.assign(fields, { topic: id(streamId), kind: kind === EVENT_PUBLISHED ? 'event' : 'unknown', time })
@@ -162,9 +170,9 @@ export function findingJson(finding: Finding): Readonly<Record<string, unknown>>
   }
 }
 
-/** Null: not of a topic, but of the log, the catalogue or the tickets. */
+/** Null: not of a topic, but of the log, the catalogue, the tickets or the keys of publishers. */
 export function topicOf(streamId: number): string | null {
-  return streamId <= TICKET_STREAM ? null : id(streamId)
+  return streamId <= PUBLISH_KEY_STREAM ? null : id(streamId)
 }
 
 /** RFC 3339 in UTC, or null where no calendar has such a time. */

@@ -1,6 +1,6 @@
 /**
  * Tells the engine what of the durable log is dead, as the catalogue stands: events of topics that are gone, events at or
- * below their topic's mark, tickets that have outlived themselves, and entries of the catalogue that later ones have made needless. What it calls dead no crash
+ * below their topic's mark, tickets and keys that have outlived themselves, and entries of the catalogue that later ones have made needless. What it calls dead no crash
  * brings back: marks are written before it answers.
  */
 
@@ -20,24 +20,38 @@ import {
   TOPIC_DELETED,
 } from './entry.ts'
 import type { CompactionJudge, LogRecord, Offset, StreamTotals } from './ports.ts'
+import { PUBLISH_KEY_STREAM } from './publish-key-entry.ts'
 import type { Retainer } from './retainer.ts'
-import type { Tickets } from './tickets.ts'
 
-export function compactionJudge(catalog: Catalog, retainer: Retainer, tickets: Tickets): CompactionJudge {
-  /** The topics' by the retainer's word; of tickets a crash takes nothing back, since they die of age alone. */
-  async function withTickets(
+/** Those whose records die of age alone, so that a crash takes nothing of that back. */
+interface Aging {
+  /** The number through which all are dead. */
+  floor(): Promise<Offset>
+}
+
+export function compactionJudge(
+  catalog: Catalog,
+  retainer: Retainer,
+  tickets: Aging,
+  publishKeys: Aging,
+): CompactionJudge {
+  const aging = new Map([
+    [TICKET_STREAM, tickets],
+    [PUBLISH_KEY_STREAM, publishKeys],
+  ])
+
+  /** The topics' by the retainer's word. */
+  async function withAging(
     streams: readonly StreamTotals[],
     ofTopics: (streams: readonly StreamTotals[]) => Promise<readonly Offset[]>,
   ): Promise<readonly Offset[]> {
     const marks = await ofTopics(streams)
-    if (!streams.some(({ streamId }) => streamId === TICKET_STREAM)) return marks
-    const floor = await tickets.floor()
-    return marks.map((mark, i) => (streams[i]?.streamId === TICKET_STREAM ? floor : mark))
+    return await Promise.all(streams.map(({ streamId }, i) => aging.get(streamId)?.floor() ?? (marks[i] as Offset)))
   }
 
   return {
-    marks: (streams) => withTickets(streams, (topics) => retainer.marks(topics)),
-    floors: (streams) => withTickets(streams, (topics) => retainer.floors(topics)),
+    marks: (streams) => withAging(streams, (topics) => retainer.marks(topics)),
+    floors: (streams) => withAging(streams, (topics) => retainer.floors(topics)),
     drop: (streams: readonly StreamTotals[]) => retainer.drop(streams),
     async isNeeded(record: LogRecord, isElsewhere: (offset: Offset) => Promise<boolean>): Promise<boolean> {
       switch (record.kind) {

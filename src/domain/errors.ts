@@ -10,6 +10,7 @@ export type DomainErrorCode =
   | 'INVALID' // what was sent is wrong; `path` says where
   | 'TOPIC_UNKNOWN' // no such topic, or no longer
   | 'CONFLICT' // what was expected to be the newest event of a topic is not; `details` says which is
+  | 'KEY_REUSED' // the key of a request came with another request before
   | 'UNAUTHORIZED' // no token, or not one that is known
   | 'FORBIDDEN' // the token is known, but has not this right
   | 'STATIC_TOPIC' // a topic of the configuration cannot be deleted

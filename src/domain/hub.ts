@@ -44,7 +44,8 @@ import type {
   Sink,
 } from './ports.ts'
 import type { PublishInput } from './publish-input.ts'
-import { type PublishConditions, Publisher } from './publisher.ts'
+import { PublishOnce, type PublishOnceConditions, type PublishOnceOptions } from './publish-once.ts'
+import { Publisher } from './publisher.ts'
 import { RecentFrames } from './recent-frames.ts'
 import { openingBlocks, type ResumePoint, type ResumeRequest, resolveResume } from './resume.ts'
 import { Retainer } from './retainer.ts'
@@ -63,7 +64,7 @@ import { Wheel } from './wheel.ts'
 export type { TicketGrant } from './entry.ts'
 export type { HistoryItem } from './history.ts'
 export type { Figures } from './ports.ts'
-export type { PublishConditions } from './publisher.ts'
+export type { PublishOnceConditions as PublishConditions, RequestKey } from './publish-once.ts'
 export type { GapNotice, ResumePoint, ResumeRequest } from './resume.ts'
 export type { Retention, RetentionChange } from './retention.ts'
 export type { Ticket } from './tickets.ts'
@@ -75,7 +76,7 @@ export { TOPIC_RIGHTS, type TokenRequest, type TopicRight, type TopicToken } fro
 /** What a publisher sends, already checked. */
 export type EventInput = PublishInput
 
-export interface HubOptions extends TicketOptions {
+export interface HubOptions extends TicketOptions, PublishOnceOptions {
   /** Bound on the frames that are kept for those who need the same ones again. */
   readonly recentFramesBytesMax: number
   readonly topicsMax: number
@@ -138,7 +139,7 @@ export class Hub {
   readonly #options: HubOptions
   readonly #catalog = new Catalog()
   readonly #retainer: Retainer
-  readonly #publisher: Publisher
+  readonly #publishing: PublishOnce
   readonly #tokens: TokenOffice
   /** Streams that were opened by further tokens. */
   readonly #openedBy = new Map<TopicToken, Set<Subscription>>()
@@ -195,6 +196,7 @@ export class Hub {
       try {
         await hub.#loadCatalog(durableFeed)
         await hub.tickets.load()
+        await hub.#publishing.load((topic) => hub.#catalog.byStream(topic) !== undefined)
       } catch (error) {
         hub.tickets.stop()
         hub.#wheel.close()
@@ -223,7 +225,7 @@ export class Hub {
     this.#retainer = new Retainer(this.#catalog, clock, (events) => observer.eventsDropped(events))
     const { tokensPerTopicMax } = options
     this.#tokens = new TokenOffice(numbers, clock, tokensPerTopicMax, (token) => this.#tokenRevoked(token))
-    this.#publisher = new Publisher(this.#catalog, {
+    const publisher = new Publisher(this.#catalog, {
       assertOpen: () => this.#assertNotClosed(),
       deletionOf: (topic) => this.#deletions.get(topic),
       monotonicMs: () => clock.monotonicMs(),
@@ -234,6 +236,7 @@ export class Hub {
       },
       failed: (code) => observer.publishFailed(code),
     })
+    this.#publishing = new PublishOnce(publisher, durable, clock, options)
     this.#list = new TopicList(
       () => this.#catalog.topics,
       () => clock.monotonicMs(),
@@ -397,19 +400,23 @@ export class Hub {
 
   /**
    * Resolves with the event's number when it is as durable as its log promises, and was handed to the live subscribers.
-   * Throws a DomainError: TOPIC_UNKNOWN for a topic that is gone, CONFLICT where a condition does not hold, or what the
-   * store failed with.
+   * A repeat of what bears a key, the event or the request, is answered as the first one was. Throws a DomainError: TOPIC_UNKNOWN
+   * for a topic that is gone, CONFLICT where a condition does not hold, KEY_REUSED, or what the store failed with.
    */
-  publish(topic: Topic, event: EventInput, conditions?: PublishConditions): Promise<Offset> {
-    return this.#publisher.publish(topic, event, conditions)
+  publish(topic: Topic, event: EventInput, conditions?: PublishOnceConditions): Promise<Offset> {
+    return this.#publishing.publish(topic, event, conditions)
   }
 
   /**
    * As `publish`, for several events, at least one: all of them or none, also after a crash, and handed to the live
    * subscribers together. Resolves with their numbers, in their order. Throws also TOO_LARGE.
    */
-  publishAll(topic: Topic, events: readonly EventInput[], conditions?: PublishConditions): Promise<readonly Offset[]> {
-    return this.#publisher.publishAll(topic, events, conditions)
+  publishAll(
+    topic: Topic,
+    events: readonly EventInput[],
+    conditions?: PublishOnceConditions,
+  ): Promise<readonly Offset[]> {
+    return this.#publishing.publishAll(topic, events, conditions)
   }
 
   /** Where a stream of this topic would begin. Throws a DomainError: TOPIC_UNKNOWN, INVALID, STORE_FAILED. */
@@ -488,7 +495,7 @@ export class Hub {
    */
   get judge(): CompactionJudge | undefined {
     if (!this.#isCatalogWhole) return undefined
-    return compactionJudge(this.#catalog, this.#retainer, this.tickets)
+    return compactionJudge(this.#catalog, this.#retainer, this.tickets, this.#publishing)
   }
 
   /**

@@ -1,5 +1,5 @@
 /**
- * Reads what a publisher sent: `{"event":{"id"?,"type"?,"message"}}`, or `{"events":[…]}` with several of them, already
+ * Reads what a publisher sent: `{"event":{"id"?,"type"?,"dedupe"?,"message"}}`, or `{"events":[…]}` with several of them, already
  * parsed, next to its source text. Written by hand because it runs for every event that is published. Unknown keys are
  * let pass, as the original does.
  *
@@ -28,6 +28,8 @@ export interface PublishInput {
   readonly type: Uint8Array
   /** Whether the message is a JSON string; then `message` is its bare text, otherwise compact JSON text. */
   readonly isString: boolean
+  /** The publisher's key of this event, UTF-8: one that bears the same one shortly after is a repeat. */
+  readonly dedupe?: Uint8Array | undefined
   /** UTF-8. Half a surrogate pair, which UTF-8 cannot hold, has become U+FFFD in a bare text. */
   readonly message: Uint8Array
 }
@@ -101,7 +103,7 @@ function parseList(events: unknown, source: Uint8Array, limits: PublishLimits): 
 }
 
 /**
- * An event that stands alone, without anything around it: `{"id"?,"type"?,"message"}`. `event` is what JSON.parse made of
+ * An event that stands alone, without anything around it: `{"id"?,"type"?,"dedupe"?,"message"}`. `event` is what JSON.parse made of
  * `source`. Throws a DomainError with the code INVALID. The answer's bytes are its own.
  */
 export function parseBareEvent(event: unknown, source: Uint8Array, limits: PublishLimits): PublishInput {
@@ -117,7 +119,7 @@ function parseEvent(event: unknown, index: number, limits: PublishLimits, text: 
   if (!isObject(event)) {
     throw mistake(placeOf(index), 'The event must be a JSON object with a message: {"message":"…"}.')
   }
-  const { id, type, message } = event as { readonly id?: unknown; readonly type?: unknown; readonly message?: unknown }
+  const { id, type, message, dedupe } = event as Readonly<Record<'id' | 'type' | 'message' | 'dedupe', unknown>>
   if (message === undefined) {
     throw mistake(placeIn(index, 'message'), 'The message is missing. Send any JSON value; null is one.')
   }
@@ -130,6 +132,7 @@ function parseEvent(event: unknown, index: number, limits: PublishLimits, text: 
     key: parseName(id, index, 'id', limits.idBytesMax),
     type: parseName(type, index, 'type', limits.typeBytesMax),
     isString,
+    dedupe: dedupe === undefined ? undefined : parseDedupe(dedupe, index, limits),
     message: isString ? Buffer.from(message, 'utf8') : jsonText(message, text),
   }
 }
@@ -207,7 +210,7 @@ function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-function parseName(value: unknown, index: number, name: 'id' | 'type', bytesMax: number): Uint8Array {
+function parseName(value: unknown, index: number, name: 'id' | 'type' | 'dedupe', bytesMax: number): Uint8Array {
   if (value === undefined || value === '') return NONE
   const wrong = (words: string) => mistake(placeIn(index, name), `The ${name} ${words}`)
   const tooLong = () => wrong(`must have at most ${bytesMax} bytes of UTF-8. Shorten it.`)
@@ -223,6 +226,11 @@ function parseName(value: unknown, index: number, name: 'id' | 'type', bytesMax:
   const bytes = Buffer.from(value, 'utf8')
   if (bytes.length > bytesMax) throw tooLong()
   return bytes
+}
+
+function parseDedupe(value: unknown, index: number, { idBytesMax }: PublishLimits): Uint8Array | undefined {
+  const bytes = parseName(value, index, 'dedupe', idBytesMax)
+  return bytes.length === 0 ? undefined : bytes
 }
 
 /** C0, DEL, C1, and the line and paragraph separators. */

@@ -55,6 +55,25 @@ export class Publisher {
     )
   }
 
+  /**
+   * As `publishAll`, with a record beside the events that is kept if and only if they are, right behind them. There need not
+   * be any events.
+   */
+  publishNoted(
+    topic: Topic,
+    events: readonly PublishInput[],
+    note: NewRecord | undefined,
+    conditions = NO_CONDITIONS,
+  ): Promise<readonly Offset[]> {
+    return this.#append(topic, events.length, conditions, async (log, streamId) => {
+      const records = events.map((event) => recordOf(streamId, event))
+      const numbers = await log.appendAll(note === undefined ? records : [...records, note])
+      // Who reads the note later finds the events by its own number.
+      assert(note === undefined || numbers.every((number, i) => number === (numbers[0] as Offset) + i))
+      return numbers.slice(0, records.length)
+    })
+  }
+
   async #append<Result>(
     topic: Topic,
     events: number,
@@ -74,7 +93,7 @@ export class Publisher {
     const beganAtMs = this.#host.monotonicMs()
     try {
       const result = await append(hosted.feed.log, hosted.streamId)
-      this.#host.published(hosted, events, this.#host.monotonicMs() - beganAtMs)
+      if (events > 0) this.#host.published(hosted, events, this.#host.monotonicMs() - beganAtMs)
       return result
     } catch (error) {
       throw this.#failed(fromStorageError(error))

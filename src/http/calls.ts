@@ -95,6 +95,7 @@ export const meanings: Readonly<Record<number, string>> = {
   413: 'The body, or a list in it, is too large.',
   415: 'The body is not JSON in UTF-8, or is compressed.',
   417: 'Of expectations, only 100-continue can be met.',
+  422: 'The Idempotency-Key came with another body before.',
   429: 'Too many wrong tokens came from this address. Wait for `retry-after` seconds.',
   431: 'The request line and the headers are too large.',
   500: 'A mistake in the server. Its log says more.',
@@ -110,6 +111,11 @@ const ofTopic = Joi.object({ id: idText.required().description('The id of the to
 const ofToken = ofTopic.append({ tokenId: idText.required().description('The id of the token, not the token.') })
 const resumeHeader = Joi.object({
   'last-event-id': Joi.string().description('The last id that was seen: the stream goes on behind it.'),
+})
+const publishHeaders = Joi.object({
+  'idempotency-key': Joi.string().description(
+    'A string in quotes by which a repeat of the request is known, which is answered as before. Not for lines.',
+  ),
 })
 const resumedFrom = Joi.object({ 'sser-resumed-from': idText.description('The number after which it begins.') })
 
@@ -221,6 +227,7 @@ export function callsOf(limits: CallLimits): Readonly<Record<string, Call>> {
         'Answered when the event is, or all events are, as durable as the topic promises. Lines are answered by lines that say how far they are kept.',
       token: 'bearer',
       path: ofTopic,
+      headers: publishHeaders,
       body: {
         required: true,
         content: { ...json(publishSchema(limits)), 'application/x-ndjson': eventSchema(limits) },
@@ -232,7 +239,7 @@ export function callsOf(limits: CallLimits): Readonly<Record<string, Call>> {
           content: json(Joi.alternatives().match('one').try(publishedAnswer, publishedAllAnswer)),
         },
       },
-      errors: [403, 404, 409, 415, STORE_FULL],
+      errors: [403, 404, 409, 415, 422, STORE_FULL],
     },
     'GET /api/v1/pubsubs/{id}/events': {
       id: 'subscribe',

@@ -34,6 +34,7 @@ const statusOfCode: Readonly<Record<DomainErrorCode, number>> = {
   FORBIDDEN: 403,
   TOPIC_UNKNOWN: 404,
   CONFLICT: 409,
+  KEY_REUSED: 422,
   STATIC_TOPIC: 400,
   STORE_OFF: 400,
   TOO_LARGE: 413,

@@ -11,6 +11,7 @@ import { publishedAllText, publishedText } from './answers.ts'
 import { credentialsOf, publishAuth, topicOf } from './auth.ts'
 import type { Cors } from './cors.ts'
 import { type HttpObserver, httpError } from './errors.ts'
+import { refuseRequestKey, requestKeyOf } from './idempotency-key.ts'
 import { parseJson, requireJson, requireLines, sendsLines } from './json-body.ts'
 import { rawPayload } from './methods.ts'
 import { type LinesLimits, publishLines } from './publish-lines.ts'
@@ -57,6 +58,7 @@ export const publishPlugin: Plugin<PublishOptions> = {
         if (topic.id === METRICS_TOPIC_ID) throw httpError(403, "Topic 0 is the server's own; publish to another one.")
         if (sendsLines(req)) {
           requireLines(req)
+          refuseRequestKey(req)
           await publishLines(service.hub, topic, credentialsOf(request).token, req, res, {
             service,
             limits,
@@ -75,7 +77,7 @@ export const publishPlugin: Plugin<PublishOptions> = {
         const body = Buffer.isBuffer(read) ? read : await read
         const parsed = parseJson(body)
         const input = parsePublish(parsed, body, limits)
-        const conditions = { expectedLast: parseExpectedLast(parsed) }
+        const conditions = { expectedLast: parseExpectedLast(parsed), request: requestKeyOf(req, body) }
         service.enter()
         try {
           const { origin } = req.headers

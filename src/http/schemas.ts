@@ -179,12 +179,13 @@ const noControls = String.raw`[^\p{Cc}\u2028\u2029]*$`
 
 /** An event as `parsePublish` takes it: that checks by hand, as it runs for every event. A test asks both the same. */
 export function eventSchema({ idBytesMax, typeBytesMax }: PublishLimits): Joi.ObjectSchema {
+  const name = Joi.string()
+    .allow('')
+    .max(idBytesMax, 'utf8')
+    .pattern(new RegExp(String.raw`^(?![ \t]+$)${noControls}`, 'u'))
   return Joi.object({
-    id: Joi.string()
-      .allow('')
-      .max(idBytesMax, 'utf8')
-      .pattern(new RegExp(String.raw`^(?![ \t]+$)${noControls}`, 'u'))
-      .description("The publisher's own id. Bytes of UTF-8 count. Empty: none."),
+    id: name.description("The publisher's own id. Bytes of UTF-8 count. Empty: none."),
+    dedupe: name.description('By this a repeat of the event is known, which publishes nothing. Empty: none.'),
     type: Joi.string()
       .allow('')
       .max(typeBytesMax, 'utf8')

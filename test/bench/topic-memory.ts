@@ -34,6 +34,8 @@ async function openHub(): Promise<Hub> {
     topicsMax: 2 * LIVE_TOPICS,
     subscribersMax: 1,
     tokensPerTopicMax: 1,
+    idempotencyWindowMs: 120_000,
+    idempotencyKeysMax: 1000,
     ticketsMax: 1000,
     ticketLifetimeMs: 120_000,
     defaultRetention: unlimited,

@@ -16,6 +16,7 @@ import {
   TOKEN_REVOKED,
 } from '../../src/domain/entry.ts'
 import { formatEventId } from '../../src/domain/event-id.ts'
+import { encodePublishKeys, PUBLISH_KEY_STREAM, PUBLISH_KEYS } from '../../src/domain/publish-key-entry.ts'
 import { hashToken } from '../../src/domain/token.ts'
 
 const sha256 = hashToken('a secret')
@@ -50,4 +51,13 @@ test('a ticket is printed without its hashes, and so is its use; it is of no top
   const used = lineOf(TICKET_STREAM, TICKET_USED, encodeTicketUsed({ ticket: 8, isOpen: true, usableUntilMs: 6 }))
   assert.deepEqual(used, { ...of, kind: 'ticket-used', ticket: formatEventId(8), open: true })
   assert.equal(topicOf(TICKET_STREAM), null)
+})
+
+test('keys of what was published are printed with their topic and the number of events, without a hash', () => {
+  const hash = 'ab'.repeat(16)
+  const request = { key: hash, body: hash, answer: [{ isFresh: true, first: 0, count: 3 }] }
+  const keys = encodePublishKeys({ topic: 7, events: 3, request, dedupe: [{ index: 0, key: hash }] })
+  const printed = lineOf(PUBLISH_KEY_STREAM, PUBLISH_KEYS, keys)
+  assert.deepEqual(printed, { id: formatEventId(99), topic: formatEventId(7), time, kind: 'publish-keys', events: 3 })
+  assert.equal(topicOf(PUBLISH_KEY_STREAM), null)
 })

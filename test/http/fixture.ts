@@ -26,6 +26,8 @@ const hubDefaults: HubOptions = {
   topicsMax: 1000,
   subscribersMax: 1000,
   tokensPerTopicMax: 100,
+  idempotencyWindowMs: 120_000,
+  idempotencyKeysMax: 1000,
   ticketsMax: 1000,
   ticketLifetimeMs: 120_000,
   defaultRetention: unlimited,

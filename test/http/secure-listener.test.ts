@@ -198,6 +198,37 @@ test('every kind of answer over HTTP/2 is without headers of the connection, and
   assert.deepEqual(warnings, [])
 })
 
+test('lines are published over HTTP/2 while they still come, and a bad one ends its request and nothing else', async (t) => {
+  const { createTopic, http2, hub } = await startSecure(t)
+  const { id } = await createTopic(true)
+  const session = http2()
+  const lines = {
+    ':method': 'POST',
+    ':path': `/api/v1/pubsubs/${id}/events`,
+    'content-type': 'application/x-ndjson',
+    authorization,
+  }
+  for (const [second, answer] of [
+    ['{"message":2}\n', /"lines":2,"last_id":"\w{11}"\}\n$/],
+    ['nonsense\n', /"lines":1,[^\n]*"error":\{"code":400[^\n]*\n$/],
+  ] as const) {
+    const stream = session.request(lines)
+    stream.on('error', () => undefined)
+    stream.write('{"message":1}\n')
+    const [headers] = await once(stream, 'response')
+    const reading: Http2Reading = { stream, headers, text: '' }
+    stream.setEncoding('latin1').on('data', (text: string) => {
+      reading.text += text
+    })
+    await until(reading, (text) => text.includes('"lines":1'))
+    stream.write(second)
+    if (second.startsWith('{')) stream.end()
+    assert.match(await whole(reading), answer)
+  }
+  assert.equal((await hub.topicDetails(hub.topic(id)!)).events, 3)
+  assert.equal((await ask(session, { ':path': '/healthz' })).headers[':status'], 200)
+})
+
 test('/readyz says which certificate is shown, and until when', async (t) => {
   const { http2 } = await startSecure(t)
   const answer = await ask(http2(), { ':path': '/readyz' })

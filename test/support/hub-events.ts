@@ -15,6 +15,8 @@ export const hubOptions: HubOptions = {
   topicsMax: 1000,
   subscribersMax: 1000,
   tokensPerTopicMax: 100,
+  idempotencyWindowMs: 120_000,
+  idempotencyKeysMax: 1000,
   ticketsMax: 1000,
   ticketLifetimeMs: 120_000,
   defaultRetention: unlimited,

@@ -123,6 +123,9 @@ const HUB_OPTIONS: HubOptions = {
   topicsMax: Number.MAX_SAFE_INTEGER,
   subscribersMax: 0,
   tokensPerTopicMax: 0,
+  // The longest that there may be: the server that comes next decides.
+  idempotencyWindowMs: 24 * 3600 * 1000,
+  idempotencyKeysMax: 0,
   ticketsMax: 0,
   ticketLifetimeMs: 120_000,
   defaultRetention: unlimited,

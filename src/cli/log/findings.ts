@@ -1,6 +1,7 @@
 // What an inspection has found, in words, and the exit code that it comes to.
 import { CATALOG_STREAM, type Finding, severityOf } from '../../../storage-engine/index.ts'
 import { TICKET_STREAM } from '../../domain/entry.ts'
+import { PUBLISH_KEY_STREAM } from '../../domain/publish-key-entry.ts'
 import { exitDamaged, exitRefused, exitWhole } from '../host.ts'
 import { topicOf } from '../log-dump.ts'
 import { idOf, plural } from './words.ts'
@@ -37,6 +38,7 @@ function whoseIs(streamId: number): string {
   const topic = topicOf(streamId)
   if (topic !== null) return `Topic ${topic}`
   if (streamId === TICKET_STREAM) return 'Tickets'
+  if (streamId === PUBLISH_KEY_STREAM) return 'Keys of what was published'
   return streamId === CATALOG_STREAM ? 'The catalogue of topics' : "The log's own"
 }
 
