@@ -105,6 +105,7 @@ export class Log {
   readonly #skipped: SkippedRange[] = []
   readonly #cursors = new Set<StreamCursor>()
   readonly #commitListeners: ((records: readonly LogRecord[]) => void)[] = []
+  readonly #settledListeners: (() => void)[] = []
   readonly #evictListeners: ((dropped: readonly StreamTotals[]) => void)[] = []
   readonly #failListeners: ((error: StorageError) => void)[] = []
   #lastOffset: Offset = 0
@@ -143,6 +144,7 @@ export class Log {
         now,
       },
       (records) => this.#committed(records),
+      () => this.#settled(),
       (error) => {
         void this.#compactor?.stop()
         this.#lookForRoom()
@@ -272,6 +274,11 @@ export class Log {
    */
   onCommit(listener: (records: readonly LogRecord[]) => void): void {
     this.#commitListeners.push(listener)
+  }
+
+  /** Called when `watermark` has grown, and there is no commit to tell of: a batch was cut away, or held no records. */
+  onSettled(listener: () => void): void {
+    this.#settledListeners.push(listener)
   }
 
   /** Called when a bounded log has dropped its oldest records, with what each stream had in a segment that went. */
@@ -524,11 +531,17 @@ export class Log {
     return new RecordView(bytes, 0)
   }
 
+  #settled(): void {
+    for (const listener of this.#settledListeners) listener()
+  }
+
   #committed(records: readonly LogRecord[]): void {
     const last = records.at(-1)
     if (last !== undefined) {
       this.#lastOffset = last.offset
       for (const listener of this.#commitListeners) listener(records)
+    } else {
+      this.#settled()
     }
     if (this.#active !== this.#segments.active) {
       this.#active = this.#segments.active

@@ -66,6 +66,7 @@ export class Writer {
   readonly #reserve: Reserve
   readonly #options: WriterOptions
   readonly #onCommit: (records: readonly LogRecord[]) => void
+  readonly #onCut: () => void
   readonly #onFail: (error: StorageError) => void
   readonly #queue: PendingBatch[] = []
   readonly #builders: BatchBuilder[] = []
@@ -91,6 +92,7 @@ export class Writer {
     reserve: Reserve,
     options: WriterOptions,
     onCommit: (records: readonly LogRecord[]) => void,
+    onCut: () => void,
     onFail: (error: StorageError) => void,
   ) {
     this.#segments = segments
@@ -98,6 +100,7 @@ export class Writer {
     this.#reserve = reserve
     this.#options = options
     this.#onCommit = onCommit
+    this.#onCut = onCut
     this.#onFail = onFail
     this.#synced = { generation: segments.active.generation, position: segments.active.contentEnd }
     if (options.reservesNumbers) sequencer.onLow(() => this.#reserveNumbers())
@@ -269,6 +272,7 @@ export class Writer {
       this.#committing = undefined
       this.#current = undefined
       this.#pendingBytes -= batch.bytes
+      if (error !== undefined) this.#onCut()
       for (const waiter of batch.waiters) {
         if (error === undefined) waiter.resolve()
         else waiter.reject(error)
@@ -366,6 +370,8 @@ export class Writer {
     if (this.#isFull) this.#setFull(false)
     this.#segments.context.observer.committed(header.count, bytes.length, syncMs)
     this.#segments.prepareSpare()
+    // Its numbers are settled for whoever is told of it.
+    this.#current = undefined
     this.#onCommit(records)
   }
 

@@ -1,42 +1,88 @@
 /**
- * A topic that has subscribers: who they are, and what is known about its latest events. There is one for each topic
- * while anybody listens, and none otherwise, so that topics without subscribers cost the dispatcher nothing. Only the
- * hub and the subscriptions know of it.
+ * What some streams have in common that tell the same: of one topic, or of the same topics together. It holds who they are,
+ * and what is known about the latest events. There is one while anybody listens, and none otherwise, so that topics
+ * without subscribers cost the dispatcher nothing. Only the streams and the subscriptions know of it.
  */
 
 import assert from 'node:assert/strict'
-import type { Feed } from './feed.ts'
-import type { LogRecord, Offset } from './ports.ts'
+import type { FrameBuilder } from './frame-builder.ts'
+import type { LogRecord, Offset, SharedBytes } from './ports.ts'
+import type { ReplayStep } from './recent-frames.ts'
 import type { Subscription } from './subscription.ts'
 import type { HostedTopic } from './topic.ts'
 import { NO_TURN } from './wheel.ts'
 
-export class Channel {
-  readonly topic: HostedTopic
-  readonly feed: Feed
+/** What a reader needs of those who read. */
+export interface ReaderHost {
+  readonly builder: FrameBuilder
+  /** A cursor has read a piece. */
+  replayRead(bytes: number): void
+}
+
+/** Reads what a channel tells; its steps follow each other as a rule. To be closed. */
+export interface ChannelReader {
+  /** The step behind `after`, or the beginning of it. Rejects with StorageError, or EntryError. */
+  read(after: Offset): Promise<ReplayStep>
+  close(): void
+}
+
+/** A topic's part in a channel, as the dispatcher finds it. */
+export interface Member {
+  readonly channel: Channel
+  /** An event of the topic is in the commit that ends with `through`. */
+  spoke(through: Offset): void
+}
+
+export abstract class Channel {
+  /** Of its pieces among the recent frames. */
+  readonly key: number
+  readonly topics: readonly HostedTopic[]
+  /** Whether its deliveries count in the figures. */
+  readonly isCounted: boolean
   /** Each subscription that is not closed is in one of the two. */
   readonly live = new Set<Subscription>()
   readonly catchingUp = new Set<Subscription>()
   /** How many of those that catch up are reading now, rather than waiting for their sinks. */
   readers = 0
-  /** The topic has been deleted: nothing more will come. */
-  isGone = false
+  /** A topic that has been deleted: nothing more will come. */
+  gone: HostedTopic | undefined = undefined
   /** The wheel's turn in which the live subscribers last got something. */
   trafficTurn = NO_TURN
-  /** This topic's events in the commit that is being dispatched; empty between commits. */
+  /** Its events in the commit that is being dispatched; empty between commits. */
   readonly batch: LogRecord[] = []
   #quietSince: Offset
 
-  constructor(topic: HostedTopic) {
-    this.topic = topic
-    this.feed = topic.feed
-    // Nothing is known of what was committed before there was a channel.
-    this.#quietSince = topic.feed.dispatched
+  /** Nothing is known of what was committed before there was a channel: up to `dispatched`. */
+  constructor(key: number, topics: readonly HostedTopic[], dispatched: Offset) {
+    this.key = key
+    this.topics = topics
+    this.isCounted = topics.every((topic) => topic.isCounted)
+    this.#quietSince = dispatched
+  }
+
+  /** Whoever has all up to here has all that may be shown now. Only grows. */
+  abstract get dispatched(): Offset
+
+  /** The last block of its streams when a topic of it is gone. */
+  abstract closedBytes(): SharedBytes
+
+  abstract build(builder: FrameBuilder, records: readonly LogRecord[]): SharedBytes
+
+  abstract openReader(host: ReaderHost): ChannelReader
+
+  /** For logs and figures. */
+  get name(): string {
+    return this.topics.map(({ id }) => id).join('+')
+  }
+
+  /** The number of the latest event ever; 0 before the first. */
+  get latest(): Offset {
+    return this.topics.reduce((latest, topic) => Math.max(latest, topic.latest), 0)
   }
 
   /**
-   * The topic has no event above this number and up to `feed.dispatched`. So who has everything up to here has
-   * everything there is, and may go live.
+   * There is no event above this number and up to `dispatched`. So who has everything up to here has everything there is,
+   * and may go live.
    */
   get quietSince(): Offset {
     return this.#quietSince
@@ -46,7 +92,7 @@ export class Channel {
     return this.live.size === 0 && this.catchingUp.size === 0
   }
 
-  /** A commit that ends with `through` has events of this topic. */
+  /** What ends with `through` has events of this channel. */
   spokeUntil(through: Offset): void {
     assert(through >= this.#quietSince, 'commits come in the order of their numbers')
     this.#quietSince = through
@@ -56,4 +102,9 @@ export class Channel {
   learnQuiet(after: Offset, through: Offset): void {
     if (after < this.#quietSince && through >= this.#quietSince) this.#quietSince = after
   }
+}
+
+/** How many streams tell of the topic now. */
+export function subscribersOf({ audience = [] }: HostedTopic): number {
+  return audience.reduce((sum, { channel }) => sum + channel.live.size + channel.catchingUp.size, 0)
 }

@@ -32,6 +32,11 @@ export class Feed {
     return this.#dispatched
   }
 
+  /** Every number up to this is settled: its record is committed, or it is a hole for ever. */
+  get settled(): Offset {
+    return this.log.watermark - 1
+  }
+
   /** A commit that ends with this number is being dispatched. */
   advance(through: Offset): void {
     assert(through >= this.#dispatched, 'commits come in the order of their numbers')

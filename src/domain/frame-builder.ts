@@ -16,6 +16,8 @@ const TAIL_BYTES = 2
 const CR = 13
 const LF = 10
 
+const NO_KEY = new Uint8Array(0)
+
 const SCRATCH_BYTES_AT_FIRST = 64 * 1024
 /** A larger scratch, grown for one large commit, is given back. */
 const SCRATCH_BYTES_KEPT_MAX = 1024 * 1024
@@ -26,14 +28,17 @@ export class FrameBuilder {
   /**
    * The frames of all events among the records, in their order; at least one must be an event. The frames are written
    * into a scratch first, because their exact length costs a second look at each message, and a bound wastes memory
-   * for as long as the bytes are kept. Throws EntryError where a payload cannot be read.
+   * for as long as the bytes are kept. `wrap` makes the data of each, which without it is the message; what is wrapped
+   * bears the server's number alone. Throws EntryError where a payload cannot be read.
    */
-  build(records: readonly LogRecord[]): SharedBytes {
+  build(records: readonly LogRecord[], wrap?: (record: LogRecord) => Uint8Array): SharedBytes {
     let at = 0
     for (const record of records) {
       if (record.kind !== EVENT_PUBLISHED) continue
       const { type, message } = decodeEvent(record.payload)
-      const fields = { id: formatEventId(record.offset), key: record.key, type, message }
+      const id = formatEventId(record.offset)
+      const fields =
+        wrap === undefined ? { id, key: record.key, type, message } : { id, key: NO_KEY, type, message: wrap(record) }
       this.#ensure(at, fields)
       at = writeFrame(this.#scratch, at, fields)
     }

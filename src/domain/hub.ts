@@ -10,10 +10,9 @@
 
 import assert from 'node:assert/strict'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { heartbeatEvent, retryBlock, tickComment } from '../sse/encode.ts'
 import { Catalog } from './catalog.ts'
-import { Channel } from './channel.ts'
-import { CommitTimes, type Lag, NO_LAG } from './commit-times.ts'
+import { subscribersOf } from './channel.ts'
+import type { Lag } from './commit-times.ts'
 import { compactionJudge } from './compaction-judge.ts'
 import {
   CATALOG_STREAM,
@@ -25,13 +24,10 @@ import {
 } from './entry.ts'
 import { DomainError, fromStorageError, unknownTopic } from './errors.ts'
 import { Feed } from './feed.ts'
-import { FrameBuilder, shareBytes } from './frame-builder.ts'
 import { type HistoryItem, historyBackward, historyForward } from './history.ts'
 import { loadCatalog } from './load-catalog.ts'
-import { Pace } from './pace.ts'
 import type {
   Clock,
-  CloseReason,
   CompactionJudge,
   EventLog,
   FigureName,
@@ -40,18 +36,18 @@ import type {
   LogRecord,
   NumberSource,
   Offset,
-  SharedBytes,
   Sink,
 } from './ports.ts'
 import type { PublishInput } from './publish-input.ts'
 import { PublishOnce, type PublishOnceConditions, type PublishOnceOptions } from './publish-once.ts'
 import { Publisher } from './publisher.ts'
-import { RecentFrames } from './recent-frames.ts'
-import { openingBlocks, type ResumePoint, type ResumeRequest, resolveResume } from './resume.ts'
+import { type ResumePoint, type ResumeRequest, resolveResume, type StreamStart } from './resume.ts'
+import { resolveAll } from './resume-all.ts'
 import { Retainer } from './retainer.ts'
 import { changedRetention, type Retention, type RetentionChange, unlimited } from './retention.ts'
 import { encodeSnapshot } from './snapshot.ts'
-import { Subscription, type SubscriptionHost, tokenRevokedBytes } from './subscription.ts'
+import { type StreamOptions, type StreamRequest, Streams } from './streams.ts'
+import type { Subscription } from './subscription.ts'
 import { type TicketOptions, Tickets } from './tickets.ts'
 import { configuredSha256, hashToken, makeToken } from './token.ts'
 import { TokenOffice } from './token-office.ts'
@@ -59,14 +55,15 @@ import { HostedTopic, type Topic } from './topic.ts'
 import { detailsOf, type TopicDetails } from './topic-details.ts'
 import { everyTopic, isPlain, sortKeyOf, TopicList, type TopicPlace } from './topic-list.ts'
 import { accessTo, type TokenRequest, type TopicAccess, type TopicRight, type TopicToken } from './topic-token.ts'
-import { Wheel } from './wheel.ts'
 
 export type { TicketGrant } from './entry.ts'
 export type { HistoryItem } from './history.ts'
 export type { Figures } from './ports.ts'
 export type { PublishOnceConditions as PublishConditions, RequestKey } from './publish-once.ts'
-export type { GapNotice, ResumePoint, ResumeRequest } from './resume.ts'
+export type { GapNotice, ResumePoint, ResumeRequest, StreamStart } from './resume.ts'
 export type { Retention, RetentionChange } from './retention.ts'
+export type { Envelope } from './set-channel.ts'
+export type { StreamRequest } from './streams.ts'
 export type { Ticket } from './tickets.ts'
 export { METRICS_TOPIC_ID, type Topic } from './topic.ts'
 export type { TopicDetails } from './topic-details.ts'
@@ -76,23 +73,11 @@ export { TOPIC_RIGHTS, type TokenRequest, type TopicRight, type TopicToken } fro
 /** What a publisher sends, already checked. */
 export type EventInput = PublishInput
 
-export interface HubOptions extends TicketOptions, PublishOnceOptions {
-  /** Bound on the frames that are kept for those who need the same ones again. */
-  readonly recentFramesBytesMax: number
+export interface HubOptions extends StreamOptions, TicketOptions, PublishOnceOptions {
   readonly topicsMax: number
-  readonly subscribersMax: number
   readonly tokensPerTopicMax: number
   /** Of topics that are made without limits of their own. */
   readonly defaultRetention: Retention
-  readonly heartbeatMs: number
-  /** Jittered: a stream ends after 80 to 100 % of it. */
-  readonly streamAgeMsMax: number
-  /** A sink whose peer takes nothing for so long, while there is something to take, is cut off. */
-  readonly writeTimeoutMs: number
-  /** What clients are told to wait before they come back, jittered: 100 to 200 % of it. */
-  readonly retryMs: number
-  /** While stopping, clients are told to come back spread over this much more. */
-  readonly drainRetryMs: number
 }
 
 export interface TopicRequest {
@@ -114,13 +99,9 @@ export interface TopicPage {
   readonly next: TopicPlace | undefined
 }
 
-export interface SubscribeRequest {
+/** Of a stream of one topic. */
+export interface SubscribeRequest extends Omit<StreamRequest, 'from' | 'envelope'> {
   readonly from: ResumePoint
-  /** The stream ends with this token. */
-  readonly token?: TopicToken | undefined
-  readonly heartbeat: 'comment' | 'event'
-  /** Tell with events where the stream begins, and when it has reached the present; false without it. */
-  readonly signals?: boolean | undefined
 }
 
 type MutableFigures = { -readonly [Name in FigureName]: number }
@@ -141,21 +122,10 @@ export class Hub {
   readonly #retainer: Retainer
   readonly #publishing: PublishOnce
   readonly #tokens: TokenOffice
-  /** Streams that were opened by further tokens. */
-  readonly #openedBy = new Map<TopicToken, Set<Subscription>>()
   /** Those that are being committed; each resolves with whether the topic is gone. */
   readonly #deletions = new Map<HostedTopic, Promise<boolean>>()
-  /** Of the topics that have subscribers. */
-  readonly #channels = new Set<Channel>()
-  /** Those that catch up. */
-  readonly #behind = new Set<Subscription>()
-  readonly #commitTimes = new CommitTimes()
-  readonly #builder = new FrameBuilder()
+  readonly #streams: Streams
   readonly #list: TopicList
-  readonly #frames: RecentFrames
-  readonly #wheel: Wheel
-  readonly #host: SubscriptionHost
-  readonly #heartbeats: Readonly<Record<SubscribeRequest['heartbeat'], SharedBytes>>
   readonly #figures: MutableFigures = {
     topics: 0,
     static_topics: 0,
@@ -169,12 +139,8 @@ export class Hub {
   #creating = 0
   #checkpointing: Promise<void> = Promise.resolve()
   #checkpointed: Offset = -1
-  #openSinks = 0
   #status: 'open' | 'draining' | 'closed' = 'open'
   #drained: Promise<void> | undefined
-  #onAllEnded: (() => void) | undefined
-  /** Reused by each commit. */
-  #touched: Channel[] = []
 
   /**
    * Folds the durable log's catalogue and starts dispatching. `durable` undefined: the persistent store is switched
@@ -199,7 +165,7 @@ export class Hub {
         await hub.#publishing.load((topic) => hub.#catalog.byStream(topic) !== undefined)
       } catch (error) {
         hub.tickets.stop()
-        hub.#wheel.close()
+        hub.#streams.close()
         throw error
       }
       hub.#follow(durableFeed)
@@ -224,7 +190,7 @@ export class Hub {
     this.#options = options
     this.#retainer = new Retainer(this.#catalog, clock, (events) => observer.eventsDropped(events))
     const { tokensPerTopicMax } = options
-    this.#tokens = new TokenOffice(numbers, clock, tokensPerTopicMax, (token) => this.#tokenRevoked(token))
+    this.#tokens = new TokenOffice(numbers, clock, tokensPerTopicMax, (token) => this.#streams.tokenRevoked(token))
     const publisher = new Publisher(this.#catalog, {
       assertOpen: () => this.#assertNotClosed(),
       deletionOf: (topic) => this.#deletions.get(topic),
@@ -242,13 +208,7 @@ export class Hub {
       () => clock.monotonicMs(),
     )
     this.tickets = new Tickets(durable, numbers, clock, options)
-    this.#frames = new RecentFrames(options.recentFramesBytesMax)
-    this.#wheel = new Wheel(clock, options.heartbeatMs)
-    this.#heartbeats = {
-      comment: shareBytes(tickComment),
-      event: shareBytes(heartbeatEvent(JSON.stringify({ interval_ms: options.heartbeatMs }))),
-    }
-    this.#host = this.#makeHost()
+    this.#streams = new Streams(clock, observer, (name, change) => this.#count(name, change), options)
   }
 
   /** Throws a DomainError: STORE_OFF, LIMIT, CLOSED, or what the store failed with. The token is nowhere kept. */
@@ -426,6 +386,13 @@ export class Hub {
     return resolveResume(hosted, this.#numbers, from)
   }
 
+  /** Where a stream of all these topics would begin, at least one. Throws as `resolve`. */
+  async resolveAll(topics: readonly Topic[], from: ResumeRequest): Promise<StreamStart> {
+    const hosted = topics.map((topic) => this.#hosted(topic))
+    await translated(() => Promise.all(hosted.map((topic) => this.#retainer.trim(topic))))
+    return resolveAll(hosted, this.#numbers, from)
+  }
+
   /** The topic's events from there on, up to the present, as JSON. Throws a DomainError: TOPIC_UNKNOWN. */
   historyForward(topic: Topic, from: ResumePoint): AsyncIterable<readonly HistoryItem[]> {
     return historyForward(this.#hosted(topic), from)
@@ -443,50 +410,27 @@ export class Hub {
    * old. Throws a DomainError: TOPIC_UNKNOWN.
    */
   startOf(topic: Topic, from: ResumePoint): Offset {
-    const hosted = this.#catalog.byStream(topic.streamId)
-    if (hosted === undefined) throw unknownTopic()
-    const { dispatched } = hosted.feed
-    return from.live ? dispatched : Math.min(from.after, dispatched)
+    return this.startOfAll([topic], startOfOne(from))
+  }
+
+  /** As `startOf`, with what `resolveAll` gave. */
+  startOfAll(topics: readonly Topic[], from: StreamStart): Offset {
+    return this.#streams.startOf(this.#present(topics), from)
   }
 
   /**
    * Registers in this very turn, and writes the first bytes. What `resolve` gave for this topic may be some turns old.
    * A client that left meanwhile gets a subscription that is closed already. Throws a DomainError: LIMIT, CLOSED,
-   * TOPIC_UNKNOWN.
+   * TOPIC_UNKNOWN, UNAUTHORIZED.
    */
   subscribe(topic: Topic, sink: Sink, request: SubscribeRequest): Subscription {
+    return this.subscribeAll([topic], sink, { ...request, from: startOfOne(request.from) })
+  }
+
+  /** As `subscribe`, to all these topics, at least one, in one stream, in the order of numbers. Throws also STORE_FAILED. */
+  subscribeAll(topics: readonly Topic[], sink: Sink, request: StreamRequest): Subscription {
     if (this.#status !== 'open') throw closing()
-    const hosted = this.#catalog.byStream(topic.streamId)
-    if (hosted === undefined) throw unknownTopic()
-    const { subscribersMax, streamAgeMsMax, retryMs } = this.#options
-    if (this.#openSinks >= subscribersMax) {
-      throw new DomainError('LIMIT', `There are ${subscribersMax} subscribers already. Try again later.`)
-    }
-    const { from, heartbeat, token, signals = false } = request
-    if (token !== undefined && hosted.furtherTokens?.get(token.number) !== token) {
-      throw new DomainError('UNAUTHORIZED', 'The token does not open this any more.')
-    }
-    const channel = this.#channelOf(hosted)
-    const after = this.startOf(hosted, from)
-    const subscription = new Subscription(this.#host, channel, sink, {
-      after,
-      heartbeat: this.#heartbeats[heartbeat],
-      deadlineMs: this.#clock.monotonicMs() + streamAgeMsMax * between(0.8, 1),
-      token,
-      tokenEndsMs: this.#clock.monotonicMs() + ((token?.expiresAtMs ?? Infinity) - this.#clock.wallMs()),
-      tellsCaughtUp: signals,
-      slot: this.#wheel.nextSlot(),
-    })
-    this.#openSinks += 1
-    if (token !== undefined) this.#noteOpened(token, subscription)
-    this.#wheel.add(subscription)
-    this.#behind.add(subscription)
-    this.#count('subscribers', 1)
-    this.#count('active_subscribers', 1)
-    const retry = retryBlock(Math.round(retryMs * between(1, 2)))
-    if (from.gap !== undefined) this.#observer.gapTold(hosted.id, from.gap.reason)
-    subscription.start(shareBytes(retry, ...openingBlocks(hosted, from, after, signals)))
-    return subscription
+    return this.#streams.open(this.#present(topics), sink, request)
   }
 
   /**
@@ -522,9 +466,7 @@ export class Hub {
 
   /** How far the slowest of those is behind that catch up: a walk over them alone. */
   slowestLag(): Lag {
-    let position = Number.POSITIVE_INFINITY
-    for (const each of this.#behind) position = Math.min(position, each.position)
-    return position === Number.POSITIVE_INFINITY ? NO_LAG : this.#commitTimes.lagOf(position, this.#clock.monotonicMs())
+    return this.#streams.slowestLag()
   }
 
   /**
@@ -541,7 +483,7 @@ export class Hub {
     const drained = this.drain()
     this.#status = 'closed'
     await drained
-    this.#wheel.close()
+    this.#streams.close()
   }
 
   #hosted(topic: Topic): HostedTopic {
@@ -549,6 +491,11 @@ export class Hub {
     const hosted = this.#catalog.byStream(topic.streamId)
     if (hosted === undefined) throw unknownTopic()
     return hosted
+  }
+
+  /** As they are in this very turn, each once. */
+  #present(topics: readonly Topic[]): readonly HostedTopic[] {
+    return [...new Set(topics)].map(({ streamId }) => this.#catalog.byStream(streamId) ?? raise(unknownTopic()))
   }
 
   /** A topic that is deleted meanwhile is told of as it was. */
@@ -565,24 +512,13 @@ export class Hub {
 
   async #details(topic: HostedTopic): Promise<TopicDetails> {
     await this.#retainer.trim(topic)
-    const { channel } = topic
-    return await detailsOf(topic, channel === undefined ? 0 : channel.live.size + channel.catchingUp.size)
+    return await detailsOf(topic, subscribersOf(topic))
   }
 
   async #drain(): Promise<void> {
     this.#status = 'draining'
     this.tickets.stop()
-    const { retryMs, drainRetryMs } = this.#options
-    for (const channel of [...this.#channels]) {
-      for (const subscription of [...channel.live, ...channel.catchingUp]) {
-        const retry = retryBlock(Math.round(retryMs + drainRetryMs * Math.random()))
-        subscription.close('stopping', shareBytes(retry))
-      }
-    }
-    if (this.#openSinks === 0) return
-    await new Promise<void>((resolve) => {
-      this.#onAllEnded = resolve
-    })
+    await this.#streams.drain()
   }
 
   async #loadCatalog(feed: Feed): Promise<void> {
@@ -597,6 +533,8 @@ export class Hub {
 
   #follow(feed: Feed): void {
     feed.log.onCommit((records) => this.#dispatch(feed, records))
+    feed.log.onSettled(() => this.#streams.settled())
+    feed.log.onFail(() => this.#streams.failed())
     feed.log.onEvict((dropped) => {
       for (const totals of dropped) this.#retainer.evicted(feed, totals)
     })
@@ -607,8 +545,6 @@ export class Hub {
     const through = records.at(-1)?.offset
     if (through === undefined) return
     let catalogRecords: LogRecord[] | undefined
-    const touched = this.#touched
-    const committedAtMs = this.#clock.monotonicMs()
     const catalog = this.#catalog
     for (const record of records) {
       if (record.streamId === CATALOG_STREAM) {
@@ -616,56 +552,23 @@ export class Hub {
         catalogRecords.push(record)
       } else if (record.kind === EVENT_PUBLISHED) {
         const topic = catalog.byStream(record.streamId)
+        if (topic === undefined) continue
+        topic.took(record)
         // For topics that nobody listens to, this is all.
-        topic?.took(record)
-        const channel = topic?.channel
-        if (channel === undefined) continue
-        if (channel.batch.length === 0) touched.push(channel)
-        channel.batch.push(record)
+        if (topic.audience !== undefined) this.#streams.take(topic, record, through)
       }
     }
-    this.#commitTimes.note(records[0]!.offset - 1, records.length, committedAtMs)
     feed.advance(through)
-    for (const channel of touched) this.#deliver(channel, through, committedAtMs)
-    touched.length = 0
+    this.#streams.deliver(records, through)
     // In a log no event of a topic follows its deletion, so that its streams have had everything before they end.
     if (catalogRecords !== undefined) for (const record of catalogRecords) this.#fold(record, feed)
-  }
-
-  #deliver(channel: Channel, through: Offset, committedAtMs: number): void {
-    const { batch, live, topic, quietSince } = channel
-    channel.spokeUntil(through)
-    try {
-      if (live.size === 0 && channel.readers === 0) return
-      const bytes = this.#builder.build(batch)
-      const first = batch[0]!.offset
-      const last = batch.at(-1)!.offset
-      const events = batch.length
-      this.#frames.addLive(topic.streamId, { after: quietSince, first, last, through, bytes, events })
-      if (live.size === 0) return
-      channel.trafficTurn = this.#wheel.turn
-      const subscribers = live.size
-      if (topic.isCounted) this.#count('message_sent', subscribers * events)
-      // Those who refuse or leave meanwhile take themselves out of the set, and nobody joins during a dispatch.
-      for (const subscription of live) {
-        if (!subscription.sink.write(bytes)) subscription.refused(through)
-      }
-      const latencyMs = this.#clock.monotonicMs() - committedAtMs
-      if (topic.isCounted) this.#observer.delivered(subscribers, bytes.plain.length, latencyMs)
-    } catch (error) {
-      // The frames could not be made. Cut off, the subscribers resume from the log, and hear there what is wrong.
-      this.#observer.deliveryFailed(topic.id, error)
-      for (const subscription of [...live]) subscription.close('error')
-    } finally {
-      batch.length = 0
-    }
   }
 
   #fold(record: LogRecord, feed: Feed): void {
     const change = this.#catalog.apply(record, feed)
     if (change === undefined) return
     if (change.kind === 'created') this.#topicAdded(change.topic)
-    else if (change.kind === 'token-revoked') this.#tokenRevoked(change.token)
+    else if (change.kind === 'token-revoked') this.#streams.tokenRevoked(change.token)
     else this.#topicRemoved(change.topic)
   }
 
@@ -677,29 +580,7 @@ export class Hub {
 
   #topicRemoved(topic: HostedTopic): void {
     this.#count('active_topics', -1)
-    this.#frames.drop(topic.streamId)
-    const { channel } = topic
-    if (channel === undefined) return
-    channel.isGone = true
-    for (const subscription of [...channel.live, ...channel.catchingUp]) subscription.topicDeleted()
-  }
-
-  #noteOpened(token: TopicToken, subscription: Subscription): void {
-    const opened = this.#openedBy.get(token) ?? new Set()
-    opened.add(subscription)
-    this.#openedBy.set(token, opened)
-  }
-
-  #forgetOpened(token: TopicToken, subscription: Subscription): void {
-    const opened = this.#openedBy.get(token)
-    opened?.delete(subscription)
-    if (opened?.size === 0) this.#openedBy.delete(token)
-  }
-
-  #tokenRevoked(token: TopicToken): void {
-    for (const subscription of [...(this.#openedBy.get(token) ?? [])]) {
-      subscription.close('token-revoked', tokenRevokedBytes)
-    }
+    this.#streams.topicRemoved(topic)
   }
 
   async #appendDeletion(topic: HostedTopic): Promise<boolean> {
@@ -711,64 +592,6 @@ export class Hub {
     } catch (error) {
       throw fromStorageError(error)
     }
-  }
-
-  #channelOf(topic: HostedTopic): Channel {
-    let { channel } = topic
-    if (channel === undefined) {
-      channel = new Channel(topic)
-      topic.channel = channel
-      this.#channels.add(channel)
-    }
-    return channel
-  }
-
-  #makeHost(): SubscriptionHost {
-    const hub = this
-    const wheel = this.#wheel
-    return {
-      frames: this.#frames,
-      builder: this.#builder,
-      pace: new Pace(),
-      writeTimeoutMs: this.#options.writeTimeoutMs,
-      get turn() {
-        return wheel.turn
-      },
-      monotonicMs: () => this.#clock.monotonicMs(),
-      eventsSent(channel, events, bytes) {
-        if (!channel.topic.isCounted) return
-        hub.#count('message_sent', events)
-        hub.#observer.replayed(events, bytes)
-      },
-      replayRead: (bytes) => this.#observer.replayRead(bytes),
-      liveChanged: (subscription, isLive) => {
-        if (isLive) this.#behind.delete(subscription)
-        else this.#behind.add(subscription)
-        this.#observer.liveChanged(isLive ? 1 : -1)
-      },
-      gapTold: (channel, reason) => this.#observer.gapTold(channel.topic.id, reason),
-      deliveryFailed: (channel, error) => this.#observer.deliveryFailed(channel.topic.id, error),
-      closed: (subscription, reason) => this.#onClosed(subscription, reason),
-      ended: (subscription) => this.#onEnded(subscription),
-    }
-  }
-
-  #onClosed(subscription: Subscription, reason: CloseReason): void {
-    const { channel } = subscription
-    this.#behind.delete(subscription)
-    this.#count('active_subscribers', -1)
-    const { token } = subscription
-    if (token !== undefined) this.#forgetOpened(token, subscription)
-    this.#observer.streamEnded(channel.topic.id, reason)
-    if (!channel.isEmpty) return
-    this.#channels.delete(channel)
-    channel.topic.channel = undefined
-  }
-
-  #onEnded(subscription: Subscription): void {
-    this.#wheel.remove(subscription)
-    this.#openSinks -= 1
-    if (this.#openSinks === 0) this.#onAllEnded?.()
   }
 
   #count(name: FigureName, change: number): void {
@@ -817,6 +640,10 @@ function closing(): DomainError {
   return new DomainError('CLOSED', 'The service is stopping. Try again shortly.')
 }
 
-function between(low: number, high: number): number {
-  return low + (high - low) * Math.random()
+function startOfOne({ after, gap, live }: ResumePoint): StreamStart {
+  return { after, gaps: gap === undefined ? [] : [gap], live }
+}
+
+function raise(error: Error): never {
+  throw error
 }

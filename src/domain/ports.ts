@@ -19,18 +19,21 @@ export type {
 
 /**
  * A log of records. The hub relies on this beyond the signatures: commit listeners are called in the order of numbers,
- * before the promises of the appends resolve, and in the turn in which `lastOffset` takes its new value; what is
- * appended first gets the lower number. What one `appendAll` was given is in one commit.
+ * before the promises of the appends resolve, and in the turn in which `lastOffset` and `watermark` take their new values;
+ * what is appended first gets the lower number. What one `appendAll` was given is in one commit.
  */
 export type EventLog = Pick<
   Log,
   | 'status'
   | 'lastOffset'
+  | 'watermark'
   | 'skippedRanges'
   | 'room'
   | 'append'
   | 'appendAll'
   | 'onCommit'
+  | 'onSettled'
+  | 'onFail'
   | 'onEvict'
   | 'cursor'
   | 'backward'

@@ -36,6 +36,8 @@ export interface GapNotice {
   readonly resumesAfter: Offset
   /** For people. */
   readonly reason: string
+  /** In a stream of several topics: those that it concerns; undefined: any may be. */
+  readonly topics?: readonly string[] | undefined
 }
 
 export interface ResumePoint {
@@ -45,9 +47,16 @@ export interface ResumePoint {
   readonly live: boolean
 }
 
+/** As `ResumePoint`, for a stream of one topic or of several. */
+export interface StreamStart {
+  readonly after: Offset
+  readonly gaps: readonly GapNotice[]
+  readonly live: boolean
+}
+
 /** As for a publisher's own id. */
 const ID_BYTES_MAX = 256
-const CANONICAL_CHARACTERS = 11
+export const CANONICAL_CHARACTERS = 11
 
 const NEVER_GIVEN = 'this server never gave that id'
 const NOT_FOUND = 'no event that is kept bears that id'
@@ -91,16 +100,21 @@ export function gapBlocks(notice: GapNotice): readonly [Uint8Array, Uint8Array] 
 }
 
 /** What tells a stream where it begins, behind its `retry:`; with `signals`, clients that ignore ids without data see it. */
-export function openingBlocks(topic: HostedTopic, from: ResumePoint, after: Offset, signals: boolean): Uint8Array[] {
+export function openingBlocks(
+  latest: Offset,
+  gaps: readonly GapNotice[],
+  after: Offset,
+  signals: boolean,
+): readonly Uint8Array[] {
   const id = formatEventId(after)
   const place = signals
-    ? openEvent(id, JSON.stringify({ resumes_after: id, last_id: formatEventId(topic.latest) }))
+    ? openEvent(id, JSON.stringify({ resumes_after: id, last_id: formatEventId(latest) }))
     : primingBlock(id)
-  return from.gap === undefined ? [place] : [gapEvent({ ...from.gap, resumesAfter: after }), place]
+  return [...gaps.map((gap) => gapEvent({ ...gap, resumesAfter: after })), place]
 }
 
-function gapEvent({ requested, resumesAfter, reason }: GapNotice): Uint8Array {
-  return gapBlock(JSON.stringify({ requested, resumes_after: formatEventId(resumesAfter), reason }))
+function gapEvent({ requested, resumesAfter, reason, topics }: GapNotice): Uint8Array {
+  return gapBlock(JSON.stringify({ requested, resumes_after: formatEventId(resumesAfter), reason, topics }))
 }
 
 interface Reading {
@@ -113,22 +127,25 @@ function livePoint(topic: HostedTopic): ResumePoint {
 }
 
 function point(topic: HostedTopic, reading: Reading, requested: string): ResumePoint {
-  // A number of the other log, or one that was cut away, can lie above all that this log has committed, while one below
-  // it is still to be committed. What is not committed has been shown to nobody, so the stream begins there.
-  const after = Math.min(Math.max(reading.after, 0), topic.feed.dispatched)
+  // A number of the other log, or one that was cut away, can lie above all that this log has settled, while one below it is
+  // still to be committed. What is not settled has been shown to nobody, so the stream begins there.
+  const after = Math.min(Math.max(reading.after, 0), topic.feed.settled)
   const { gapReason } = reading
   const gap = gapReason === undefined ? undefined : { requested, resumesAfter: after, reason: gapReason }
   return { after, gap, live: false }
 }
 
+/** The number that a publisher's own id of one of the topics stands for, in all of them: the earliest. */
+export async function findOwnId(topics: readonly HostedTopic[], text: string): Promise<Offset | undefined> {
+  const key = keyOf(text)
+  const found = await Promise.all(topics.map(({ feed, streamId }) => feed.log.findKey(streamId, key)))
+  const numbers = found.filter((number) => number !== undefined)
+  return numbers.length === 0 ? undefined : Math.min(...numbers)
+}
+
 async function resolveId(topic: HostedTopic, numbers: NumberSource, text: string): Promise<ResumePoint> {
   if (text === '') return livePoint(topic)
-  const key = Buffer.from(text, 'utf8')
-  if (key.length > ID_BYTES_MAX) {
-    throw new DomainError('INVALID', `The last event id must have at most ${ID_BYTES_MAX} bytes of UTF-8.`, {
-      path: 'last-event-id',
-    })
-  }
+  const key = keyOf(text)
   const number = parseEventId(text)
   const found = await topic.feed.log.findKey(topic.streamId, key)
   if (found === undefined) {
@@ -203,11 +220,19 @@ async function hasEventUpTo(topic: HostedTopic, number: Offset): Promise<boolean
   }
 }
 
+function keyOf(text: string): Uint8Array {
+  const key = Buffer.from(text, 'utf8')
+  if (key.length <= ID_BYTES_MAX) return key
+  throw new DomainError('INVALID', `The last event id must have at most ${ID_BYTES_MAX} bytes of UTF-8.`, {
+    path: 'last-event-id',
+  })
+}
+
 /**
  * HTTP takes outer spaces and tabs off a header's value, so they cannot tell two ids apart. A loop and not an expression,
  * which would look at a long row of inner spaces once from each of them.
  */
-function trimmed(text: string): string {
+export function trimmed(text: string): string {
   let start = 0
   let end = text.length
   while (start < end && isBlank(text.charCodeAt(start))) start++

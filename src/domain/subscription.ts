@@ -1,26 +1,26 @@
 /**
- * One reader of one topic: a position, a sink, and one of three states. It owns no buffer: the log is the queue.
+ * One reader of one channel: a position, a sink, and one of three states. It owns no buffer: the log is the queue.
  *
- * - *catching-up*: reads its topic from its position on, a bounded piece at a time, out of the recent frames or the
+ * - *catching-up*: reads its channel from its position on, a bounded piece at a time, out of the recent frames or the
  *   log, writes, and waits for the sink when that is full.
  * - *live*: gets the dispatcher's bytes. When its sink is full it goes back to catching up, from the end of the batch
  *   that it took last.
  * - *closed*: for good.
  *
- * It goes live in the turn in which it finds that its topic has no event above its position; dispatching is done in one
- * turn as well, so no commit can fall between the check and the switch. It promises: every event of the topic above the
+ * It goes live in the turn in which it finds that its channel has no event above its position; dispatching is done in one
+ * turn as well, so no commit can fall between the check and the switch. It promises: every event of the channel above the
  * number that it resumed after, once, in order, or a gap that is told. It knows nothing of HTTP.
  */
 
 import assert from 'node:assert/strict'
 import { StorageError } from '../../storage-engine/index.ts'
-import { caughtUpEvent, closedBlock, closedEvent } from '../sse/encode.ts'
-import type { Channel } from './channel.ts'
-import { EVENT_PUBLISHED } from './entry.ts'
+import { caughtUpEvent, closedEvent } from '../sse/encode.ts'
+import type { Channel, ReaderHost } from './channel.ts'
+import { DropWatch } from './drop-watch.ts'
 import { formatEventId } from './event-id.ts'
-import { type FrameBuilder, shareBytes } from './frame-builder.ts'
+import { shareBytes } from './frame-builder.ts'
 import type { Pace } from './pace.ts'
-import type { CloseReason, Cursor, LogGap, Offset, SharedBytes, Sink } from './ports.ts'
+import type { CloseReason, LogGap, Offset, SharedBytes, Sink } from './ports.ts'
 import type { RecentFrames, ReplayStep } from './recent-frames.ts'
 import { gapBlocks, reasonOfGap } from './resume.ts'
 import type { TopicToken } from './topic-token.ts'
@@ -29,9 +29,8 @@ import { NO_TURN, WHEEL_SLOTS, type WheelMember } from './wheel.ts'
 export type SubscriptionState = 'catching-up' | 'live' | 'closed'
 
 /** What all subscriptions of a hub share. */
-export interface SubscriptionHost {
+export interface SubscriptionHost extends ReaderHost {
   readonly frames: RecentFrames
-  readonly builder: FrameBuilder
   readonly pace: Pace
   readonly writeTimeoutMs: number
   /** Visits so far of the wheel that the subscriptions are in. */
@@ -39,8 +38,6 @@ export interface SubscriptionHost {
   monotonicMs(): number
   /** So many events were handed to one subscriber that catches up. */
   eventsSent(channel: Channel, events: number, bytes: number): void
-  /** A cursor has read a piece. */
-  replayRead(bytes: number): void
   /** True: it has caught up. False: it was live, and has to catch up, or ends. */
   liveChanged(subscription: Subscription, isLive: boolean): void
   gapTold(channel: Channel, reason: string): void
@@ -52,20 +49,19 @@ export interface SubscriptionHost {
 }
 
 export interface SubscriptionOptions {
-  /** Every event above this number. At most the feed's `dispatched`. */
+  /** Every event above this number. At most the channel's `dispatched`. */
   readonly after: Offset
   readonly heartbeat: SharedBytes
   /** By the monotonic clock. */
   readonly deadlineMs: number
-  /** The token that opened the stream, where that may end before it, and when, by the monotonic clock. */
-  readonly token: TopicToken | undefined
+  /** The tokens that opened the stream, where these may end before it, and when the first does, by the monotonic clock. */
+  readonly tokens: readonly TopicToken[]
   readonly tokenEndsMs: number
   /** Tell it with an event, once, when it has reached the present. */
   readonly tellsCaughtUp: boolean
   readonly slot: number
 }
 
-export const closedBytes: SharedBytes = shareBytes(closedBlock)
 /** The last blocks of a stream whose token opens nothing any more. */
 export const tokenRevokedBytes: SharedBytes = shareBytes(closedEvent('{"reason":"the token was revoked"}'))
 const tokenExpiredBytes: SharedBytes = shareBytes(closedEvent('{"reason":"the token has expired"}'))
@@ -77,13 +73,15 @@ export class Subscription implements WheelMember {
   /** The number that the stream resumed after. */
   readonly resumedAfter: Offset
   readonly slot: number
-  readonly token: TopicToken | undefined
+  readonly tokens: readonly TopicToken[]
+  /** One topic's reader looks for itself. */
+  readonly #drops: DropWatch | undefined
   readonly #host: SubscriptionHost
   readonly #heartbeat: SharedBytes
   readonly #deadlineMs: number
   readonly #tokenEndsMs: number
   #state: SubscriptionState = 'catching-up'
-  /** Of a live subscription the feed's `dispatched` counts instead. */
+  /** Of a live subscription the channel's `dispatched` counts instead. */
   #position: Offset
   /** The sink refused more; only while catching up. */
   #isFull = false
@@ -96,13 +94,14 @@ export class Subscription implements WheelMember {
   #progressMs: number
 
   constructor(host: SubscriptionHost, channel: Channel, sink: Sink, options: SubscriptionOptions) {
-    assert(options.after <= channel.feed.dispatched, 'nothing above what was dispatched has been shown to anybody')
+    assert(options.after <= channel.dispatched, 'nothing above what was dispatched has been shown to anybody')
     this.#host = host
     this.channel = channel
     this.sink = sink
     this.resumedAfter = options.after
     this.slot = options.slot
-    this.token = options.token
+    this.tokens = options.tokens
+    this.#drops = channel.topics.length > 1 ? new DropWatch(channel.topics) : undefined
     this.#heartbeat = options.heartbeat
     this.#deadlineMs = options.deadlineMs
     this.#tokenEndsMs = options.tokenEndsMs
@@ -119,7 +118,7 @@ export class Subscription implements WheelMember {
 
   /** Every event up to this number has been handed to the sink. Only grows. */
   get position(): Offset {
-    return this.#state === 'live' ? this.channel.feed.dispatched : this.#position
+    return this.#state === 'live' ? this.channel.dispatched : this.#position
   }
 
   /** To be called once, in the turn of construction: writes the first bytes, and is live when it returns, or reads. */
@@ -147,21 +146,24 @@ export class Subscription implements WheelMember {
   refused(through: Offset): void {
     // The sink may have closed itself in the very call.
     if (this.#state !== 'live') return
-    this.#moveTo(through)
-    this.#state = 'catching-up'
-    this.channel.live.delete(this)
-    this.channel.catchingUp.add(this)
-    this.#host.liveChanged(this, false)
+    this.#fallBehind(through)
     this.#isFull = true
     void this.#catchUp()
   }
 
+  /** The dispatcher's: the live subscription has everything up to `position`, and there is more to be read. */
+  readFrom(position: Offset): void {
+    this.#fallBehind(position)
+    this.channel.readers += 1
+    void this.#catchUp()
+  }
+
   /**
-   * The topic was deleted, and everything that it ever had is dispatched. Who is live has all of it. Who is reading may
+   * A topic was deleted, and everything that it ever had is dispatched. Who is live has all of it. Who is reading may
    * be one turn behind only, and gets what is left as long as the sink takes it; who waits for the sink is not waited for.
    */
   topicDeleted(): void {
-    if (this.#state === 'live' || this.#isFull) this.close('topic-deleted', closedBytes)
+    if (this.#state === 'live' || this.#isFull) this.#closeDeleted()
   }
 
   /** The wheel's, once in a heartbeat's period. */
@@ -185,7 +187,7 @@ export class Subscription implements WheelMember {
 
   #beat(): void {
     if (this.sink.write(this.#heartbeat)) return
-    if (this.#state === 'live') this.refused(this.channel.feed.dispatched)
+    if (this.#state === 'live') this.refused(this.channel.dispatched)
     else this.#markFull()
   }
 
@@ -213,8 +215,8 @@ export class Subscription implements WheelMember {
   async #catchUp(): Promise<void> {
     const { channel, sink } = this
     const { frames, pace } = this.#host
-    const { streamId } = channel.topic
-    const reader = new TopicReader(this.#host, channel)
+    const { key } = channel
+    const reader = channel.openReader(this.#host)
     try {
       for (;;) {
         if (this.#isFull) {
@@ -226,6 +228,7 @@ export class Subscription implements WheelMember {
         }
         if (this.#state !== 'catching-up') return
         if (channel.quietSince <= this.#position) {
+          this.#tellDropped(this.#position)
           if (this.#tellsCaughtUp) this.#tellCaughtUp()
           // That may have filled the sink, or ended it.
           if (this.#isFull || this.#state !== 'catching-up') continue
@@ -236,12 +239,12 @@ export class Subscription implements WheelMember {
           continue
         }
         const position = this.#position
-        const piece = frames.find(streamId, position)
+        const piece = frames.find(key, position)
         if (piece !== undefined) {
           this.#take({ kind: 'piece', piece, through: piece.through })
           continue
         }
-        const step = await frames.load(streamId, position, () => reader.read(position))
+        const step = await frames.load(key, position, () => reader.read(position))
         // A thousand may have waited for the same step.
         while (pace.isSpent && this.#state === 'catching-up') await pace.turn()
         if (this.#state !== 'catching-up') return
@@ -261,11 +264,11 @@ export class Subscription implements WheelMember {
   /** It has all that its topic has: no turn passes between this having been seen and its being live. */
   #arrive(): void {
     const { channel } = this
-    if (channel.isGone) {
-      this.close('topic-deleted', closedBytes)
+    if (channel.gone !== undefined) {
+      this.#closeDeleted()
       return
     }
-    assert(this.#position <= channel.feed.dispatched, 'nobody is ahead of the log')
+    assert(this.#position <= channel.dispatched, 'nobody is ahead of the log')
     this.#state = 'live'
     channel.readers -= 1
     channel.catchingUp.delete(this)
@@ -275,28 +278,41 @@ export class Subscription implements WheelMember {
 
   #tellCaughtUp(): void {
     this.#tellsCaughtUp = false
-    const json = JSON.stringify({ last_id: formatEventId(this.channel.topic.latest) })
+    const json = JSON.stringify({ last_id: formatEventId(this.channel.latest) })
     this.#write(shareBytes(caughtUpEvent(json)))
   }
 
   #take(step: ReplayStep): void {
-    const before = this.#position
+    this.#tellDropped(this.#position)
+    // That may have ended the sink.
+    if (this.#state !== 'catching-up') return
     this.#moveTo(step.through)
     if (step.kind === 'piece') {
       const { events, bytes } = step.piece
       this.#host.eventsSent(this.channel, events, bytes.plain.length)
       this.#write(step.piece.bytes)
     } else if (step.kind === 'gap') {
-      this.#tell(step.gap, before)
+      this.#tell(step.gap.reason)
     }
   }
 
-  #tell(gap: LogGap, before: Offset): void {
-    // The bound on the log in memory drops events of all topics; only those who lost one of theirs are told.
-    if (gap.reason === 'evicted' && this.channel.topic.dropped <= before) return
-    const reason = reasonOfGap[gap.reason]
+  /** What was dropped of a set of topics ahead of `position`, before it is passed. */
+  #tellDropped(position: Offset): void {
+    if (this.#drops === undefined) return
+    for (let topic = this.#drops.next(position); topic !== undefined; topic = this.#drops.next(position)) {
+      this.#tell('evicted', [topic.id])
+    }
+  }
+
+  #tell(gapReason: LogGap['reason'], topics?: readonly string[]): void {
+    if (this.#state === 'closed') return
+    const reason = reasonOfGap[gapReason]
     this.#host.gapTold(this.channel, reason)
-    this.#write(shareBytes(...gapBlocks({ requested: undefined, resumesAfter: this.#position, reason })))
+    this.#write(shareBytes(...gapBlocks({ requested: undefined, resumesAfter: this.#position, reason, topics })))
+  }
+
+  #closeDeleted(): void {
+    this.close('topic-deleted', this.channel.closedBytes())
   }
 
   #write(bytes: SharedBytes): void {
@@ -304,7 +320,7 @@ export class Subscription implements WheelMember {
     this.#host.pace.spend(bytes.plain.length)
     this.#trafficTurn = this.#host.turn
     if (wants || this.#state === 'closed') return
-    if (this.channel.isGone) this.close('topic-deleted', closedBytes)
+    if (this.channel.gone !== undefined) this.#closeDeleted()
     else this.#markFull()
   }
 
@@ -312,6 +328,14 @@ export class Subscription implements WheelMember {
     if (this.#state !== 'catching-up' || this.#isFull) return
     this.#isFull = true
     this.channel.readers -= 1
+  }
+
+  #fallBehind(position: Offset): void {
+    this.#moveTo(position)
+    this.#state = 'catching-up'
+    this.channel.live.delete(this)
+    this.channel.catchingUp.add(this)
+    this.#host.liveChanged(this, false)
   }
 
   #moveTo(position: Offset): void {
@@ -329,7 +353,7 @@ export class Subscription implements WheelMember {
   #leave(reason: CloseReason): void {
     const { channel } = this
     if (this.#state === 'live') {
-      this.#position = channel.feed.dispatched
+      this.#position = channel.dispatched
       channel.live.delete(this)
       this.#host.liveChanged(this, false)
     } else {
@@ -338,59 +362,5 @@ export class Subscription implements WheelMember {
     }
     this.#state = 'closed'
     this.#host.closed(this, reason)
-  }
-}
-
-/** Reads one topic's log, step by step, with one cursor as long as the steps follow each other. */
-class TopicReader {
-  readonly #host: SubscriptionHost
-  readonly #channel: Channel
-  #cursor: Cursor | undefined = undefined
-
-  constructor(host: SubscriptionHost, channel: Channel) {
-    this.#host = host
-    this.#channel = channel
-  }
-
-  async read(after: Offset): Promise<ReplayStep> {
-    const channel = this.#channel
-    const { feed, topic } = channel
-    // What was dropped ahead of this reader: a cursor that is opened behind it knows nothing of it.
-    if (topic.dropped > after) {
-      const gap: LogGap = { after, through: topic.dropped, reason: 'evicted' }
-      return { kind: 'gap', gap, through: gap.through }
-    }
-    if (this.#cursor === undefined || this.#cursor.position !== after) {
-      this.#cursor?.close()
-      this.#cursor = feed.log.cursor(after, topic.streamId)
-    }
-    const cursor = this.#cursor
-    const dispatchedBefore = feed.dispatched
-    const step = await cursor.next()
-    // The records are views that are valid in this turn only: the frames are made at once.
-    const through = Math.max(cursor.position, after)
-    if (step === undefined) {
-      assert(Math.max(through, feed.floor) >= dispatchedBefore, 'what is dispatched can be read')
-      channel.learnQuiet(after, Math.max(through, dispatchedBefore))
-      return { kind: 'nothing', through: Math.max(through, dispatchedBefore) }
-    }
-    if ('gap' in step) return { kind: 'gap', gap: step.gap, through: Math.max(through, step.gap.through) }
-    const events = step.records.filter((record) => record.kind === EVENT_PUBLISHED)
-    if (events.length === 0) {
-      channel.learnQuiet(after, through)
-      return { kind: 'nothing', through }
-    }
-    const first = events[0]!.offset
-    const last = events.at(-1)!.offset
-    assert(first > after && last <= through, 'a cursor reads forward')
-    const bytes = this.#host.builder.build(events)
-    this.#host.replayRead(bytes.plain.length)
-    channel.learnQuiet(last, through)
-    return { kind: 'piece', piece: { after, first, last, through, bytes, events: events.length }, through }
-  }
-
-  close(): void {
-    this.#cursor?.close()
-    this.#cursor = undefined
   }
 }

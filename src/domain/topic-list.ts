@@ -5,6 +5,7 @@
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { subscribersOf } from './channel.ts'
 import { parseEventId } from './event-id.ts'
 import type { HostedTopic } from './topic.ts'
 
@@ -98,7 +99,7 @@ export function sortKeyOf(topic: HostedTopic, sort: TopicSort): SortKey {
     case 'name':
       return topic.name?.toLowerCase()
     case 'subscribers':
-      return topic.channel === undefined ? 0 : topic.channel.live.size + topic.channel.catchingUp.size
+      return subscribersOf(topic)
     default:
       return topic[sort]
   }

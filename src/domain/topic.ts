@@ -4,7 +4,7 @@
  * (test/bench/topic-memory.ts).
  */
 
-import type { Channel } from './channel.ts'
+import type { Member } from './channel.ts'
 import { formatEventId } from './event-id.ts'
 import type { Feed } from './feed.ts'
 import type { LogRecord, Offset } from './ports.ts'
@@ -73,8 +73,8 @@ export class HostedTopic implements Topic {
   entries: TopicEntries | undefined = undefined
   /** Further tokens, by their numbers; undefined where there are none, as for most. */
   furtherTokens: Map<Offset, TopicToken> | undefined = undefined
-  /** While there are subscribers. */
-  channel: Channel | undefined = undefined
+  /** The channels that tell of it, while there are any. */
+  audience: readonly Member[] | undefined = undefined
   readonly #configuredId: string | undefined
   /** One character a byte: a third of what a typed array takes. */
   readonly #tokenSha256: string

@@ -4,7 +4,7 @@
 import type { Plugin, Request } from '@hapi/hapi'
 import { DomainError } from '../domain/errors.ts'
 import { formatEventId } from '../domain/event-id.ts'
-import type { Hub, ResumePoint, SubscribeRequest, Topic } from '../domain/hub.ts'
+import type { Hub, ResumePoint, SubscribeRequest, Topic, TopicToken } from '../domain/hub.ts'
 import { credentialsOf, subscribeAuth, topicOf } from './auth.ts'
 import type { Cors } from './cors.ts'
 import { type HttpObserver, httpError } from './errors.ts'
@@ -55,7 +55,7 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
       // Behind the stream, which takes away the listeners that were there before it.
       if (leave !== undefined) res.once('close', leave)
       try {
-        hub.subscribe(topic, stream, { ...wanted, token: credentialsOf(request).token })
+        hub.subscribe(topic, stream, { ...wanted, tokens: tokensOf(request) })
         stream.begin()
       } catch (error) {
         if (!isPassing(error)) throw error
@@ -106,6 +106,12 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
     })
     allowOnly(server, cors, subscribePath, ['GET', 'POST', 'DELETE'])
   },
+}
+
+/** The stream ends with them. */
+function tokensOf(request: Request): readonly TopicToken[] {
+  const { token } = credentialsOf(request)
+  return token === undefined ? [] : [token]
 }
 
 /** A ticket that opens a stream is in use until that ends: what this resolves with is to be called then. */

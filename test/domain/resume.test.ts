@@ -17,12 +17,14 @@ function place(
   options: {
     floor?: number
     next?: number
+    /** The number that the next append takes. */
+    pending?: number
     isDurable?: boolean
     isStatic?: boolean
     keys?: Record<number, string>
   } = {},
 ) {
-  const { floor = 0, next = 1000, isDurable = true, isStatic = !isDurable, keys = {} } = options
+  const { floor = 0, next = 1000, pending = next, isDurable = true, isStatic = !isDurable, keys = {} } = options
   const records = [110, 120, 130].map((offset) => ({
     offset,
     streamId: 100,
@@ -38,7 +40,7 @@ function place(
         { from: 121, to: 128 },
       ]
     : []
-  const log = new FakeLog({ take: () => next }, { records, skippedRanges })
+  const log = new FakeLog({ take: () => pending, next }, { records, skippedRanges, commits: 'manual' })
   const id = isStatic ? formatEventId(100) : undefined
   const fields = { id, streamId: 100, name: undefined, retention: unlimited, createdAtMs: 0 }
   const topic = new HostedTopic(new Feed(log, isDurable, floor), { ...fields, tokenSha256: NOTHING })
@@ -58,8 +60,11 @@ test('a number resumes after itself, whether or not an event of the topic bears 
   }
 })
 
-test('a number that is not committed here yet resumes after what is', async () => {
-  assert.deepEqual(await place().resolve(formatEventId(500)), [130, ''])
+test('a number above one that may still be committed here resumes after what is settled', async () => {
+  const { log, resolve } = place({ pending: 300 })
+  assert.deepEqual(await resolve(formatEventId(500)), [500, ''], 'a number of the other log, or a hole')
+  void log.append({ streamId: 100, kind: 3, payload: NOTHING })
+  assert.deepEqual(await resolve(formatEventId(500)), [299, ''])
 })
 
 test('a number in a skipped range resumes where the range begins, with a gap', async () => {

@@ -67,9 +67,9 @@ for (const persist of [true, false]) {
   test(`${kind}: revoking a token ends the streams that it opened, with the reason, and no others`, async () => {
     const { world, hub, topic } = await open(persist)
     const issued = [await hub.issueToken(topic, plain), await hub.issueToken(topic, plain)]
-    const sinks = [...issued.map(({ token }) => token), undefined].map((token) => {
+    const sinks = [...issued.map(({ token }) => [token]), []].map((tokens) => {
       const sink = new FakeSink()
-      hub.subscribe(topic, sink, { from: { after: 0, gap: undefined, live: true }, heartbeat: 'comment', token })
+      hub.subscribe(topic, sink, { from: { after: 0, gap: undefined, live: true }, heartbeat: 'comment', tokens })
       return sink
     })
     await hub.publish(topic, eventOf('seen by all'))
@@ -89,7 +89,7 @@ for (const persist of [true, false]) {
     const late = {
       from: { after: 0, gap: undefined, live: true },
       heartbeat: 'comment',
-      token: issued[0]!.token,
+      tokens: [issued[0]!.token],
     } as const
     assert.throws(
       () => hub.subscribe(topic, new FakeSink(), late),
@@ -104,7 +104,11 @@ for (const persist of [true, false]) {
     const expiresAtMs = clock.wallMs() + 60_000
     const { token, secret } = await hub.issueToken(topic, { ...plain, expiresAtMs })
     const sink = new FakeSink()
-    hub.subscribe(topic, sink, { from: { after: 0, gap: undefined, live: true }, heartbeat: 'comment', token })
+    hub.subscribe(topic, sink, {
+      from: { after: 0, gap: undefined, live: true },
+      heartbeat: 'comment',
+      tokens: [token],
+    })
     clock.advance(59_000)
     assert.ok(hub.accessTo(topic, hashToken(secret), 'subscribe') !== undefined && !sink.isClosed)
     clock.advance(1_000)

@@ -53,7 +53,7 @@ export class FakeLog implements EventLog {
   refusal: StorageError | undefined
   /** The next step of a cursor fails with this. */
   readFailure: StorageError | undefined
-  readonly #take: () => Offset
+  readonly #numbers: { readonly next: Offset; take(): Offset }
   readonly #stepBytes: number
   readonly #isManual: boolean
   readonly #latency: (() => Promise<void>) | undefined
@@ -62,13 +62,16 @@ export class FakeLog implements EventLog {
   readonly #records: LogRecord[]
   readonly #damages: LogGap[] = []
   readonly #commitListeners: ((records: readonly LogRecord[]) => void)[] = []
+  readonly #failListeners: ((error: StorageError) => void)[] = []
+  readonly #settledListeners: (() => void)[] = []
   readonly #evictListeners: ((dropped: readonly StreamTotals[]) => void)[] = []
   #pending: Pending[] = []
   #lastOffset: Offset
+  #undecidedFrom: Offset | undefined
   readonly #cursorNotes = new Set<(through: Offset) => void>()
 
-  constructor(numbers: { take(): Offset }, options: FakeLogOptions = {}) {
-    this.#take = () => numbers.take()
+  constructor(numbers: { readonly next: Offset; take(): Offset }, options: FakeLogOptions = {}) {
+    this.#numbers = numbers
     this.#stepBytes = options.stepBytes ?? 64 * 1024
     this.#isManual = options.commits === 'manual'
     this.#latency = options.latency
@@ -81,6 +84,10 @@ export class FakeLog implements EventLog {
 
   get lastOffset(): Offset {
     return this.#lastOffset
+  }
+
+  get watermark(): Offset {
+    return this.#undecidedFrom ?? this.#pending[0]?.records[0]?.offset ?? this.#numbers.next
   }
 
   /** Everything that is committed, for the next process. */
@@ -113,7 +120,7 @@ export class FakeLog implements EventLog {
         const { streamId, kind } = record
         const payload = copy(record.payload)
         const length = RECORD_BYTES + key.length + payload.length
-        return { offset: this.#take(), streamId, kind, length, timeMs: this.#now(), key, payload }
+        return { offset: this.#numbers.take(), streamId, kind, length, timeMs: this.#now(), key, payload }
       })
       this.#pending.push({ records: stored, resolve, reject })
       if (!this.#isManual && this.#pending.length === 1) setImmediate(() => this.commit())
@@ -137,7 +144,16 @@ export class FakeLog implements EventLog {
   /** As after a failed sync: what waits is refused, and all that comes. */
   fail(): void {
     this.status = 'failed'
-    for (const { reject } of this.#pending.splice(0)) reject(new StorageError('STORAGE_FAILED', 'a sync failed'))
+    this.#undecidedFrom = this.#pending[0]?.records[0]?.offset
+    const failure = new StorageError('STORAGE_FAILED', 'a sync failed')
+    for (const listener of this.#failListeners) listener(failure)
+    for (const { reject } of this.#pending.splice(0)) reject(failure)
+  }
+
+  /** As when a batch could not be written: what waits is refused, its numbers stay holes. */
+  cut(): void {
+    for (const { reject } of this.#pending.splice(0)) reject(new StorageError('STORAGE_WRITE', 'a write failed'))
+    for (const listener of this.#settledListeners) listener()
   }
 
   /** What lies in it cannot be read any more. */
@@ -159,6 +175,14 @@ export class FakeLog implements EventLog {
 
   onCommit(listener: (records: readonly LogRecord[]) => void): void {
     this.#commitListeners.push(listener)
+  }
+
+  onFail(listener: (error: StorageError) => void): void {
+    this.#failListeners.push(listener)
+  }
+
+  onSettled(listener: () => void): void {
+    this.#settledListeners.push(listener)
   }
 
   onEvict(listener: (dropped: readonly StreamTotals[]) => void): void {
@@ -213,9 +237,6 @@ export class FakeLog implements EventLog {
         return undefined
       }
       await this.#answerLatency?.()
-      setImmediate(() => {
-        for (const { key, payload } of records) spoil(key, payload)
-      })
       return { records }
     }
     return {
