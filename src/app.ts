@@ -16,6 +16,7 @@ import {
   type StorageObserver,
   silentObserver,
 } from '../storage-engine/index.ts'
+import { FreeSpace } from './app-free-space.ts'
 import {
   failureReason,
   httpObserver,
@@ -35,13 +36,14 @@ import { type HubObserver, systemClock } from './domain/ports.ts'
 import { changedRetention, unlimited } from './domain/retention.ts'
 import { configuredSha256 } from './domain/token.ts'
 import { METRICS_TOPIC_ID } from './domain/topic.ts'
-import type { LogFigures } from './http/dashboard-feed.ts'
+import type { Latencies, LogFigures } from './http/dashboard-feed.ts'
 import type { ApiToken } from './http/gate.ts'
 import { type HttpServer, startHttpServer } from './http/http-server.ts'
 import type { SecureOptions } from './http/secure-listener.ts'
 import { Service } from './http/service.ts'
 import { createLogger, type Logger } from './logger.ts'
 import { Metrics } from './metrics.ts'
+import { RecentQuantiles } from './metrics-quantiles.ts'
 import { openTls, type Tls, type TlsOptions } from './tls/tls.ts'
 import { type EnsuredTokens, ensureTokens } from './token-file.ts'
 
@@ -51,6 +53,8 @@ export type { Logger } from './logger.ts'
 const logFolder = 'log'
 /** While stopping, clients are told to come back spread over this many times the usual delay. */
 const drainSpread = 5
+/** Over so many of the latest seconds the dashboard is told how long things took. */
+const latencySeconds = 60
 /** The bounded log in memory drops a segment at a time, so that about this part of it goes at once. */
 const memorySegments = 16
 const memorySegmentBytesMin = 256 * 1024
@@ -118,6 +122,7 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
     lag: () => parts.hub?.slowestLag(),
     certificateEndsMs: () => parts.tls?.current.notAfterMs,
   })
+  const freeSpace = new FreeSpace(directory)
   let tokens: EnsuredTokens
   let http: HttpServer
   try {
@@ -151,8 +156,9 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
       wrongTokenWaitMsMax: config.limits.wrongTokenWaitMaxMs,
       throttledClientsMax: config.limits.throttledClientsMax,
       writeTimeoutMs: config.server.writeTimeoutMs,
-      logFigures: () => parts.durable && logFigures(parts.durable),
       version: packageVersion(),
+      logFigures: () => parts.durable && logFigures(parts.durable, freeSpace.bytes),
+      latencies: recentLatencies(metrics),
     })
   } catch (error) {
     await parts.tls?.close()
@@ -199,11 +205,23 @@ function secureOptions({ server }: Config, certificates: Tls): SecureOptions {
   }
 }
 
-function logFigures(log: Log): LogFigures {
+function recentLatencies({ durations }: Metrics): () => Latencies {
+  const publish = new RecentQuantiles(durations.publish, latencySeconds)
+  const delivery = new RecentQuantiles(durations.delivery, latencySeconds)
+  const quantiles = (recent: RecentQuantiles) => {
+    recent.tick()
+    const found = recent.of([0.5, 0.99])?.map((seconds) => seconds * 1000)
+    return found === undefined ? null : { p50: found[0]!, p99: found[1]! }
+  }
+  return () => ({ publish: quantiles(publish), delivery: quantiles(delivery) })
+}
+
+function logFigures(log: Log, freeBytes: number | undefined): LogFigures {
   const { bytesOnDisk, quotaBytes, segments, damages, compaction } = log.statistics()
   return {
     bytes: bytesOnDisk,
     bytes_max: quotaBytes ?? null,
+    disk_free_bytes: freeBytes ?? null,
     segments,
     damages,
     compaction: compaction

@@ -226,6 +226,11 @@ export class Metrics {
     }
   }
 
+  /** For those who want to know how it was lately. */
+  get durations(): { readonly publish: PlainHistogram; readonly delivery: PlainHistogram } {
+    return { publish: this.#publishSeconds, delivery: this.#deliverySeconds }
+  }
+
   readonly hubObserver: Omit<HubObserver, 'figureChanged' | 'catalogDamaged' | 'checkpointRefused'> = {
     published: (_events, durationMs) => {
       this.#publishes += 1

@@ -128,6 +128,7 @@ async function routes(t: TestContext): Promise<string[]> {
     throttledClientsMax: 100,
     logFigures: () => undefined,
     version: '1.2.3',
+    latencies: () => ({ publish: null, delivery: null }),
   })
   t.after(() => server.close(0))
   return server.hapi

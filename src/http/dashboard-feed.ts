@@ -17,13 +17,31 @@ export interface LogFigures {
   readonly bytes: number
   /** Null: without bound. */
   readonly bytes_max: number | null
+  /** What the disk has room for; null where that is not known. */
+  readonly disk_free_bytes: number | null
   readonly segments: number
   readonly damages: number
   /** Null where it is switched off. */
   readonly compaction: { readonly running: boolean; readonly runs: number; readonly dead_share: number } | null
 }
 
+/** In ms, over the last minute. */
+export interface Quantiles {
+  readonly p50: number
+  readonly p99: number
+}
+
+/** Null where nothing happened. */
+export interface Latencies {
+  /** From the append of a request's events to their being as durable as their topic promises. */
+  readonly publish: Quantiles | null
+  /** From a commit until its events were handed to the sockets. */
+  readonly delivery: Quantiles | null
+}
+
 export interface FeedSources {
+  /** Called once a second, whether anybody watches or not. */
+  readonly latencies: () => Latencies
   /** Of the durable log; undefined where there is none. */
   readonly logFigures: () => LogFigures | undefined
   /** A reader that takes nothing for so long is cut off. */
@@ -36,8 +54,8 @@ interface FeedOptions {
   readonly sources: FeedSources
 }
 
-/** Time in ms, events published, events delivered. */
-type Row = readonly [number, number, number]
+/** Time in ms, events published, events delivered, bytes of the log on the disk. */
+type Row = readonly [number, number, number, number]
 
 const path = '/api/v1/dashboard/events'
 const intervalMs = 1000
@@ -59,14 +77,16 @@ export const dashboardFeedPlugin: Plugin<FeedOptions> = {
       const figures = service.hub.figures()
       // A clock that was set back begins the rows anew: their times only grow.
       if (time <= (rows.at(-1)?.[0] ?? 0)) rows.length = 0
-      rows.push([time, figures.message_received, figures.message_sent])
+      const log = sources.logFigures() ?? null
+      const latencies = sources.latencies()
+      rows.push([time, figures.message_received, figures.message_sent, log?.bytes ?? 0])
       if (rows.length > rowsMax) rows.shift()
       const lagMs = Math.max(0, delay.max / nsPerMs - lagResolutionMs)
       delay.reset()
       if (readers.size === 0) return
       const { health } = service
-      const log = sources.logFigures() ?? null
-      const data = JSON.stringify({ time, figures, health, loop_lag_ms: Math.round(lagMs * 10) / 10, log })
+      const loop_lag_ms = Math.round(lagMs * 10) / 10
+      const data = JSON.stringify({ time, figures, health, latencies, loop_lag_ms, log })
       const block = `id: ${time}\nevent: sser.figures\ndata: ${data}\n\n`
       for (const [response, sinceMs] of readers) send(response, sinceMs, block)
     }

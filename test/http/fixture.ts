@@ -68,6 +68,7 @@ const httpDefaults: HttpOptions = {
   throttledClientsMax: 100,
   logFigures: () => undefined,
   version: '1.2.3',
+  latencies: () => ({ publish: null, delivery: null }),
 }
 
 export interface FixtureOptions {

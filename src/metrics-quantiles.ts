@@ -1,0 +1,46 @@
+/**
+ * Quantiles of what a histogram has observed lately, for people who watch. Whoever holds one says by `tick` that a second
+ * has gone. A quantile is exact to its bucket only, and inside it taken as if the values lay evenly.
+ */
+
+import type { Histogram } from './metrics-histogram.ts'
+
+export class RecentQuantiles {
+  readonly #histogram: Histogram
+  readonly #ticksMax: number
+  /** The counts as they were at the latest ticks, the oldest first. */
+  readonly #noted: Float64Array[]
+
+  /** Looks back over so many ticks. */
+  constructor(histogram: Histogram, ticksMax: number) {
+    this.#histogram = histogram
+    this.#ticksMax = ticksMax
+    this.#noted = [histogram.counts.slice()]
+  }
+
+  tick(): void {
+    this.#noted.push(this.#histogram.counts.slice())
+    if (this.#noted.length > this.#ticksMax + 1) this.#noted.shift()
+  }
+
+  /** For each share, from 0 to 1, the value that so many are at or below; undefined where nothing was observed. */
+  of(shares: readonly number[]): readonly number[] | undefined {
+    const oldest = this.#noted[0]!
+    const counts = this.#noted.at(-1)!.map((count, index) => count - oldest[index]!)
+    const total = counts.reduce((sum, count) => sum + count, 0)
+    return total === 0 ? undefined : shares.map((share) => this.#at(counts, share * total))
+  }
+
+  #at(counts: Float64Array, rank: number): number {
+    const { bounds } = this.#histogram
+    let below = 0
+    for (const [index, upper] of bounds.entries()) {
+      const count = counts[index]!
+      const lower = bounds[index - 1] ?? 0
+      if (count > 0 && below + count >= rank) return lower + ((upper - lower) * (rank - below)) / count
+      below += count
+    }
+    // Above all bounds nothing more is known.
+    return bounds.at(-1)!
+  }
+}
