@@ -5,7 +5,8 @@ import type { Series } from './samples.ts'
 
 declare global {
   interface Window {
-    readonly uPlot: typeof UPlot
+    /** Undefined where its script could not be loaded. */
+    readonly uPlot?: typeof UPlot
   }
 }
 
@@ -18,12 +19,20 @@ export interface Chart {
 }
 
 export function makeChart(place: HTMLElement): Chart {
+  const { uPlot } = window
+  if (uPlot === undefined) {
+    place.textContent = 'The chart could not be loaded. Everything else works without it.'
+    return { draw: () => undefined }
+  }
   let latest: Series = [[], [], []]
-  let chart = plot(place, latest)
-  new ResizeObserver(() => chart.setSize({ width: place.clientWidth, height: heightPx })).observe(place)
+  let chart = plot(uPlot, place, latest)
+  new ResizeObserver(() => {
+    // While another view is shown there is no width to draw in.
+    if (place.clientWidth > 0) chart.setSize({ width: place.clientWidth, height: heightPx })
+  }).observe(place)
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
     chart.destroy()
-    chart = plot(place, latest)
+    chart = plot(uPlot, place, latest)
   })
   return {
     draw(series) {
@@ -33,7 +42,7 @@ export function makeChart(place: HTMLElement): Chart {
   }
 }
 
-function plot(place: HTMLElement, series: Series): UPlot {
+function plot(uPlot: typeof UPlot, place: HTMLElement, series: Series): UPlot {
   const style = getComputedStyle(document.documentElement)
   const colour = (name: string) => style.getPropertyValue(name).trim()
   const axis = { stroke: colour('--muted'), grid: { stroke: colour('--line'), width: 1 }, font: axisFont }
@@ -58,7 +67,7 @@ function plot(place: HTMLElement, series: Series): UPlot {
       { ...line, label: 'delivered/s', stroke: colour('--delivered') },
     ],
   }
-  return new window.uPlot(options, series, place)
+  return new uPlot(options, series, place)
 }
 
 function clockTime(seconds: number): string {

@@ -4,6 +4,7 @@ export interface Sample {
   /** Milliseconds since 1970, by the server's clock. */
   readonly time: number
   readonly figures: Readonly<Record<string, number>>
+  readonly latencies: { readonly publish: Quantiles | null; readonly delivery: Quantiles | null }
   readonly health: { readonly status: string; readonly reason?: string }
   /** The longest that the server's event loop was held up since the sample before. */
   readonly loop_lag_ms: number
@@ -11,24 +12,34 @@ export interface Sample {
   readonly log: LogSample | null
 }
 
+/** In ms, of the last minute. */
+export interface Quantiles {
+  readonly p50: number
+  readonly p99: number
+}
+
 export interface LogSample {
   readonly bytes: number
   /** Null: without bound. */
   readonly bytes_max: number | null
+  /** Null where it is not known. */
+  readonly disk_free_bytes: number | null
   readonly segments: number
   readonly damages: number
   readonly compaction: { readonly running: boolean; readonly runs: number; readonly dead_share: number } | null
 }
 
-/** Time in ms, events published and events delivered, both counted since the server's start. */
-export type Row = readonly [time: number, published: number, delivered: number]
+/** Time in ms, events published and delivered, both counted since the server's start, and the bytes of its log. */
+export type Row = readonly [time: number, published: number, delivered: number, logBytes: number]
 
 export const rowsMax = 900
 /** Between rows that lie further apart nothing is known: no line is drawn. */
 const stepMsMax = 5000
+/** Files grow in steps: over less than this nothing can be said. */
+const growthMsMin = 60_000
 
-export function rowOf({ time, figures }: Sample): Row {
-  return [time, figures['message_received'] ?? 0, figures['message_sent'] ?? 0]
+export function rowOf({ time, figures, log }: Sample): Row {
+  return [time, figures['message_received'] ?? 0, figures['message_sent'] ?? 0, log?.bytes ?? 0]
 }
 
 /** Seconds, and for each the rate of both counts; null where it cannot be known. */
@@ -52,6 +63,13 @@ export function rateBetween(before: Row | undefined, row: Row, column: 1 | 2): n
   const count = row[column] - before[column]
   if (timeMs <= 0 || timeMs > stepMsMax || count < 0) return null
   return (count * 1000) / timeMs
+}
+
+/** Bytes a second by which the log has grown over all rows; undefined where they span too little to tell. */
+export function growthOf(rows: readonly Row[]): number | undefined {
+  const [first, last] = [rows[0], rows.at(-1)]
+  if (first === undefined || last === undefined || last[0] - first[0] < growthMsMin) return undefined
+  return ((last[3] - first[3]) * 1000) / (last[0] - first[0])
 }
 
 /** Adds the rows that are newer than all that are there, in place, and lets the oldest go. */

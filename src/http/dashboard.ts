@@ -17,7 +17,31 @@ const built = here.endsWith('.ts') ? join(dirname(here), '..', '..', 'dist', 'sr
 const uplot = dirname(createRequire(import.meta.url).resolve('uplot'))
 
 const page = join(built, 'dashboard', 'index.html')
-const scripts = ['chart', 'feed', 'feed-worker', 'page', 'samples', 'watch']
+const scripts = [
+  'api',
+  'board',
+  'chart',
+  'connection',
+  'copy-button',
+  'dom',
+  'event-list',
+  'feed',
+  'feed-worker',
+  'first-steps',
+  'format',
+  'page',
+  'publish-form',
+  'samples',
+  'snippets',
+  'sources',
+  'tab-tokens',
+  'tail',
+  'token-form',
+  'topic-tokens',
+  'topic-view',
+  'topics-view',
+  'watch',
+]
 const assets: ReadonlyMap<string, string> = new Map([
   ...scripts.map((name) => [`dashboard/${name}.js`, join(built, 'dashboard', `${name}.js`)] as const),
   ['dashboard/page.css', join(built, 'dashboard', 'page.css')],

@@ -1,0 +1,97 @@
+// The overview: figures, chart, health and log, as the feed tells them. Lives as long as the page, also while another view is
+// shown.
+import { makeChart } from './chart.ts'
+import { element, show } from './dom.ts'
+import type { FeedNews } from './feed.ts'
+import { bytesText, msText, rateText, shareText, spanText, wholeText } from './format.ts'
+import {
+  addRows,
+  growthOf,
+  type LogSample,
+  type Quantiles,
+  type Row,
+  rateBetween,
+  rowOf,
+  type Sample,
+  seriesOf,
+} from './samples.ts'
+
+export interface Board {
+  take(news: Exclude<FeedNews, { kind: 'connection' }>): void
+}
+
+export function makeBoard(): Board {
+  const chart = makeChart(element('chart'))
+  const rows: Row[] = []
+
+  function showSample(sample: Sample): void {
+    addRows(rows, [rowOf(sample)])
+    for (const [name, value] of Object.entries(sample.figures)) {
+      if (document.getElementById(name) !== null) show(name, wholeText(value))
+    }
+    const [before, last] = rows.slice(-2)
+    for (const [id, column] of [
+      ['published-rate', 1],
+      ['delivered-rate', 2],
+    ] as const) {
+      show(id, rateText(last === undefined ? null : rateBetween(before, last, column)))
+    }
+    showHealth(sample.health)
+    showQuantiles('publish', sample.latencies.publish)
+    showQuantiles('delivery', sample.latencies.delivery)
+    show('loop-lag', msText(sample.loop_lag_ms))
+    showLog(sample.log, rows)
+    const { active_topics = 0, static_topics = 0 } = sample.figures
+    element('first-topic').hidden = active_topics > static_topics
+  }
+
+  return {
+    take(news) {
+      if (news.kind !== 'sample') addRows(rows, news.rows)
+      const sample = news.kind === 'rows' ? undefined : news.sample
+      if (sample !== undefined) showSample(sample)
+      chart.draw(seriesOf(rows))
+    },
+  }
+}
+
+function showHealth({ status: word, reason }: Sample['health']): void {
+  const isWell = word === 'ready'
+  element('health').dataset['state'] = isWell ? 'well' : 'ill'
+  show('health', isWell ? 'Healthy: events are taken, kept and delivered.' : `Not healthy: ${reason ?? word}.`)
+}
+
+function showQuantiles(what: string, quantiles: Quantiles | null): void {
+  show(`${what}-p50`, quantiles === null ? '–' : msText(quantiles.p50))
+  show(`${what}-p99`, quantiles === null ? '–' : msText(quantiles.p99))
+}
+
+function showLog(log: LogSample | null, rows: readonly Row[]): void {
+  element('log').hidden = log === null
+  if (log === null) return
+  const { bytes, bytes_max: max, disk_free_bytes: free, compaction } = log
+  show('log-size', bytesText(bytes))
+  const lefts = [max === null ? null : Math.max(0, max - bytes), free].filter((left) => left !== null)
+  const left = lefts.length === 0 ? undefined : Math.min(...lefts)
+  show('log-left-label', max !== null && left === max - bytes ? 'Room left to its bound' : 'Room left on the disk')
+  show('log-left', left === undefined ? 'not known' : bytesText(left))
+  show('log-growth', growthText(growthOf(rows), left))
+  const meter = element<HTMLMeterElement>('log-meter')
+  meter.hidden = left === undefined
+  if (left !== undefined) meter.value = bytes / Math.max(1, bytes + left)
+  show('segments', wholeText(log.segments))
+  show('damages', wholeText(log.damages))
+  show(
+    'compaction',
+    compaction === null ? 'off' : compaction.running ? 'running' : `runs: ${wholeText(compaction.runs)}`,
+  )
+  show('dead-share', compaction === null ? '–' : shareText(compaction.dead_share))
+}
+
+/** Less than a KiB a minute is none: files grow in steps. */
+function growthText(bytesPerSecond: number | undefined, left: number | undefined): string {
+  if (bytesPerSecond === undefined) return 'not known yet'
+  if (bytesPerSecond < 1024 / 60) return 'none'
+  const growth = `${bytesText(bytesPerSecond * 60)}/min`
+  return left === undefined ? growth : `${growth}; full in ${spanText(left / bytesPerSecond)}`
+}

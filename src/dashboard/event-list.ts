@@ -1,0 +1,246 @@
+// A topic's events: live, the newest on top, or replayed page by page from a place. What a publisher has written is shown as
+// text, whatever it looks like.
+import { call, type HistoryPage, type StoredEvent, type TopicDetails, topicPath, wordsOf } from './api.ts'
+import { button, labelled, make, onSubmit, write } from './dom.ts'
+import { timeText, wholeText } from './format.ts'
+import { itemsMax, type TailItem, type TailNews, type TailState, textMax } from './tail.ts'
+import { type TokenWish, withToken } from './token-form.ts'
+import { watchTail } from './watch.ts'
+
+const pageEvents = 50
+/** The rows that a live list holds; more would be read by nobody. */
+const rowsMax = itemsMax
+const scrollCharacters = 200
+const scrollLines = 6
+
+const stateWords: Readonly<Record<TailState, string>> = {
+  open: 'Live',
+  waiting: 'Not connected; trying again …',
+  refused: 'The token does not open this topic any more.',
+  gone: 'The topic is gone: its events come no more.',
+  crowded: 'Other tabs follow as many topics as a browser has connections for. Close one, and this goes on.',
+}
+
+export interface EventList {
+  readonly content: HTMLElement
+  close(): void
+}
+
+export function eventList(topic: string): EventList {
+  const wish: TokenWish = {
+    purposes: [`subscribe ${topic}`, 'api'],
+    label: 'Token of this topic',
+    why: 'Events open with the token of this topic, or with an API token that may subscribe.',
+  }
+  const ended = new AbortController()
+  const place = make('div')
+  const status = make('p', { class: 'state', role: 'status' })
+  const rows = make('tbody')
+  const table = make('table', { class: 'events' }, headRow(), rows)
+  const none = make('p', { class: 'hint' })
+  const foot = make('div', { class: 'tools' })
+  const shown = make('div', {}, status, none, make('div', { class: 'scroll' }, table), foot)
+  let leave: (() => void) | undefined
+
+  function clear(): void {
+    leave?.()
+    leave = undefined
+    rows.replaceChildren()
+    foot.replaceChildren()
+    table.hidden = true
+    write(none, '')
+  }
+
+  function addTop(row: HTMLElement): void {
+    rows.prepend(row)
+    if (rows.childElementCount > rowsMax) rows.lastElementChild?.remove()
+  }
+
+  function history(query: string): Promise<{ readonly page: HistoryPage; readonly token: string }> {
+    return withToken(place, wish, async (token) => ({
+      page: await call<HistoryPage>(token, 'GET', `${topicPath(topic)}/events?${query}`, undefined, ended.signal),
+      token,
+    }))
+  }
+
+  async function live(): Promise<void> {
+    clear()
+    write(status, 'Connecting …')
+    status.dataset['state'] = ''
+    await telling(async () => {
+      const { page, token } = await history(`order=desc&limit=${pageEvents}`)
+      place.replaceChildren(shown)
+      rows.replaceChildren(...page.events.map(storedRow))
+      let newest = page.events[0]?.id ?? (isNumberOfLog(topic) ? topic : '')
+      fill('No event yet. Publish one below; it appears here at once.')
+      leave = watchTail(
+        () => ({ topic, token, after: newest }),
+        (news) => {
+          newest = take(news, newest)
+        },
+      )
+    })
+  }
+
+  /** Gives the id of the newest event that is shown. */
+  function take(news: TailNews, newest: string): string {
+    let latest = newest
+    if (news.kind === 'state') {
+      status.dataset['state'] = news.state === 'open' ? 'live' : 'stale'
+      write(status, stateWords[news.state])
+      return latest
+    }
+    if (news.skipped > 0) addTop(remarkRow(`${wholeText(news.skipped)} more came too fast to be shown.`))
+    for (const item of news.items) {
+      addTop(item.kind === 'gap' ? gapRow(item.reason) : liveRow(item))
+      if (item.kind === 'event') latest = item.id
+    }
+    fill('')
+    return latest
+  }
+
+  async function replay(query: URLSearchParams): Promise<void> {
+    clear()
+    query.set('limit', String(pageEvents))
+    await telling(async () => {
+      const { page } = await history(String(query))
+      place.replaceChildren(shown)
+      status.dataset['state'] = ''
+      write(status, 'Replay, the oldest first')
+      rows.replaceChildren(...(page.gaps ?? []).map(({ reason }) => gapRow(reason)), ...page.events.map(storedRow))
+      fill('Nothing is kept from there on.')
+      const { next } = page
+      if (next !== null) foot.append(button('Further', () => replay(new URLSearchParams({ after: next }))))
+      foot.append(button('Back to live', live))
+    })
+  }
+
+  function fill(words: string): void {
+    table.hidden = rows.childElementCount === 0
+    write(none, table.hidden ? words : '')
+  }
+
+  async function telling(work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      if (ended.signal.aborted) return
+      place.replaceChildren(shown)
+      status.dataset['state'] = 'stale'
+      write(status, wordsOf(error))
+      foot.replaceChildren(button('Try again', live))
+    }
+  }
+
+  live()
+  return {
+    content: make('div', {}, place, replayForm(replay)),
+    close() {
+      ended.abort()
+      leave?.()
+    },
+  }
+}
+
+/** A topic that was made has the number of its making as its id; one of the configuration may have any. */
+function isNumberOfLog(topic: string): boolean {
+  return topic > '0000' && topic < '00fFgnDxSe7' && !/^0{9}/.test(topic)
+}
+
+function replayForm(replay: (query: URLSearchParams) => Promise<void>): HTMLElement {
+  const from = make(
+    'select',
+    {},
+    make('option', { value: 'earliest' }, 'the earliest event'),
+    make('option', { value: 'time' }, 'a time'),
+    make('option', { value: 'id' }, 'behind an id'),
+  )
+  const time = make('input', { type: 'datetime-local', step: '1' })
+  const id = make('input', { type: 'text', autocomplete: 'off', spellcheck: 'false', maxlength: '256' })
+  const timeField = labelled('Time', time)
+  const idField = labelled('Id of an event', id)
+  function choose(): void {
+    timeField.hidden = from.value !== 'time'
+    time.required = from.value === 'time'
+    idField.hidden = from.value !== 'id'
+    id.required = from.value === 'id'
+  }
+  from.addEventListener('change', choose)
+  choose()
+  const form = make(
+    'form',
+    { class: 'tools', 'aria-label': 'Replay' },
+    labelled('Replay from', from),
+    timeField,
+    idField,
+    make('button', { type: 'submit' }, 'Replay'),
+  )
+  onSubmit(form, () => {
+    if (from.value === 'time') return replay(new URLSearchParams({ since: new Date(time.value).toISOString() }))
+    if (from.value === 'id') return replay(new URLSearchParams({ last_event_id: id.value.trim() }))
+    return replay(new URLSearchParams({ since: 'earliest' }))
+  })
+  return form
+}
+
+function headRow(): HTMLElement {
+  const heads = ['Time', 'Id', 'Type', 'Message'].map((text) => make('th', { scope: 'col' }, text))
+  return make('thead', {}, make('tr', {}, ...heads))
+}
+
+function storedRow({ id, publisher_id, type, time, message }: StoredEvent): HTMLElement {
+  const text = typeof message === 'string' ? message : JSON.stringify(message)
+  return eventRow(Date.parse(time), id, publisher_id, type ?? '', text.slice(0, textMax), text.length - textMax)
+}
+
+function liveRow({ timeMs, id, publisherId, type, text, cut }: TailItem & { readonly kind: 'event' }): HTMLElement {
+  return eventRow(timeMs, id, publisherId, type, text, cut)
+}
+
+function eventRow(
+  timeMs: number,
+  id: string,
+  publisherId: string | undefined,
+  type: string,
+  text: string,
+  cut: number,
+): HTMLElement {
+  const ids: (Node | string)[] = publisherId === undefined ? [id] : [id, make('span', { class: 'own-id' }, publisherId)]
+  const rest = cut > 0 ? [make('span', { class: 'mark' }, `and ${wholeText(cut)} more characters`)] : []
+  return make(
+    'tr',
+    {},
+    make('td', { class: 'time', 'data-label': 'Time' }, timeText(timeMs)),
+    make('td', { class: 'code', 'data-label': 'Id' }, ...ids),
+    make('td', { 'data-label': 'Type' }, type),
+    make(
+      'td',
+      { class: 'message', 'data-label': 'Message' },
+      make('pre', { tabindex: mayScroll(text) && '0' }, text),
+      ...rest,
+    ),
+  )
+}
+
+/** What may be higher than its place can be reached with the keyboard. */
+function mayScroll(text: string): boolean {
+  return text.length > scrollCharacters || text.split('\n').length > scrollLines
+}
+
+function gapRow(reason: string): HTMLElement {
+  return remarkRow(`Events may be missing: ${reason}.`)
+}
+
+function remarkRow(text: string): HTMLElement {
+  return make('tr', { class: 'remark' }, make('td', { colspan: '4' }, text))
+}
+
+/** What the page says of a topic's limits. */
+export function limitsText({ max_age, max_bytes, max_events }: TopicDetails['retention']): string {
+  const limits = [
+    max_age === null ? [] : [`for ${max_age}`],
+    max_bytes === null ? [] : [`up to ${wholeText(max_bytes)} bytes`],
+    max_events === null ? [] : [`the last ${wholeText(max_events)} events`],
+  ].flat()
+  return limits.length === 0 ? 'without limits' : limits.join(', ')
+}

@@ -1,0 +1,33 @@
+// The tokens that were entered or issued in this tab, in its session storage and nowhere else: gone when it is closed.
+
+/** What a token is for: the figures, the API as a whole, or one topic's events. */
+export type Purpose = 'metrics' | 'api' | `subscribe ${string}` | `publish ${string}`
+
+const prefix = 'sser.token '
+
+export function keptToken(purpose: Purpose): string | undefined {
+  return sessionStorage.getItem(prefix + purpose) ?? undefined
+}
+
+type Listener = (purpose: Purpose) => void
+
+const listeners = new Set<Listener>()
+
+export function keepToken(purpose: Purpose, token: string): void {
+  sessionStorage.setItem(prefix + purpose, token)
+  for (const listener of [...listeners]) listener(purpose)
+}
+
+/** Until the returned function is called. */
+export function onTokenKept(listener: Listener): () => void {
+  listeners.add(listener)
+  return () => listeners.delete(listener)
+}
+
+export function forgetToken(purpose: Purpose): void {
+  sessionStorage.removeItem(prefix + purpose)
+}
+
+export function forgetAllTokens(): void {
+  sessionStorage.clear()
+}

@@ -1,0 +1,148 @@
+// One topic: its settings and what it holds, its events, a form that publishes, lines to paste, its tokens, and its end.
+import { ApiError, call, type TopicDetails, topicPath, wordsOf } from './api.ts'
+import { codeBlock } from './copy-button.ts'
+import { button, make, write } from './dom.ts'
+import { eventList, limitsText } from './event-list.ts'
+import { bytesText, timeText, wholeText } from './format.ts'
+import { publishForm } from './publish-form.ts'
+import { snippetsOf } from './snippets.ts'
+import { keptToken, onTokenKept } from './tab-tokens.ts'
+import { type TokenWish, withToken } from './token-form.ts'
+import { topicTokens } from './topic-tokens.ts'
+import type { View } from './view.ts'
+
+/** How often what the topic holds is asked for, while somebody looks. */
+const refreshMs = 5000
+
+const wish: TokenWish = {
+  purposes: ['api'],
+  label: 'API token',
+  why: "A topic's settings, its tokens and its end open with an API token that may manage topics.",
+}
+
+export function topicView(topic: string): View {
+  const ended = new AbortController()
+  const { signal } = ended
+  const name = make('h2', { id: 'topic-title', tabindex: '-1' }, `Topic ${topic}`)
+  const settings = make('div', {})
+  const manage = make('div', {})
+  const figures = new Map<string, HTMLElement>()
+  const facts = make('dl', { class: 'figures' })
+  const mistake = make('p', { class: 'mistake', role: 'alert' })
+  const events = eventList(topic)
+  const snippets = make('div', { class: 'snippets' })
+  let isShown = false
+
+  function fact(label: string, text: string): void {
+    let value = figures.get(label)
+    if (value === undefined) {
+      value = make('dd')
+      figures.set(label, value)
+      facts.append(make('div', {}, make('dt', {}, label), value))
+    }
+    write(value, text)
+  }
+
+  function show(details: TopicDetails, token: string): void {
+    write(name, details.name ?? `Topic ${topic}`)
+    fact('Id', details.id)
+    fact('Kept', details.static ? 'in memory, by the configuration' : details.persist ? 'on the disk' : 'in memory')
+    fact('Limits', limitsText(details.retention))
+    fact('Made', timeText(Date.parse(details.created_at)))
+    fact('Events', wholeText(details.events))
+    fact('Size', bytesText(details.bytes))
+    fact('Streams open now', wholeText(details.subscribers))
+    fact('Latest event', details.latest === null ? 'none' : timeText(Date.parse(details.latest.time)))
+    if (isShown) return
+    isShown = true
+    settings.replaceChildren(facts, mistake)
+    if (details.static) manage.replaceChildren(make('p', {}, 'This topic stands in the configuration.'))
+    else manage.replaceChildren(topicTokens(topic, token, showSnippets), deletion(topic, token))
+  }
+
+  async function load(): Promise<void> {
+    try {
+      await withToken(settings, wish, async (token) => {
+        const path = topicPath(topic)
+        const { pubsub } = await call<{ pubsub: TopicDetails }>(token, 'GET', path, undefined, signal)
+        if (!signal.aborted) show(pubsub, token)
+      })
+      write(mistake, '')
+    } catch (error) {
+      if (signal.aborted) return
+      if (error instanceof ApiError && error.status === 404) clearInterval(timer)
+      if (!isShown) settings.replaceChildren(mistake)
+      write(mistake, wordsOf(error))
+    }
+  }
+
+  function showSnippets(): void {
+    const subscribeToken = keptToken(`subscribe ${topic}`)
+    const publishToken = keptToken(`publish ${topic}`)
+    const all = snippetsOf({ origin: location.origin, topic, subscribeToken, publishToken })
+    snippets.replaceChildren(...all.flatMap(({ title, code }) => [make('h3', {}, title), codeBlock(title, code)]))
+  }
+
+  const timer = setInterval(() => {
+    if (isShown && document.visibilityState === 'visible') load()
+  }, refreshMs)
+  const stop = onTokenKept(showSnippets)
+  showSnippets()
+  manage.append(make('p', { class: 'hint' }, 'Opens with the API token, above.'))
+  load()
+  return {
+    title: `Topic ${topic}`,
+    content: make(
+      'div',
+      {},
+      make('p', { class: 'back' }, make('a', { href: '#/topics' }, 'All topics')),
+      make('section', { class: 'card', 'aria-labelledby': name.id }, name, settings),
+      card('events-title', 'Events', events.content),
+      card('publish-title', 'Publish', publishForm(topic)),
+      card('snippets-title', 'Lines to paste', snippets),
+      card('manage-title', 'Tokens', manage),
+    ),
+    close() {
+      clearInterval(timer)
+      stop()
+      ended.abort()
+      events.close()
+    },
+  }
+}
+
+function card(id: string, title: string, content: HTMLElement): HTMLElement {
+  return make('section', { class: 'card', 'aria-labelledby': id }, make('h2', { id }, title), content)
+}
+
+function deletion(topic: string, token: string): HTMLElement {
+  const mistake = make('p', { class: 'mistake', role: 'alert' })
+  const dialog = make(
+    'dialog',
+    { 'aria-labelledby': 'delete-title' },
+    make('h2', { id: 'delete-title' }, 'Delete this topic?'),
+    make('p', {}, 'Its events, its tokens and its streams end with it. There is no way back.'),
+    mistake,
+    make(
+      'div',
+      { class: 'tools' },
+      button('Keep it', () => dialog.close(), { autofocus: true }),
+      button('Delete it', remove, { class: 'danger' }),
+    ),
+  )
+  async function remove(): Promise<void> {
+    try {
+      await call(token, 'DELETE', topicPath(topic))
+      dialog.close()
+      location.hash = '#/topics'
+    } catch (error) {
+      write(mistake, wordsOf(error))
+    }
+  }
+  return make(
+    'div',
+    { class: 'end' },
+    button('Delete the topic', () => dialog.showModal(), { class: 'danger' }),
+    dialog,
+  )
+}

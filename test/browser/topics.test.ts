@@ -1,0 +1,267 @@
+// The dashboard's topics in a real browser, on a server with 100,000 of them: the table, a topic's page from its making to its
+// end, what hostile publishers write, many tabs, and what axe says. DASHBOARD_SHOTS=folder keeps pictures.
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import type { Browser, BrowserContext, Page } from 'playwright-core'
+import { Api } from '../support/api.ts'
+import { missingBrowser, startBrowser } from '../support/browser.ts'
+import {
+  assertGoodToLookAt,
+  becomes,
+  holds,
+  LOOKS,
+  newContext,
+  type Opened,
+  openSignedIn,
+} from '../support/dashboard-page.ts'
+import { makeTopics } from '../support/many-topics.ts'
+import { API_TOKEN, ServerProcess } from '../support/server-process.ts'
+
+const skip = missingBrowser()
+const TOPICS = 100_000
+const TABS = 7
+
+let directory: string
+let server: ServerProcess
+let browser: Browser
+let api: Api
+
+before(async () => {
+  if (skip !== false) return
+  directory = mkdtempSync(join(tmpdir(), 'sser-topics-'))
+  await makeTopics(join(directory, 'log'), TOPICS, (index) => `Order ${index}`)
+  server = await ServerProcess.start({ directory, settings: { limits: { topicsMax: 2 * TOPICS } } })
+  browser = await startBrowser()
+  api = new Api(server)
+})
+after(async () => {
+  api?.close()
+  await browser?.close()
+  await server?.close()
+  if (directory !== undefined) rmSync(directory, { recursive: true, force: true })
+})
+
+/** Signed in, and with the API token given where it was asked for. */
+async function openTopics(context: BrowserContext): Promise<Opened> {
+  const opened = await openSignedIn(context, server.url)
+  await opened.page.getByRole('link', { name: 'Topics', exact: true }).click()
+  await giveToken(opened.page, 'API token', API_TOKEN)
+  await opened.page.getByRole('row').nth(1).waitFor()
+  return opened
+}
+
+async function giveToken(page: Page, label: string, token: string): Promise<void> {
+  await page.getByLabel(label, { exact: true }).first().fill(token)
+  await page.keyboard.press('Enter')
+}
+
+/** Of another tab of the same browser: tokens are kept for each alone. */
+async function openTopic(
+  context: BrowserContext,
+  topic: { readonly id: string; readonly token: string },
+): Promise<Opened> {
+  const opened = await openSignedIn(context, `${server.url}/#/topics/${topic.id}`)
+  await giveToken(opened.page, 'Token of this topic', topic.token)
+  return opened
+}
+
+function firstRow(page: Page): Promise<string | null> {
+  return page.getByRole('row').nth(1).textContent()
+}
+
+/** The rows of the events' table that hold the text. */
+function eventRow(page: Page, text: string) {
+  return page.locator('.events tbody tr', { hasText: text })
+}
+
+test('of 100,000 topics the table shows a page, searched and sorted by the server', { skip }, async (t) => {
+  const { page, complaints } = await openSignedIn(await newContext(t, browser), server.url)
+  await page.getByRole('link', { name: 'Topics', exact: true }).click()
+  await giveToken(page, 'API token', 'wrong')
+  await page.getByText('The token does not open this.').waitFor()
+  await giveToken(page, 'API token', API_TOKEN)
+  await page.getByText('1 to 50', { exact: true }).waitFor()
+  await page.getByRole('button', { name: 'Next' }).click()
+  await page.getByText('51 to 100', { exact: true }).waitFor()
+  const behind = await firstRow(page)
+  await page.getByRole('button', { name: 'Previous' }).click()
+  await page.getByText('1 to 50', { exact: true }).waitFor()
+  assert.notEqual(await firstRow(page), behind)
+
+  await page.getByRole('button', { name: 'Name' }).click()
+  await page.locator('th[aria-sort=ascending]', { hasText: 'Name' }).waitFor()
+  await page.getByRole('row', { name: /^Order 0 / }).waitFor()
+  await page.getByLabel('Search by name or id').fill('order 77777')
+  await page.getByRole('row', { name: /^Order 77777 / }).waitFor()
+  await holds(page, `document.querySelectorAll('.topics tbody tr').length === 1`)
+  await page.getByLabel('Search by name or id').fill('<b>')
+  await page.getByText('No topic has that in its name or id.').waitFor()
+  assert.deepEqual(complaints, [])
+})
+
+test('a topic is made, published to, replayed, given a token, and deleted', { skip }, async (t) => {
+  const { page, complaints } = await openTopics(
+    await newContext(t, browser, { permissions: ['clipboard-read', 'clipboard-write'] }),
+  )
+  await page.getByText('New topic').click()
+  await page.getByLabel('Name', { exact: true }).fill('Greetings')
+  await page.getByRole('button', { name: 'Make the topic' }).click()
+  await page.getByRole('heading', { name: 'Greetings', level: 2 }).waitFor()
+  const id = page.url().slice(-11)
+  await page.getByText('No event yet.').waitFor()
+  await page.locator('.state', { hasText: 'Live' }).waitFor()
+
+  await page.getByLabel('Message', { exact: true }).fill('from the page')
+  await page.getByRole('button', { name: 'Publish', exact: true }).click()
+  await eventRow(page, 'from the page').waitFor()
+  const number = await api.publish(id, { id: 'mine', type: 'greeting', message: { from: 'a program' } })
+  await eventRow(page, '{"from":"a program"}').waitFor()
+  assert.match((await eventRow(page, 'a program').textContent()) ?? '', new RegExp(`${number}.*mine.*greeting`))
+
+  await page.getByLabel('The message is JSON').check()
+  await page.getByRole('button', { name: 'Publish', exact: true }).click()
+  await page.getByText('The message is no JSON').waitFor()
+
+  await page.getByRole('button', { name: 'Replay', exact: true }).click()
+  await page.getByText('Replay, the oldest first').waitFor()
+  assert.match((await page.locator('.events tbody tr').first().textContent()) ?? '', /from the page/)
+  await page.getByLabel('Replay from').selectOption('id')
+  await page.getByLabel('Id of an event').fill('mine')
+  await page.getByRole('button', { name: 'Replay', exact: true }).click()
+  await page.getByText('Nothing is kept from there on.').waitFor()
+  await page.getByLabel('Replay from').selectOption('time')
+  await page.getByLabel('Time', { exact: true }).fill('2020-01-01T00:00:00')
+  await page.getByRole('button', { name: 'Replay', exact: true }).click()
+  await eventRow(page, 'from the page').waitFor()
+  await page.getByRole('button', { name: 'Back to live' }).click()
+  await page.locator('.state', { hasText: 'Live' }).waitFor()
+
+  const publishing = page.locator('.snippets .code-block').nth(1)
+  assert.match((await publishing.textContent()) ?? '', /Bearer \$TOKEN"/)
+  await page.getByLabel('publish', { exact: true }).check()
+  await page.getByLabel('Label').fill('press')
+  await page.getByRole('button', { name: 'Issue a token' }).click()
+  const secret = (await page.locator('.secret code').textContent()) ?? ''
+  assert.match(secret, /^[0-9A-Za-z]{64}$/)
+  assert.ok((await publishing.textContent())?.includes(secret))
+  assert.ok(!(await page.locator('.snippets').textContent())?.includes(API_TOKEN))
+  await page.getByRole('button', { name: 'Copy: Publish with curl' }).click()
+  await page.getByText('Copied').waitFor()
+  assert.ok(String(await page.evaluate('navigator.clipboard.readText()')).includes(secret))
+  await page.getByRole('button', { name: 'Revoke press' }).click()
+  await page.getByRole('button', { name: 'Revoke press' }).waitFor({ state: 'detached' })
+
+  await page.getByRole('button', { name: 'Delete the topic' }).click()
+  await page.getByRole('button', { name: 'Keep it' }).click()
+  await page.getByRole('button', { name: 'Delete the topic' }).click()
+  await page.getByRole('button', { name: 'Delete it' }).click()
+  await page.getByText('1 to 50', { exact: true }).waitFor()
+  assert.equal((await api.call('GET', `/api/v1/pubsubs/${id}`)).status, 404)
+  assert.deepEqual(complaints, [])
+})
+
+test('what hostile publishers write is shown, and never interpreted', { skip }, async (t) => {
+  const hostile = [
+    '<img src=x onerror="globalThis.hit=1">',
+    '<script>globalThis.hit=1</script>',
+    '"><svg/onload=globalThis.hit=1>',
+    '<a href="javascript:globalThis.hit=1">x</a>',
+    '</pre></td></table><h1>sser is down</h1>',
+    '\u202etxt.exe\u2028<style>*{display:none}</style>',
+    '{{constructor.constructor("globalThis.hit=1")()}}',
+  ]
+  const name = '<img src=x onerror="globalThis.hit=1">'
+  const { text } = await api.call('POST', '/api/v1/pubsubs', { pubsub: { name, persist: true } })
+  const topic = (JSON.parse(text) as { pubsub: { id: string; token: string } }).pubsub
+  for (const message of hostile.slice(0, 3)) {
+    await api.publish(topic.id, { id: `<b>${message}`.replace(/\u2028/, ''), type: '<i>type</i>', message })
+  }
+  const { page, complaints } = await openTopics(await newContext(t, browser))
+  await page.getByLabel('Search by name or id').fill('onerror')
+  await page.getByRole('link', { name }).click()
+  await page.getByRole('heading', { name, level: 2 }).waitFor()
+  await page.locator('.state', { hasText: 'Live' }).waitFor()
+  for (const message of hostile) await api.publish(topic.id, { type: '<i>type</i>', message })
+  for (const message of hostile) await api.publish(topic.id, { message: { [message]: message } })
+  await holds(page, `document.querySelectorAll('.events tbody tr').length === ${3 + 2 * hostile.length}`)
+  const shown = await page.locator('.events .message pre').allTextContents()
+  for (const message of hostile) assert.ok(shown.includes(message), message)
+  await page.getByRole('button', { name: 'Replay', exact: true }).click()
+  await page.getByText('Replay, the oldest first').waitFor()
+  const inMessages = `document.querySelectorAll('main img, main svg, main script, main style, main i, main b, main h1').length`
+  assert.deepEqual(await page.evaluate(`[globalThis.hit ?? 0, ${inMessages}]`), [0, 0])
+  assert.deepEqual(complaints, [])
+  await api.deleteTopic(topic.id)
+})
+
+test('seven tabs follow seven topics as connections allow; every one can still call', { skip }, async (t) => {
+  const context = await newContext(t, browser)
+  const topics = await Promise.all(Array.from({ length: TABS }, () => api.createTopic()))
+  const tabs: Page[] = []
+  for (const topic of topics) tabs.push((await openTopic(context, topic)).page)
+  const state = (page: Page, text: RegExp) => page.locator('.state', { hasText: text }).waitFor()
+  await Promise.all(tabs.map((page, index) => state(page, index < 3 ? /^Live/ : /^Other tabs follow/)))
+  for (const [index, page] of tabs.entries()) {
+    await page.getByRole('button', { name: 'Replay', exact: true }).click()
+    await page.getByText('Replay, the oldest first').waitFor()
+    await page.getByRole('button', { name: 'Back to live' }).click()
+    await api.publish(topics[index]!.id, { message: `for tab ${index}` })
+  }
+  await tabs[0]!.close()
+  await tabs[1]!.close()
+  await Promise.all(tabs.slice(2, 5).map((page) => state(page, /^Live/)))
+  await Promise.all([2, 3, 4].map((index) => eventRow(tabs[index]!, `for tab ${index}`).waitFor()))
+  for (const { id } of topics) await api.deleteTopic(id)
+  await state(tabs[2]!, /^The topic is gone/)
+  await Promise.all(tabs.slice(5).map((page) => state(page, /^The topic is gone/)))
+})
+
+test('a tail goes on after a restart of the server, without a hole', { skip }, async (t) => {
+  const topic = await api.createTopic()
+  const { page } = await openTopic(await newContext(t, browser), topic)
+  await page.locator('.state', { hasText: 'Live' }).waitFor()
+  await api.publish(topic.id, { message: 'before' })
+  await eventRow(page, 'before').waitFor()
+  await server.kill('SIGKILL')
+  await becomes(page, 'status', 'Not connected; as of')
+  await server.restart()
+  await api.publish(topic.id, { message: 'meanwhile' })
+  await eventRow(page, 'meanwhile').waitFor()
+  await page.locator('.state', { hasText: 'Live' }).waitFor()
+  await holds(page, `document.querySelectorAll('.events tbody tr').length === 2`)
+  await api.deleteTopic(topic.id)
+})
+
+test('axe finds nothing in the table and on the page of a topic', { skip }, async (t) => {
+  const { text } = await api.call('POST', '/api/v1/pubsubs', {
+    pubsub: { name: 'Readings of the weather', persist: true },
+  })
+  const { id } = (JSON.parse(text) as { pubsub: { id: string } }).pubsub
+  for (const [index, city] of ['Reykjavík', 'Quito', 'Łódź'].entries()) {
+    await api.publish(id, {
+      id: `reading-${index}`,
+      type: 'reading',
+      message: { city, celsius: 3.5 * index, wind: 'NW' },
+    })
+  }
+  await api.publish(id, { message: 'A storm is coming.\nStay inside.' })
+  for (const { name, options } of LOOKS) {
+    const { page } = await openSignedIn(await newContext(t, browser, options), `${server.url}/#/topics`)
+    await page.getByLabel('API token', { exact: true }).waitFor()
+    await assertGoodToLookAt(page, `token-${name}`)
+    await giveToken(page, 'API token', API_TOKEN)
+    await page.getByText('1 to 50', { exact: true }).waitFor()
+    await assertGoodToLookAt(page, `topics-${name}`)
+    await page.getByRole('link', { name: 'Readings of the weather' }).click()
+    await page.locator('.state', { hasText: 'Live' }).waitFor()
+    await page.getByRole('button', { name: 'Delete the topic' }).waitFor()
+    await assertGoodToLookAt(page, `topic-${name}`)
+    if (!name.startsWith('phone')) continue
+    await page.getByRole('button', { name: 'Delete the topic' }).click()
+    await assertGoodToLookAt(page, `deletion-${name}`)
+  }
+  await api.deleteTopic(id)
+})
