@@ -3,6 +3,7 @@
  * is worth which level, and nothing else. No token, message or topic's content ever comes this way.
  */
 import { type StorageError, type StorageObserver, silentObserver } from '../storage-engine/index.ts'
+import { LineBudget } from './app-line-budget.ts'
 import { type HubObserver, silentHubObserver } from './domain/ports.ts'
 import { type HttpObserver, silentHttpObserver } from './http/errors.ts'
 import type { Service } from './http/service.ts'
@@ -28,9 +29,32 @@ export function telling<Observer extends object>(first: Observer, second: Partia
   return both as Observer
 }
 
-export function httpObserver(logger: Logger): HttpObserver {
+const MINUTE_MS = 60_000
+/** Addresses that have to wait, in a minute. */
+const THROTTLED_LINES_MAX = 10
+
+export function httpObserver(logger: Logger, monotonicMs: () => number = () => performance.now()): HttpObserver {
+  const throttledLines = new LineBudget(monotonicMs, THROTTLED_LINES_MAX, MINUTE_MS)
+  /** By limit: there are a dozen. */
+  const limitLines = new Map<string, LineBudget>()
   return {
     ...silentHttpObserver,
+    throttled(address, wrongTokens) {
+      const unsaid = throttledLines.spend()
+      if (unsaid === undefined) return
+      const others = unsaid === 0 ? {} : { addressesBefore: unsaid }
+      logger.warn({ address, wrongTokens, ...others }, 'An address has to wait: too many wrong tokens came from there.')
+    },
+    limitReached(limit) {
+      // Of these the line above tells more.
+      if (limit === 'limits.wrongTokensMax') return
+      const lines = limitLines.get(limit) ?? new LineBudget(monotonicMs, 1, MINUTE_MS)
+      limitLines.set(limit, lines)
+      const unsaid = lines.spend()
+      if (unsaid === undefined) return
+      const before = unsaid === 0 ? {} : { timesBefore: unsaid }
+      logger.warn({ limit, ...before }, 'A limit was reached: somebody was refused, or asked to come back.')
+    },
     requestFailed({ error, ...fields }) {
       // 503 and 507 are states, which their causes have told once already; a 500 is a mistake of ours.
       if (fields.status === 500) logger.error({ ...fields, error }, 'A request failed inside the server.')

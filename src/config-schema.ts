@@ -121,6 +121,10 @@ export interface Settings {
   readonly limits: {
     readonly topicsMax: number
     readonly subscribersMax: number
+    readonly connectionsPerAddressMax: number
+    readonly streamsPerTopicMax?: number
+    readonly streamsPerTokenMax?: number
+    readonly eventsPerSecondPerTokenMax?: number
     readonly eventIdBytesMax: number
     readonly eventTypeBytesMax: number
     readonly eventsPerRequestMax: number
@@ -314,7 +318,7 @@ const serverSchema = joi
       ),
     maxConnections: count(1, 1_000_000)
       .default(60_000)
-      .description('Connections beyond this number are closed at once. Each takes a file descriptor: see `ulimit -n`.'),
+      .description('Connections beyond this number are refused. Each takes a file descriptor: see `ulimit -n`.'),
     name: ofItsHttpLibrary(),
     tcpKeepalivePeriod: ofItsHttpLibrary(),
     tcpKeepalive: ofItsHttpLibrary(),
@@ -586,6 +590,20 @@ const limitsSchema = joi
     subscribersMax: count(1, 1_000_000)
       .default(50_000)
       .description('At most so many streams at once; one more is asked to come back later.'),
+    connectionsPerAddressMax: count(1, 1_000_000)
+      .default(1_000)
+      .description(
+        'At most so many connections from one address (of IPv6: from one /64). This machine itself and the peers in `server.trustedProxies` are not counted.',
+      ),
+    streamsPerTopicMax: count(1, 1_000_000).description(
+      'At most so many streams of one topic at once. Without it, as many as there may be of all.',
+    ),
+    streamsPerTokenMax: count(1, 1_000_000).description(
+      'At most so many streams at once that one token has opened. Without it, as many as there may be: all subscribers of a topic may share one token.',
+    ),
+    eventsPerSecondPerTokenMax: count(1, 10_000_000).description(
+      'So many events a second may be published with one token; a second’s worth may come at once. Without it, as many as the log takes.',
+    ),
     eventIdBytesMax: count(1, 256)
       .default(256)
       .description('The longest id that a publisher may give an event, in bytes of UTF-8.'),

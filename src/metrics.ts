@@ -78,6 +78,8 @@ export class Metrics {
   #droppedEvents = 0
   #authFailures = 0
   #rateLimited = 0
+  #throttled = 0
+  readonly #limitsReached: Counter
 
   constructor(sources: MetricsSources) {
     const { figures, log } = sources
@@ -167,6 +169,16 @@ export class Metrics {
     this.#requestTotals()
     this.#total('sser_auth_failures_total', 'Answers of 401: a token was missing or wrong.', () => this.#authFailures)
     this.#total('sser_rate_limited_total', 'Answers of 429: a limit was reached.', () => this.#rateLimited)
+    this.#limitsReached = this.#counter(
+      'sser_limits_reached_total',
+      'How often somebody was refused, or asked to come back, for a limit, by its setting.',
+      ['limit'],
+    )
+    this.#total(
+      'sser_throttled_addresses_total',
+      'How often an address had to begin to wait for its wrong tokens.',
+      () => this.#throttled,
+    )
 
     this.#gauge('sser_log_size_bytes', 'The files of the durable log.', () => log()?.bytesOnDisk ?? none)
     this.#gauge('sser_log_size_limit_bytes', 'What log.maxBytes allows them.', () => log()?.quotaBytes ?? none)
@@ -293,6 +305,10 @@ export class Metrics {
       const methods = ensured(this.#answers, route, () => new Map<string, Map<number, Answers>>())
       const statuses = ensured(methods, known, () => new Map<number, Answers>())
       ensured(statuses, status, () => ({ count: 0 })).count += 1
+    },
+    limitReached: (limit) => this.#limitsReached.inc({ limit }),
+    throttled: () => {
+      this.#throttled += 1
     },
     requestFailed: ({ route, status }) => this.#failedRequests.inc({ route, status }),
   }

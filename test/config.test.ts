@@ -111,6 +111,7 @@ test('without any file or variable the defaults are those that the documentation
     limits: {
       topicsMax: 100_000,
       subscribersMax: 50_000,
+      connectionsPerAddressMax: 1_000,
       eventIdBytesMax: 256,
       eventTypeBytesMax: 256,
       eventsPerRequestMax: 10_000,

@@ -44,6 +44,11 @@ export class DomainError extends Error {
   }
 }
 
+/** `limit` is the setting that the operator may raise. */
+export function limitReached(limit: string, message: string): DomainError {
+  return new DomainError('LIMIT', message, { details: { limit } })
+}
+
 export function unknownTopic(): DomainError {
   return new DomainError('TOPIC_UNKNOWN', 'There is no such topic, or no longer.')
 }

@@ -22,7 +22,7 @@ import {
   TOPIC_CREATED,
   TOPIC_DELETED,
 } from './entry.ts'
-import { DomainError, fromStorageError, unknownTopic } from './errors.ts'
+import { DomainError, fromStorageError, limitReached, unknownTopic } from './errors.ts'
 import { Feed } from './feed.ts'
 import { type HistoryItem, historyBackward, historyForward } from './history.ts'
 import { loadCatalog } from './load-catalog.ts'
@@ -610,7 +610,7 @@ export class Hub {
   #assertRoomForTopic(): void {
     const { topicsMax } = this.#options
     if (this.#catalog.size + this.#creating >= topicsMax) {
-      throw new DomainError('LIMIT', `There are ${topicsMax} topics already. Delete one, or raise the limit.`)
+      throw limitReached('limits.topicsMax', `There are ${topicsMax} topics already. Delete one, or raise the limit.`)
     }
   }
 

@@ -8,9 +8,9 @@
  */
 
 import { heartbeatEvent, retryBlock, tickComment } from '../sse/encode.ts'
-import type { Channel } from './channel.ts'
+import { type Channel, subscribersOf } from './channel.ts'
 import { CommitTimes, type Lag, NO_LAG } from './commit-times.ts'
-import { DomainError } from './errors.ts'
+import { DomainError, limitReached } from './errors.ts'
 import type { Feed } from './feed.ts'
 import { FrameBuilder, shareBytes } from './frame-builder.ts'
 import { Pace } from './pace.ts'
@@ -28,6 +28,8 @@ export interface StreamOptions {
   /** Bound on the frames that are kept for those who need the same ones again. */
   readonly recentFramesBytesMax: number
   readonly subscribersMax: number
+  /** Infinity: as many as there may be at all. */
+  readonly streamsPerTopicMax: number
   readonly heartbeatMs: number
   /** Jittered: a stream ends after 80 to 100 % of it. */
   readonly streamAgeMsMax: number
@@ -110,9 +112,13 @@ export class Streams {
    * already. Throws a DomainError: LIMIT, UNAUTHORIZED, STORE_FAILED.
    */
   open(topics: readonly HostedTopic[], sink: Sink, request: StreamRequest): Subscription {
-    const { subscribersMax, streamAgeMsMax, retryMs } = this.#options
+    const { subscribersMax, streamsPerTopicMax, streamAgeMsMax, retryMs } = this.#options
     if (this.#openSinks >= subscribersMax) {
-      throw new DomainError('LIMIT', `There are ${subscribersMax} subscribers already. Try again later.`)
+      throw limitReached('limits.subscribersMax', `There are ${subscribersMax} streams already. Try again later.`)
+    }
+    if (Number.isFinite(streamsPerTopicMax) && topics.some((topic) => subscribersOf(topic) >= streamsPerTopicMax)) {
+      const words = `The topic has ${streamsPerTopicMax} streams already. Try again later.`
+      throw limitReached('limits.streamsPerTopicMax', words)
     }
     const { from, heartbeat, tokens = [], signals = false, envelope = 'none' } = request
     if (!tokens.every((token) => topics.some((topic) => topic.furtherTokens?.get(token.number) === token))) {

@@ -21,7 +21,7 @@ import {
   TICKET_USED,
   type TicketGrant,
 } from './entry.ts'
-import { DomainError, fromStorageError } from './errors.ts'
+import { DomainError, fromStorageError, limitReached } from './errors.ts'
 import type { Feed } from './feed.ts'
 import type { Clock, LogRecord, NumberSource, Offset } from './ports.ts'
 import { hashToken, makeToken } from './token.ts'
@@ -94,7 +94,7 @@ export class Tickets {
     const { ticketsMax, ticketLifetimeMs } = this.#options
     if (this.#tickets.size + this.#issuing >= ticketsMax) this.#sweep()
     if (this.#tickets.size + this.#issuing >= ticketsMax) {
-      throw new DomainError('LIMIT', `There are ${ticketsMax} tickets already. Try again later.`)
+      throw limitReached('limits.ticketsMax', `There are ${ticketsMax} tickets already. Try again later.`)
     }
     const secret = makeToken()
     const sha256 = hashToken(secret)

@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict'
 import { CATALOG_STREAM, encodeTokenIssued, encodeTokenRevoked, TOKEN_ISSUED, TOKEN_REVOKED } from './entry.ts'
-import { DomainError, fromStorageError } from './errors.ts'
+import { DomainError, fromStorageError, limitReached } from './errors.ts'
 import type { Clock, NumberSource, Offset } from './ports.ts'
 import { hashToken, makeToken } from './token.ts'
 import type { HostedTopic } from './topic.ts'
@@ -38,7 +38,8 @@ export class TokenOffice {
     }
     const issuing = this.#issuing.get(topic) ?? 0
     if (this.list(topic).length + issuing >= this.#tokensMax) {
-      throw new DomainError('LIMIT', `The topic has ${this.#tokensMax} tokens already. Revoke one, or raise the limit.`)
+      const words = `The topic has ${this.#tokensMax} tokens already. Revoke one, or raise the limit.`
+      throw limitReached('limits.tokensPerTopicMax', words)
     }
     const secret = makeToken()
     const fields = { ...request, sha256: hashToken(secret), createdAtMs }

@@ -4,7 +4,7 @@ import type { Plugin, Request, ResponseToolkit } from '@hapi/hapi'
 import { DomainError } from '../domain/errors.ts'
 import { parseTopicId } from '../domain/event-id.ts'
 import type { Topic } from '../domain/hub.ts'
-import { httpError } from './errors.ts'
+import { type HttpObserver, httpError, tellLimit } from './errors.ts'
 import { eventFormOf } from './event-forms.ts'
 import { anybody, type Credentials, challenge, type Gate, type Refusal, tooManyWrongTokens } from './gate.ts'
 import { isLocal } from './is-local.ts'
@@ -14,6 +14,7 @@ import type { Service } from './service.ts'
 export interface AuthOptions {
   readonly service: Service
   readonly gate: Gate
+  readonly observer: HttpObserver
   /** Whether whoever asks on this machine itself may scrape without a token. */
   readonly opensMetricsLocally: boolean
   /** The least that a stream is told to wait which is refused for a while. */
@@ -29,7 +30,7 @@ export const scrapeAuth = 'scrape'
 
 export const authPlugin: Plugin<AuthOptions> = {
   name: 'sser-auth',
-  register(server, { service, gate, opensMetricsLocally, retryMs }) {
+  register(server, { service, gate, observer, opensMetricsLocally, retryMs }) {
     const checks: Readonly<Record<string, (request: Request) => Credentials | Refusal>> = {
       [topicsAuth]: (request) => gate.api(request, bearerOf(request), 'topics'),
       [metricsAuth]: (request) => gate.api(request, bearerOf(request), 'metrics'),
@@ -55,11 +56,13 @@ export const authPlugin: Plugin<AuthOptions> = {
         authenticate(request: Request, h: ResponseToolkit) {
           const outcome = check(request)
           if (!('waitMs' in outcome)) return h.authenticated({ credentials: outcome as object })
+          const refusal = tooManyWrongTokens(outcome)
           // A browser's EventSource never comes back from a 429.
           if (name === subscribeAuth && wantsStream(request)) {
+            tellLimit(observer, refusal)
             return answerWithRetry(h, Math.max(outcome.waitMs, retryMs)).takeover()
           }
-          throw tooManyWrongTokens(outcome)
+          throw refusal
         },
       }))
       server.auth.strategy(name, name)

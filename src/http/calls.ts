@@ -96,10 +96,10 @@ export const meanings: Readonly<Record<number, string>> = {
   415: 'The body is not JSON in UTF-8, or is compressed.',
   417: 'Of expectations, only 100-continue can be met.',
   422: 'The Idempotency-Key came with another body before.',
-  429: 'Too many wrong tokens came from this address. Wait for `retry-after` seconds.',
+  429: 'Too many wrong tokens or connections of this address, or too many events of the token. Wait for `retry-after` seconds.',
   431: 'The request line and the headers are too large.',
   500: 'A mistake in the server. Its log says more.',
-  503: 'Starting, stopping, too much to do, or the log has failed. Try again after `retry-after` seconds.',
+  503: 'Starting, stopping, too much to do, over a limit, or the log has failed. Try again after `retry-after` seconds.',
   507: 'The disk or the log is full. Nothing was done.',
 }
 

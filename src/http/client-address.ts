@@ -26,7 +26,7 @@ export class ClientAddresses {
    * The nearest address that is not a trusted proxy's; where all are, the farthest. IPv4 in IPv6 as IPv4. Empty where the
    * connection is gone.
    */
-  of({ socket, headers }: IncomingMessage): string {
+  of({ socket, headers }: Pick<IncomingMessage, 'socket' | 'headers'>): string {
     let address = plainAddress(socket.remoteAddress ?? '')
     const forwarded = headers['x-forwarded-for']
     if (forwarded === undefined) return address
@@ -44,7 +44,7 @@ export class ClientAddresses {
    * What the client is limited by: the network of its address; undefined where many clients may stand behind that, or
    * nobody but this machine.
    */
-  limitedAs(request: IncomingMessage): string | undefined {
+  limitedAs(request: Pick<IncomingMessage, 'socket' | 'headers'>): string | undefined {
     const { socket, headers } = request
     if (headers['x-forwarded-for'] !== undefined && !this.#trustsNobody) return this.#networkToLimit(request)
     let network = this.#limitedAs.get(socket)
@@ -55,7 +55,7 @@ export class ClientAddresses {
     return network ?? undefined
   }
 
-  #networkToLimit(request: IncomingMessage): string | undefined {
+  #networkToLimit(request: Pick<IncomingMessage, 'socket' | 'headers'>): string | undefined {
     const address = this.of(request)
     return this.isShared(address) ? undefined : networkOf(address)
   }

@@ -23,10 +23,19 @@ export interface FailedRequest {
 export interface HttpObserver {
   /** `route` is the route's pattern; `method` in small letters. A stream is told when it begins. */
   answered(method: string, route: string, status: number): void
+  /** Somebody was refused, or asked to come back, for a limit; it is told by the setting's name. */
+  limitReached(limit: string): void
+  /** An address has to wait for the first time, or after a while again: so many wrong tokens came from there. */
+  throttled(client: string, wrongTokens: number): void
   requestFailed(report: FailedRequest): void
 }
 
-export const silentHttpObserver: HttpObserver = { answered() {}, requestFailed() {} }
+export const silentHttpObserver: HttpObserver = {
+  answered() {},
+  limitReached() {},
+  throttled() {},
+  requestFailed() {},
+}
 
 const statusOfCode: Readonly<Record<DomainErrorCode, number>> = {
   INVALID: 400,
@@ -128,6 +137,7 @@ export const errorsPlugin: Plugin<ErrorsOptions> = {
         observer.requestFailed({ method: request.method, route: request.route.path, status, error: response })
       }
       observer.answered(request.method, request.route.path, status)
+      tellLimit(observer, response)
       const answer = jsonAnswer(h, body).code(status)
       for (const [name, value] of Object.entries(headers)) if (value !== undefined) answer.header(name, String(value))
       if (isApiPath(request.path)) {
@@ -136,6 +146,19 @@ export const errorsPlugin: Plugin<ErrorsOptions> = {
       return answer
     })
   },
+}
+
+/** Tells of the limit that the error names, if it does. */
+export function tellLimit(observer: HttpObserver, error: unknown): void {
+  const limit = limitOf(error)
+  if (limit !== undefined) observer.limitReached(limit)
+}
+
+/** The setting that an error blames which passes by itself, or with somebody else's leaving. */
+export function limitOf(error: unknown): string | undefined {
+  const details = error instanceof DomainError ? error.details : error instanceof Boom ? detailsOf(error) : undefined
+  const limit = details?.['limit']
+  return typeof limit === 'string' ? limit : undefined
 }
 
 /** An answer of `application/json` and nothing more: no charset, which JSON has none of. */

@@ -4,6 +4,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import type { Http2Server } from 'node:http2'
 import type { Server, Socket } from 'node:net'
+import type { ConnectionLimits } from './connection-limits.ts'
 import type { Cors } from './cors.ts'
 import { answerOf, errorBody, type HttpObserver, httpError, isApiPath, sendError } from './errors.ts'
 import { eventFormOf } from './event-forms.ts'
@@ -31,13 +32,22 @@ export class FrontDoor {
   readonly #service: Service
   readonly #observer: HttpObserver
   readonly #cors: Cors
+  readonly #connectionLimits: ConnectionLimits
   readonly #options: DoorOptions
 
-  constructor(route: RequestListener, service: Service, observer: HttpObserver, cors: Cors, options: DoorOptions) {
+  constructor(
+    route: RequestListener,
+    service: Service,
+    observer: HttpObserver,
+    cors: Cors,
+    connectionLimits: ConnectionLimits,
+    options: DoorOptions,
+  ) {
     this.#route = route
     this.#service = service
     this.#observer = observer
     this.#cors = cors
+    this.#connectionLimits = connectionLimits
     this.#options = options
   }
 
@@ -74,13 +84,16 @@ export class FrontDoor {
     if (!request.socket.writable) return
     const { strictTransport, requestBodyBytesMax } = this.#options
     if (strictTransport !== undefined) response.setHeader('strict-transport-security', strictTransport)
+    const overLimit = this.#connectionLimits.refusalOf(request.socket)
     const mistake = hostMistakeOf(request)
-    if (mistake !== undefined) {
+    if (overLimit !== undefined) {
+      this.#refuseForNow(request, response, overLimit)
+    } else if (mistake !== undefined) {
       this.#refuse(request, response, httpError(400, mistake, undefined, { connection: 'close' }))
     } else if (this.#isTooLarge(request)) {
       this.#refuse(request, response, bodyTooLarge(requestBodyBytesMax))
     } else if (!this.#service.isOpen && isApiPath(request.url ?? '') && request.method !== 'OPTIONS') {
-      this.#refuseForNow(request, response)
+      this.#refuseForNow(request, response, unavailable(this.#service.health))
     } else {
       this.#route(request, response)
     }
@@ -101,16 +114,19 @@ export class FrontDoor {
     this.#observer.answered((request.method ?? '').toLowerCase(), 'none', status)
   }
 
-  #refuseForNow(request: IncomingMessage, response: ServerResponse): void {
-    const service = this.#service
+  /** A stream with its end and a time to come back, everything else with this error. */
+  #refuseForNow(request: IncomingMessage, response: ServerResponse, error: Error): void {
     const headers = [...this.#cors.headers(request.headers.origin)]
-    const isStopping = service.health.status === 'stopping'
-    if (isStopping) headers.push('connection', 'close')
     const isStream = (request.method === 'GET' || request.method === 'HEAD') && eventsPath.test(request.url ?? '')
     const endsStream = isStream && eventFormOf(request.headers.accept) === 'stream'
-    this.#counted(request, endsStream ? 200 : 503)
-    if (endsStream) endWithRetry(response, headers, retryMsOf(service, this.#options))
-    else sendError(request, response, unavailable(service.health), headers)
+    const answer = answerOf(error)
+    this.#counted(request, endsStream ? 200 : answer.status)
+    if (!endsStream) {
+      sendError(request, response, error, headers)
+      return
+    }
+    if (answer.headers['connection'] === 'close') headers.push('connection', 'close')
+    endWithRetry(response, headers, retryMsOf(this.#service, this.#options))
   }
 }
 

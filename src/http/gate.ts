@@ -20,13 +20,15 @@ export interface ApiToken {
 
 /** What a handler may want to know of who asks. */
 export interface Credentials {
+  /** SHA-256 of the token that limits per token count this as. */
+  readonly countedAs: Uint8Array
   /** The further token of the topic that opened it; undefined: its own token, or an API token. */
   readonly token: TopicToken | undefined
   /** The ticket that opened it, by the authority of that token. */
   readonly ticket?: Ticket | undefined
 }
 
-export const anybody: Credentials = Object.freeze({ token: undefined })
+export const anybody: Credentials = Object.freeze({ countedAs: new Uint8Array(), token: undefined })
 
 /** The token was not looked at: there were too many wrong ones. */
 export interface Refusal {
@@ -52,7 +54,7 @@ export class Gate {
   /** Throws a 401, as all of these do. */
   api(request: Request, presented: string, right: ApiRight): Credentials | Refusal {
     const sha256 = hashToken(presented)
-    return this.#examined(request, sha256, () => (this.#isAllowed(sha256, right) ? anybody : undefined))
+    return this.#examined(request, sha256, () => (this.#isAllowed(sha256, right) ? known(sha256) : undefined))
   }
 
   /** `topicOf` is asked only where the presented token is none that opens all topics. */
@@ -77,11 +79,10 @@ export class Gate {
   }
 
   #byToken(sha256: Uint8Array, right: TopicRight, topicOf: () => Topic | undefined): Credentials | undefined {
-    if (this.#isAllowed(sha256, right)) return anybody
+    if (this.#isAllowed(sha256, right)) return known(sha256)
     const topic = topicOf()
     const access = topic === undefined ? undefined : this.#service.hub.accessTo(topic, sha256, right)
-    if (access === undefined) return undefined
-    return access.token === undefined ? anybody : { token: access.token }
+    return access && known(sha256, access.token)
   }
 
   /** By what the token of its maker opens now: whoever revokes that one, revokes the ticket. */
@@ -89,7 +90,11 @@ export class Gate {
     const ticket = this.#service.hub.tickets.find(sha256)
     const authority = ticket?.authorityFor(topic.id)
     const credentials = authority && this.#byToken(authority, 'subscribe', () => topic)
-    return credentials && { ...credentials, ticket }
+    if (authority === undefined || credentials === undefined) return undefined
+    // Whoever has one topic's token gets no more out of it by tickets. Whoever gives them out with an API token means
+    // each for somebody else.
+    const countedAs = this.#isAllowed(authority, 'subscribe') ? sha256 : authority
+    return { ...credentials, countedAs, ticket }
   }
 
   /** All are compared, whatever the first comparison says. */
@@ -113,8 +118,12 @@ export class Gate {
   }
 }
 
+function known(countedAs: Uint8Array, token?: TopicToken): Credentials {
+  return { countedAs, token }
+}
+
 export function tooManyWrongTokens({ waitMs }: Refusal): Error {
   const seconds = Math.ceil(waitMs / 1000)
   const words = `Too many wrong tokens have come from this address. Wait ${seconds} s before you try another one.`
-  return httpError(429, words, undefined, { 'retry-after': String(seconds) })
+  return httpError(429, words, { limit: 'limits.wrongTokensMax' }, { 'retry-after': String(seconds) })
 }

@@ -7,6 +7,7 @@ import Hapi from '@hapi/hapi'
 import type { PublishLimits } from '../domain/publish-input.ts'
 import { authPlugin } from './auth.ts'
 import { type AddressRange, ClientAddresses } from './client-address.ts'
+import { type ConnectionLimitOptions, ConnectionLimits } from './connection-limits.ts'
 import { type Cors, makeCors } from './cors.ts'
 import { dashboardPlugin } from './dashboard.ts'
 import { dashboardFeedPlugin, type FeedSources } from './dashboard-feed.ts'
@@ -27,6 +28,7 @@ import { makeSecureListener, type SecureListener, type SecureOptions } from './s
 import type { Service } from './service.ts'
 import { type StreamLimits, subscribePlugin } from './subscribe.ts'
 import { ticketsPlugin } from './tickets.ts'
+import { type TokenLimitOptions, TokenLimits } from './token-limits.ts'
 import { type ThrottleOptions, TokenThrottle } from './token-throttle.ts'
 import { topicTokensPlugin } from './topic-tokens.ts'
 import { topicsPlugin } from './topics.ts'
@@ -45,6 +47,8 @@ export interface HttpOptions
     StreamLimits,
     HistoryLimits,
     FeedSources,
+    ConnectionLimitOptions,
+    TokenLimitOptions,
     ThrottleOptions {
   /** Given: the service is at that port, over TLS, and the one of `port` only sends there. */
   readonly secure: SecureOptions | undefined
@@ -55,7 +59,6 @@ export interface HttpOptions
   readonly scrape: PrometheusOptions['scrape']
   /** A connection that was kept alive and brings no further request is closed after this. */
   readonly idleTimeoutMs: number
-  readonly connectionsMax: number
   /** Origins whose pages may send credentials. */
   readonly credentialOrigins: readonly string[]
   /** The program's, for the description of its API. */
@@ -99,11 +102,20 @@ export async function startHttpServer(
   }
   const secure = secureOptions && makeSecureListener(secureOptions, options, settings)
   const main = secure?.http1 ?? createServer(settings)
-  const hapi = await makeHapi(main, service, observer, cors, options)
-  const door = new FrontDoor(main.listeners('request')[0] as RequestListener, service, observer, cors, {
-    ...options,
-    strictTransport: strictTransportOf(secureOptions),
-  })
+  const clients = new ClientAddresses(options.trustedProxies)
+  const connectionLimits = new ConnectionLimits(clients, observer, options)
+  const hapi = await makeHapi(main, service, observer, cors, clients, options)
+  const door = new FrontDoor(
+    main.listeners('request')[0] as RequestListener,
+    service,
+    observer,
+    cors,
+    connectionLimits,
+    {
+      ...options,
+      strictTransport: strictTransportOf(secureOptions),
+    },
+  )
   door.guard(main)
   if (secure) door.guardHttp2(secure.http2)
   await hapi.start()
@@ -113,7 +125,7 @@ export async function startHttpServer(
   const listeners = secureOptions ? [main, plain] : [main]
   const connections = new Set<Socket>()
   for (const listener of listeners) {
-    listener.maxConnections = options.connectionsMax
+    connectionLimits.watch(listener, listener === plain && !secure)
     keepBooks(listener, connections)
   }
   if (secureOptions) await listen(main, secureOptions)
@@ -161,6 +173,7 @@ async function makeHapi(
   service: Service,
   observer: HttpObserver,
   cors: Cors,
+  clients: ClientAddresses,
   options: HttpOptions,
 ): Promise<Hapi.Server> {
   const hapi = Hapi.server({
@@ -174,17 +187,18 @@ async function makeHapi(
     operations: { cleanStop: false },
     routes: { state: { parse: false, failAction: 'ignore' }, response: { ranges: false } },
   })
-  const clients = new ClientAddresses(options.trustedProxies)
-  const throttle = new TokenThrottle(() => performance.now(), options)
+  const monotonicMs = () => performance.now()
+  const throttle = new TokenThrottle(monotonicMs, options, (client, wrong) => observer.throttled(client, wrong))
+  const tokenLimits = new TokenLimits(monotonicMs, options)
   const gate = new Gate(service, options.apiTokens, clients, throttle)
   await hapi.register([
     { plugin: errorsPlugin, options: { cors, observer } },
     {
       plugin: authPlugin,
-      options: { service, gate, opensMetricsLocally: options.opensMetricsLocally, retryMs: options.retryMs },
+      options: { service, gate, observer, opensMetricsLocally: options.opensMetricsLocally, retryMs: options.retryMs },
     },
-    { plugin: publishPlugin, options: { service, cors, limits: options, observer } },
-    { plugin: subscribePlugin, options: { service, cors, limits: options, observer } },
+    { plugin: publishPlugin, options: { service, cors, limits: options, tokenLimits, observer } },
+    { plugin: subscribePlugin, options: { service, cors, limits: options, tokenLimits, observer } },
     { plugin: topicsPlugin, options: { service, cors, limits: options } },
     { plugin: topicTokensPlugin, options: { service, cors, limits: options } },
     { plugin: ticketsPlugin, options: { service, cors, gate, limits: options } },

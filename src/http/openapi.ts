@@ -5,7 +5,7 @@ import type Joi from 'joi'
 import { errorAnswer } from './answers.ts'
 import { type Answer, type Call, type CallLimits, callsOf, groups, meanings, namedSchemas } from './calls.ts'
 import type { Cors } from './cors.ts'
-import { isApiPath, jsonAnswer } from './errors.ts'
+import { jsonAnswer } from './errors.ts'
 import { type JsonSchema, mapSchema, toJsonSchema } from './json-schema.ts'
 import { allowOnly } from './methods.ts'
 
@@ -33,10 +33,9 @@ export const openapiPlugin: Plugin<OpenapiOptions> = {
   },
 }
 
-/** Before a call is looked at: no HTTP, too slow, too large, not to be met. And what nobody foresaw. */
-const statusesOfAll = [400, 408, 413, 417, 431, 500]
-const statusesWithToken = [401, 429]
-const statusesOfApi = [503]
+/** Before a call is looked at: no HTTP, too slow, too large, not to be met, too many connections. And what nobody foresaw. */
+const statusesOfAll = [400, 408, 413, 417, 429, 431, 500, 503]
+const statusesWithToken = [401]
 
 const description = `Publish and subscribe over Server-Sent Events. docs/protocol.md of the project says in words what is here, and what a client can rely on.
 
@@ -48,7 +47,7 @@ export function describeCalls(calls: Readonly<Record<string, Call>>, version: st
   const statuses = new Set<number>()
   for (const [route, call] of Object.entries(calls)) {
     const [method = '', callPath = ''] = route.split(' ')
-    const errors = errorsOf(call, callPath)
+    const errors = errorsOf(call)
     for (const status of errors) statuses.add(status)
     paths[callPath] = { ...paths[callPath], [method.toLowerCase()]: operationOf(call, errors) }
   }
@@ -79,10 +78,9 @@ export function describeCalls(calls: Readonly<Record<string, Call>>, version: st
   }
 }
 
-function errorsOf({ token, answers, errors = [] }: Call, callPath: string): readonly number[] {
+function errorsOf({ token, answers, errors = [] }: Call): readonly number[] {
   const withToken = token === 'none' ? [] : statusesWithToken
-  const ofApi = isApiPath(callPath) ? statusesOfApi : []
-  const all = new Set([...statusesOfAll, ...withToken, ...ofApi, ...errors])
+  const all = new Set([...statusesOfAll, ...withToken, ...errors])
   return [...all].filter((status) => answers[status] === undefined).sort((one, other) => one - other)
 }
 

@@ -16,6 +16,7 @@ import { parseJsonLine } from './json-body.ts'
 import { LineSplitter } from './line-splitter.ts'
 import type { BodyLimits } from './read-body.ts'
 import { type Service, unavailable } from './service.ts'
+import type { PublishRate } from './token-limits.ts'
 
 export interface LinesLimits extends BodyLimits, PublishLimits {
   /** Who does not take the end of the answer for so long is cut off. */
@@ -25,6 +26,7 @@ export interface LinesLimits extends BodyLimits, PublishLimits {
 export interface LinesHost {
   readonly service: Service
   readonly limits: LinesLimits
+  readonly rate: PublishRate
   /** Writes the head of the answer. */
   begin(): void
   /** The request failed behind the head of its answer. */
@@ -63,7 +65,7 @@ export async function publishLines(
   const { service, limits } = host
   const pieces = new BodyPieces(request, limits.readTimeoutMs)
   const answer = new CumulativeAnswer(response, () => host.begin())
-  const run = new LinesRun(hub, topic, token, pieces, answer, limits)
+  const run = new LinesRun(hub, topic, token, pieces, answer, host)
   service.enter()
   const forget = service.onStop(() => pieces.fail(unavailable(service.health)))
   try {
@@ -92,6 +94,7 @@ class LinesRun {
   readonly #pieces: BodyPieces
   readonly #answer: CumulativeAnswer
   readonly #limits: LinesLimits
+  readonly #rate: PublishRate
   readonly #splitter: LineSplitter
   /** Lines that were understood. */
   #lines = 0
@@ -110,7 +113,7 @@ class LinesRun {
     token: TopicToken | undefined,
     pieces: BodyPieces,
     answer: CumulativeAnswer,
-    limits: LinesLimits,
+    { limits, rate }: Pick<LinesHost, 'limits' | 'rate'>,
   ) {
     this.#hub = hub
     this.#topic = topic
@@ -118,6 +121,7 @@ class LinesRun {
     this.#pieces = pieces
     this.#answer = answer
     this.#limits = limits
+    this.#rate = rate
     this.#splitter = new LineSplitter(limits.requestBodyBytesMax)
   }
 
@@ -200,6 +204,8 @@ class LinesRun {
 
   /** Waits where the log has too much to do for the moment: the client waits with it. */
   async #published(events: readonly PublishInput[]): Promise<readonly number[]> {
+    await this.#paced()
+    this.#rate.publishing(events.length)
     const givesUpAtMs = performance.now() + this.#limits.readTimeoutMs
     for (let pauseMs = PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX)) {
       this.#assertTokenHolds()
@@ -210,6 +216,14 @@ class LinesRun {
         if (!isPassing || this.#pieces.hasFailed || performance.now() + pauseMs > givesUpAtMs) throw error
       }
       await delay(pauseMs)
+    }
+  }
+
+  /** For a token that publishes faster than it may, as long as that takes: the client waits with it. */
+  async #paced(): Promise<void> {
+    for (let waitMs = this.#rate.waitMs(); waitMs > 0; waitMs = this.#rate.waitMs()) {
+      if (this.#pieces.hasFailed) this.#rate.assertMayPublish()
+      await delay(Math.min(waitMs, PAUSE_MS_MAX))
     }
   }
 

@@ -17,11 +17,13 @@ import { rawPayload } from './methods.ts'
 import { type LinesLimits, publishLines } from './publish-lines.ts'
 import { readBody } from './read-body.ts'
 import type { Service } from './service.ts'
+import type { TokenLimits } from './token-limits.ts'
 
 export interface PublishOptions {
   readonly service: Service
   readonly cors: Cors
   readonly limits: LinesLimits
+  readonly tokenLimits: TokenLimits
   readonly observer: HttpObserver
 }
 
@@ -31,7 +33,7 @@ const headersOfOne = jsonHeaders(answerOf(0))
 
 export const publishPlugin: Plugin<PublishOptions> = {
   name: 'sser-publish',
-  register(server, { service, cors, limits, observer }) {
+  register(server, { service, cors, limits, tokenLimits, observer }) {
     const headersWithoutOrigin = [...cors.headers(undefined), ...headersOfOne]
 
     function answer(response: ServerResponse, origin: string | undefined, number: number): void {
@@ -56,12 +58,15 @@ export const publishPlugin: Plugin<PublishOptions> = {
         const { req, res } = request.raw
         const topic = topicOf(service, request)
         if (topic.id === METRICS_TOPIC_ID) throw httpError(403, "Topic 0 is the server's own; publish to another one.")
+        const { token, countedAs } = credentialsOf(request)
+        const rate = tokenLimits.rateOf(countedAs)
         if (sendsLines(req)) {
           requireLines(req)
           refuseRequestKey(req)
-          await publishLines(service.hub, topic, credentialsOf(request).token, req, res, {
+          await publishLines(service.hub, topic, token, req, res, {
             service,
             limits,
+            rate,
             begin() {
               res.writeHead(200, [...cors.headers(req.headers.origin), ...linesHeaders])
               observer.answered('post', publishPath, 200)
@@ -72,12 +77,14 @@ export const publishPlugin: Plugin<PublishOptions> = {
           })
           return h.abandon
         }
+        rate.assertMayPublish()
         requireJson(req)
         const read = readBody(req, limits)
         const body = Buffer.isBuffer(read) ? read : await read
         const parsed = parseJson(body)
         const input = parsePublish(parsed, body, limits)
         const conditions = { expectedLast: parseExpectedLast(parsed), request: requestKeyOf(req, body) }
+        rate.publishing(isList(input) ? input.length : 1)
         service.enter()
         try {
           const { origin } = req.headers

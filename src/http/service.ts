@@ -102,5 +102,6 @@ export class Service {
 
 export function unavailable(health: Health): Error {
   const why = health.status === 'stopping' ? 'The server is stopping.' : 'The server is still recovering its log.'
-  return httpError(503, why, { status: health.status }, { 'retry-after': '1' })
+  const ending = health.status === 'stopping' ? { connection: 'close' } : {}
+  return httpError(503, why, { status: health.status }, { 'retry-after': '1', ...ending })
 }

@@ -7,7 +7,7 @@ import { formatEventId } from '../domain/event-id.ts'
 import type { Hub, ResumePoint, SubscribeRequest, Topic, TopicToken } from '../domain/hub.ts'
 import { credentialsOf, subscribeAuth, topicOf } from './auth.ts'
 import type { Cors } from './cors.ts'
-import { type HttpObserver, httpError } from './errors.ts'
+import { type HttpObserver, httpError, limitOf, tellLimit } from './errors.ts'
 import { eventFormOf } from './event-forms.ts'
 import { answerLines, answerPage, type HistoryLimits } from './history.ts'
 import { openStream } from './http2-sse-stream.ts'
@@ -17,6 +17,7 @@ import { endWithRetry } from './retry-answer.ts'
 import { historyQuerySchema, subscribeQuerySchema, validate } from './schemas.ts'
 import type { Service } from './service.ts'
 import { streamHeaders } from './sse-stream.ts'
+import type { TokenLimits } from './token-limits.ts'
 
 export interface StreamLimits {
   /** When more bytes wait in a subscriber's connection, it stops getting live frames and catches up from the log. */
@@ -31,6 +32,7 @@ export interface SubscribeOptions {
   readonly service: Service
   readonly cors: Cors
   readonly limits: StreamLimits & HistoryLimits
+  readonly tokenLimits: TokenLimits
   readonly observer: HttpObserver
 }
 
@@ -38,7 +40,7 @@ export const subscribePath = '/api/v1/pubsubs/{id}/events'
 
 export const subscribePlugin: Plugin<SubscribeOptions> = {
   name: 'sser-subscribe',
-  register(server, { service, cors, limits, observer }) {
+  register(server, { service, cors, limits, tokenLimits, observer }) {
     const historyQuery = historyQuerySchema(limits.historyEventsMax)
     /** Writes the head in this very turn, and hands the response over to the hub, or ends it. */
     function begin(hub: Hub, request: Request, topic: Topic, wanted: SubscribeRequest, leave?: () => void): void {
@@ -54,11 +56,14 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
       const stream = openStream(res, headers, limits.sendBufferBytes)
       // Behind the stream, which takes away the listeners that were there before it.
       if (leave !== undefined) res.once('close', leave)
+      const { countedAs } = credentialsOf(request)
       try {
+        res.once('close', tokenLimits.enterStream([countedAs]))
         hub.subscribe(topic, stream, { ...wanted, tokens: tokensOf(request) })
         stream.begin()
       } catch (error) {
         if (!isPassing(error)) throw error
+        tellLimit(observer, error)
         endWithRetry(res, headers, retryMsOf(service, limits))
       }
     }
@@ -127,5 +132,6 @@ export function retryMsOf(service: Service, limits: StreamLimits): number {
 
 /** What a client should come back after; a browser does so only after a stream that ended. */
 function isPassing(error: unknown): boolean {
-  return error instanceof DomainError && ['LIMIT', 'CLOSED', 'BUSY', 'STORE_FAILED'].includes(error.code)
+  if (limitOf(error) !== undefined) return true
+  return error instanceof DomainError && ['CLOSED', 'BUSY', 'STORE_FAILED'].includes(error.code)
 }

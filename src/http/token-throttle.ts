@@ -25,14 +25,21 @@ const forgetMs = 15 * 60 * 1000
 export class TokenThrottle {
   readonly #monotonicMs: () => number
   readonly #options: ThrottleOptions
+  readonly #onThrottled: (client: string, wrong: number) => void
   /** By client, in the order of their latest wrong tokens. */
   readonly #guesses = new Map<string, Guesses>()
   /** Client and SHA-256, in the order of their latest use. */
   readonly #known = new Set<string>()
 
-  constructor(monotonicMs: () => number, options: ThrottleOptions) {
+  /** `onThrottled` is called when a client has to wait for the first time, or for the first time since it was forgotten. */
+  constructor(
+    monotonicMs: () => number,
+    options: ThrottleOptions,
+    onThrottled: (client: string, wrong: number) => void,
+  ) {
     this.#monotonicMs = monotonicMs
     this.#options = options
+    this.#onThrottled = onThrottled
   }
 
   /** 0: the token may be looked at now. */
@@ -59,6 +66,7 @@ export class TokenThrottle {
     guesses.lastMs = nowMs
     const excess = guesses.wrong - this.#options.wrongTokensMax
     if (excess >= 0) guesses.blockedUntilMs = nowMs + this.#nextWaitMs(excess)
+    if (excess === 0) this.#onThrottled(client, guesses.wrong)
     this.#guesses.delete(client)
     this.#guesses.set(client, guesses)
     this.#bound(this.#guesses)

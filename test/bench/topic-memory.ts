@@ -33,6 +33,7 @@ async function openHub(): Promise<Hub> {
     recentFramesBytesMax: 0,
     topicsMax: 2 * LIVE_TOPICS,
     subscribersMax: 1,
+    streamsPerTopicMax: Number.POSITIVE_INFINITY,
     tokensPerTopicMax: 1,
     idempotencyWindowMs: 120_000,
     idempotencyKeysMax: 1000,

@@ -2,10 +2,10 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { StorageError } from '../../storage-engine/index.ts'
 import type { DomainError } from '../../src/domain/errors.ts'
 import type { Hub, Ticket } from '../../src/domain/hub.ts'
 import { hashToken } from '../../src/domain/token.ts'
+import { StorageError } from '../../storage-engine/index.ts'
 import { FakeClock } from '../support/fake-clock.ts'
 import { eventOf, openHub } from '../support/hub-events.ts'
 import { type RealWorld, realWorld } from '../support/hub-worlds.ts'

@@ -10,7 +10,7 @@ import { Hub, type HubOptions } from '../../src/domain/hub.ts'
 import { silentHubObserver, systemClock } from '../../src/domain/ports.ts'
 import { unlimited } from '../../src/domain/retention.ts'
 import { hashToken } from '../../src/domain/token.ts'
-import type { FailedRequest } from '../../src/http/errors.ts'
+import { type FailedRequest, silentHttpObserver } from '../../src/http/errors.ts'
 import { type HttpOptions, type HttpServer, startHttpServer } from '../../src/http/http-server.ts'
 import { Service } from '../../src/http/service.ts'
 import { mistakeIn, watchAnswers } from './described-answers.ts'
@@ -25,6 +25,7 @@ const hubDefaults: HubOptions = {
   recentFramesBytesMax: 1 << 20,
   topicsMax: 1000,
   subscribersMax: 1000,
+  streamsPerTopicMax: Number.POSITIVE_INFINITY,
   tokensPerTopicMax: 100,
   idempotencyWindowMs: 120_000,
   idempotencyKeysMax: 1000,
@@ -54,6 +55,9 @@ const httpDefaults: HttpOptions = {
   readTimeoutMs: 15_000,
   requestBodyBytesMax: 4096,
   connectionsMax: 1000,
+  connectionsPerAddressMax: 1000,
+  streamsPerTokenMax: undefined,
+  eventsPerSecondPerTokenMax: undefined,
   credentialOrigins: ['https://trusted.example.org'],
   stoppingRetryMs: 3000,
   retryMs: 2000,
@@ -89,6 +93,8 @@ export interface Fixture {
   readonly origin: string
   /** What went wrong inside; a test's end checks that nothing answered 500. */
   readonly failures: readonly FailedRequest[]
+  /** Each time that a limit was reached, its setting. */
+  readonly limitsReached: readonly string[]
   createTopic(persist?: boolean): Promise<{ id: string; token: string }>
   publish(topicId: string, event: unknown): Promise<Response>
   /** Opens a connection and sends this. */
@@ -99,6 +105,7 @@ export interface Fixture {
 /** Starts it; the test's end ends it. */
 export async function startFixture(context: TestContext, options: FixtureOptions = {}): Promise<Fixture> {
   const failures: FailedRequest[] = []
+  const limitsReached: string[] = []
   const connections = new Set<RawConnection>()
   const service = new Service()
   const logs = await openTestLogs()
@@ -106,7 +113,11 @@ export async function startFixture(context: TestContext, options: FixtureOptions
     ...hubDefaults,
     ...options.hub,
   })
-  const observer = { answered() {}, requestFailed: (report: FailedRequest) => failures.push(report) }
+  const observer = {
+    ...silentHttpObserver,
+    limitReached: (limit: string) => limitsReached.push(limit),
+    requestFailed: (report: FailedRequest) => failures.push(report),
+  }
   const http = await startHttpServer(service, observer, { ...httpDefaults, ...options.http })
   if (options.ready !== false) service.ready(hub)
   const undescribed = new Set<string>()
@@ -147,6 +158,7 @@ export async function startFixture(context: TestContext, options: FixtureOptions
     api,
     origin,
     failures,
+    limitsReached,
     raw,
     async createTopic(persist = false) {
       const { topic, token } = await hub.createTopic({ persist })

@@ -509,3 +509,32 @@ test('a reader of the dashboard feed that takes nothing is cut off, and gets no 
   assert.equal(await whole(feed), '')
   assert.equal(session.destroyed, false)
 })
+
+test('a connection over the limit is closed before its handshake, and those that ended make room', async (t) => {
+  const fixture = await startSecure(t, {}, { http: { connectionsMax: 2 } })
+  const healthOver2 = async () => {
+    const session = fixture.http2()
+    const { headers } = await ask(session, { ':path': '/healthz' })
+    return { session, status: headers[':status'] }
+  }
+  for (let times = 0; times < 5; times += 1) {
+    const { session, status } = await healthOver2()
+    assert.equal(status, 200)
+    const first = fixture.tls()
+    await once(first, 'secureConnect')
+    const over = fixture.tls()
+    // Not by `once` of node:events, which would reject with what the client thinks of it.
+    await new Promise((resolve) => over.once('close', resolve))
+    first.destroy()
+    session.destroy()
+    // Their ends are noticed in no certain order.
+    const endMs = performance.now() + 30_000
+    for (let isThere = true; isThere && performance.now() < endMs; ) isThere = (await openConnections(fixture)) > 0
+  }
+  assert.deepEqual(new Set(fixture.limitsReached), new Set(['server.maxConnections']))
+  assert.equal(fixture.limitsReached.length, 5)
+})
+
+async function openConnections({ http }: Fixture): Promise<number> {
+  return await new Promise((resolve) => http.hapi.listener.getConnections((_error, count) => resolve(count)))
+}

@@ -19,12 +19,13 @@ const right = hashToken('right')
 const wrong = hashToken('wrong')
 const other = hashToken('other')
 
-function throttleOf(clock: FakeClock, throttledClientsMax = 100): TokenThrottle {
-  return new TokenThrottle(() => clock.monotonicMs(), {
-    wrongTokensMax: 3,
-    wrongTokenWaitMsMax: 5000,
-    throttledClientsMax,
-  })
+function throttleOf(
+  clock: FakeClock,
+  throttledClientsMax = 100,
+  onThrottled: (client: string, wrong: number) => void = () => undefined,
+): TokenThrottle {
+  const options = { wrongTokensMax: 3, wrongTokenWaitMsMax: 5000, throttledClientsMax }
+  return new TokenThrottle(() => clock.monotonicMs(), options, onThrottled)
 }
 
 function beWrong(throttle: TokenThrottle, client: string, times: number): void {
@@ -61,6 +62,23 @@ test('tokens that were right from there go on, and are no guess when they open n
   assert.equal(throttle.waitMs('a', other), 1000)
   beWrong(throttle, 'b', 3)
   assert.equal(throttle.waitMs('b', right), 1000, 'what was right from one address says nothing of another')
+})
+
+test('it is told once that a client has to wait, and again when that had been forgotten', () => {
+  const clock = new FakeClock()
+  const told: [string, number][] = []
+  const throttle = throttleOf(clock, 100, (client, wrongTokens) => told.push([client, wrongTokens]))
+  beWrong(throttle, '203.0.113.7', 2)
+  assert.deepEqual(told, [])
+  beWrong(throttle, '203.0.113.7', 8)
+  beWrong(throttle, '203.0.113.8', 3)
+  assert.deepEqual(told, [
+    ['203.0.113.7', 3],
+    ['203.0.113.8', 3],
+  ])
+  clock.advance(16 * 60_000)
+  beWrong(throttle, '203.0.113.7', 3)
+  assert.equal(told.length, 3)
 })
 
 test('a client that was not wrong for a quarter of an hour begins anew', () => {

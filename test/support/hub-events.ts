@@ -14,6 +14,7 @@ export const hubOptions: HubOptions = {
   recentFramesBytesMax: 1024 * 1024,
   topicsMax: 1000,
   subscribersMax: 1000,
+  streamsPerTopicMax: Number.POSITIVE_INFINITY,
   tokensPerTopicMax: 100,
   idempotencyWindowMs: 120_000,
   idempotencyKeysMax: 1000,

@@ -122,6 +122,7 @@ const HUB_OPTIONS: HubOptions = {
   recentFramesBytesMax: 0,
   topicsMax: Number.MAX_SAFE_INTEGER,
   subscribersMax: 0,
+  streamsPerTopicMax: Number.POSITIVE_INFINITY,
   tokensPerTopicMax: 0,
   // The longest that there may be: the server that comes next decides.
   idempotencyWindowMs: 24 * 3600 * 1000,

@@ -1,0 +1,33 @@
+/** Keeps what others can bring about at will from filling the server's log: so many lines in a while, and the rest as a number. */
+export class LineBudget {
+  readonly #monotonicMs: () => number
+  readonly #linesMax: number
+  readonly #whileMs: number
+  #left: number
+  #beganAtMs = Number.NEGATIVE_INFINITY
+  #unsaid = 0
+
+  constructor(monotonicMs: () => number, linesMax: number, whileMs: number) {
+    this.#monotonicMs = monotonicMs
+    this.#linesMax = linesMax
+    this.#whileMs = whileMs
+    this.#left = linesMax
+  }
+
+  /** How many were kept back before this one, which may be told; undefined: keep it back. */
+  spend(): number | undefined {
+    const nowMs = this.#monotonicMs()
+    if (nowMs - this.#beganAtMs >= this.#whileMs) {
+      this.#beganAtMs = nowMs
+      this.#left = this.#linesMax
+    }
+    if (this.#left === 0) {
+      this.#unsaid += 1
+      return undefined
+    }
+    this.#left -= 1
+    const unsaid = this.#unsaid
+    this.#unsaid = 0
+    return unsaid
+  }
+}
