@@ -1,16 +1,18 @@
 /**
- * What deploys the server: the Dockerfile, its scripts, and the unit for systemd. No container is run here; a linter reads
- * the Dockerfile, and its scripts are run by hand.
+ * What deploys the server: the Dockerfile, its scripts, Compose with Prometheus and Grafana, and the unit for systemd. No
+ * container is run here; linters read the files, and the scripts are run by hand.
  */
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { DCLinter } from 'dclint'
 import { validate } from 'dockerfile-utils'
+import { parse } from 'yaml'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const ENTRYPOINT = join(ROOT, 'config/docker/entrypoint.sh')
@@ -43,7 +45,7 @@ test('what is built into the image is what a build needs, and nothing of this ch
   ]) {
     assert.ok(!ignored.includes(needed), needed)
   }
-  for (const secret of ['.env', '_storage', '_config', '.git']) assert.ok(ignored.includes(secret), secret)
+  for (const secret of ['.env', '**/.env', '_storage', '_config', '.git']) assert.ok(ignored.includes(secret), secret)
 })
 
 test('the entrypoint runs a command as whoever started it, where that is not root', (t) => {
@@ -73,6 +75,81 @@ test('the health check tells a server that answers from one that does not', asyn
   assert.equal(await check(String(port)), 1)
   await new Promise((resolve) => server.close(resolve))
   assert.equal(await check(String(port)), 1)
+})
+
+interface LintResult {
+  readonly messages: readonly { readonly message: string; readonly line: number }[]
+}
+
+const COMPOSE = join(ROOT, 'config/compose/compose.yaml')
+
+test('the Compose file has no mistake that a linter knows', () => {
+  const results = new DCLinter({
+    recursive: false,
+    quiet: false,
+    debug: false,
+    disableColor: true,
+    exclude: [],
+    rules: {},
+  })
+    .lintFiles([COMPOSE], false)
+    .flatMap(({ messages }: LintResult) => messages.map(({ message, line }) => `${line}: ${message}`))
+  assert.deepEqual(results, [])
+})
+
+interface ComposeFile {
+  readonly services: Readonly<
+    Record<string, { readonly volumes: readonly string[]; readonly ports: readonly string[] }>
+  >
+  readonly volumes: Readonly<Record<string, unknown>>
+}
+
+test('what Compose mounts is there, what it publishes is for this machine, and Grafana finds all of it', () => {
+  const { services, volumes } = parse(readFileSync(COMPOSE, 'utf8')) as ComposeFile
+  assert.deepEqual(Object.keys(services), ['grafana', 'prometheus', 'sser'])
+  const inside = new Map<string, string>()
+  for (const [name, service] of Object.entries(services)) {
+    for (const volume of service.volumes) {
+      const [from = '', to = ''] = volume.split(':')
+      if (from.startsWith('.')) inside.set(`${name}:${to}`, resolve(dirname(COMPOSE), from))
+      else assert.ok(from in volumes, volume)
+    }
+    for (const port of service.ports) assert.match(port, /^127\.0\.0\.1:/)
+  }
+  for (const path of inside.values()) assert.ok(existsSync(path), path)
+  const provisioning = inside.get('grafana:/etc/grafana/provisioning') ?? ''
+  const read = (path: string) => parse(readFileSync(join(provisioning, path), 'utf8'))
+  assert.equal(read('datasources/prometheus.yaml').datasources[0].url, 'http://prometheus:9090')
+  const dashboards = inside.get(`grafana:${read('dashboards/sser.yaml').providers[0].options.path}`) ?? ''
+  assert.ok(existsSync(join(dashboards, 'sser.json')))
+})
+
+test('the Prometheus of Compose reads what the example reads, from the container of the server', () => {
+  const read = (path: string) => parse(readFileSync(join(ROOT, 'config', path), 'utf8'))
+  const { global: pace, ...ours } = read('compose/prometheus.yaml')
+  assert.deepEqual(Object.keys(pace), ['scrape_interval', 'evaluation_interval'])
+  const example = read('prometheus/prometheus.yaml')
+  example.scrape_configs[0].authorization.credentials_file = '/run/secrets/metrics-token'
+  example.scrape_configs[0].static_configs[0].targets = ['sser:8889']
+  assert.deepEqual(ours, example)
+})
+
+interface Panel {
+  readonly id: number
+  readonly title: string
+  readonly gridPos: { readonly x: number; readonly y: number; readonly w: number; readonly h: number }
+}
+
+test('no two panels of the dashboard lie over each other, or have one number', () => {
+  const { panels } = JSON.parse(readFileSync(join(ROOT, 'config/grafana/dashboards/sser.json'), 'utf8')) as {
+    panels: Panel[]
+  }
+  assert.equal(new Set(panels.map(({ id }) => id)).size, panels.length)
+  const cells = panels.flatMap(({ gridPos: { x, y, w, h } }) =>
+    Array.from({ length: w * h }, (_, index) => `${x + (index % w)},${y + Math.floor(index / w)}`),
+  )
+  assert.equal(new Set(cells).size, cells.length)
+  assert.ok(panels.every(({ gridPos: { x, w } }) => x + w <= 24))
 })
 
 test('the unit is one that systemd understands, and is well hardened', {

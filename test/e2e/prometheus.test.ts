@@ -1,4 +1,7 @@
-/** A real Prometheus (Debian's) reads the server, with the files of config/prometheus, and tells of a disk that fails. */
+/**
+ * A real Prometheus (Debian's) reads the server, with the files of config/prometheus, answers all that the dashboard of
+ * config/grafana asks, and tells of a disk that fails.
+ */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -11,17 +14,19 @@ import { Api } from '../support/api.ts'
 import { freePort } from '../support/free-port.ts'
 import { hasAttached, missingProgram } from '../support/programs.ts'
 import { ServerProcess } from '../support/server-process.ts'
+import { SseClient } from '../support/sse-client.ts'
 import { until } from '../support/until.ts'
 
 const rulesFolder = fileURLToPath(new URL('../../config/prometheus/', import.meta.url))
-const timeoutMs = 90_000
+const dashboardPath = fileURLToPath(new URL('../../config/grafana/dashboards/sser.json', import.meta.url))
+const timeoutMs = 180_000
 
-test('Prometheus scrapes the server, loads the rules, and an alert fires when a sync fails', {
+test('Prometheus scrapes the server, knows all that the dashboard asks, and an alert fires when a sync fails', {
   timeout: timeoutMs,
   skip: missingProgram('prometheus') || missingProgram('strace'),
 }, async (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'sser-prometheus-'))
-  const server = await ServerProcess.start()
+  const server = await ServerProcess.start({ settings: { limits: { topicsMax: 2 } } })
   const api = new Api(server)
   let prometheus: ChildProcess | undefined
   let tracer: ChildProcess | undefined
@@ -37,6 +42,16 @@ test('Prometheus scrapes the server, loads the rules, and an alert fires when a 
     })
     const { groups } = await ask('rules')
     assert.equal((groups as unknown[]).length, 1)
+
+    await doWhatIsCountedWhereItHappens(server, api, id)
+    for (const expression of expressionsOfTheDashboard()) {
+      await until(`${expression} has an answer`, async () => {
+        const { result } = await ask(`query?query=${encodeURIComponent(expression)}`)
+        return ((result as unknown[] | undefined)?.length ?? 0) > 0
+      })
+    }
+    const instances = await ask('label/instance/values?match[]=sser_build_info')
+    assert.deepEqual({ ...instances }, { 0: new URL(server.url).host })
 
     const inject = ['-e', 'trace=fdatasync', '-e', 'inject=fdatasync:error=EIO']
     tracer = spawn('strace', ['-f', '-o', '/dev/null', ...inject, '-p', String(server.pid)], {
@@ -68,6 +83,27 @@ test('Prometheus scrapes the server, loads the rules, and an alert fires when a 
     rmSync(directory, { recursive: true, force: true })
   }
 })
+
+/** Figures with labels are there from the first time on. */
+async function doWhatIsCountedWhereItHappens(server: ServerProcess, api: Api, id: string): Promise<void> {
+  const path = `/api/v1/pubsubs/${id}/events`
+  const conflict = await api.call('POST', path, { expected_last_id: '00000000001', event: { message: 'no' } })
+  let status: number = conflict.status
+  assert(status === 409, conflict.text)
+  while (status !== 503) status = (await api.call('POST', '/api/v1/pubsubs', {})).status
+  const reader = await SseClient.connect(api.eventsUrl(id), { token: server.apiToken })
+  await reader.close()
+}
+
+/** With what Grafana puts in for its variables. */
+function expressionsOfTheDashboard(): string[] {
+  const { panels } = JSON.parse(readFileSync(dashboardPath, 'utf8')) as {
+    panels: { targets?: { expr: string }[] }[]
+  }
+  const expressions = panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr))
+  assert(expressions.length > 30)
+  return expressions.map((each) => each.replaceAll('$instance', '.+').replaceAll('$__rate_interval', '10s'))
+}
 
 /** With the example of config/prometheus, but a target and a pace of its own. */
 function startPrometheus(directory: string, port: number, target: string): ChildProcess {
