@@ -36,12 +36,16 @@ async function startWorld(t: TestContext): Promise<World> {
   return { url: origin, cutUrl: proxy.url, token: API_TOKEN }
 }
 
-/** Serves the project's files as modules. */
-async function startFiles(t: TestContext): Promise<string> {
+/** Serves a page, what it asks for, and the project's files as modules, also from where npm puts them. */
+async function startFiles(t: TestContext, page: string, told: object = {}): Promise<string> {
   const server = createServer(({ url = '' }, response) => {
-    const path = normalize(url).slice(1)
+    const path = normalize(url)
+      .slice(1)
+      .replace(/^node_modules\/sser\//, '')
     if (path === '') {
-      response.setHeader('content-type', 'text/html').end('<!doctype html><title>A page</title>')
+      response.setHeader('content-type', 'text/html').end(page)
+    } else if (path === 'where-to-listen') {
+      response.setHeader('content-type', 'application/json').end(JSON.stringify(told))
     } else if (path.startsWith('dist/src/') || path === LIFE) {
       response.setHeader('content-type', 'text/javascript').end(readFileSync(join(ROOT, path)))
     } else {
@@ -85,7 +89,7 @@ test('the same files do the same in a real browser, for a page of another origin
   skip: missingBrowser(),
 }, async (t) => {
   const world = await startWorld(t)
-  const files = await startFiles(t)
+  const files = await startFiles(t, '<!doctype html><title>A page</title>')
   const browser = await startBrowser()
   t.after(() => browser.close())
   const page = await browser.newPage()
@@ -98,4 +102,20 @@ test('the same files do the same in a real browser, for a page of another origin
   })()`)
   assertLived(seen as Record<string, unknown>)
   assert.deepEqual(mistakes, [])
+})
+
+test('the page of docs/client.md shows the events of its topic', { skip: missingBrowser() }, async (t) => {
+  const { origin, publish, createTopic } = await startFixture(t)
+  const { id } = await createTopic(true)
+  const { SserClient } = await import(pathToFileURL(join(ROOT, LIBRARY)).href)
+  const { token: ticket } = await new SserClient({ url: origin, token: API_TOKEN }).ticket([id])
+  const example = /^```html\n([\s\S]*?)^```$/m.exec(readFileSync(join(ROOT, 'docs/client.md'), 'utf8'))?.[1]
+  assert.ok(example !== undefined)
+  const files = await startFiles(t, example, { url: origin, topic: id, ticket })
+  const browser = await startBrowser()
+  t.after(() => browser.close())
+  const page = await browser.newPage()
+  await page.goto(files)
+  await publish(id, { message: 'seven of nine' })
+  await page.getByText('seven of nine').waitFor()
 })
