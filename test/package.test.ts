@@ -3,12 +3,15 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { after, test } from 'node:test'
 import { ROOT } from './support/server-process.ts'
+
+/** What is told is told to somebody who wonders whether it is large. */
+const SIZE_TOLERANCE = 0.3
 
 const folder = mkdtempSync(join(tmpdir(), 'sser-package-'))
 after(() => rmSync(folder, { recursive: true }))
@@ -17,10 +20,18 @@ function run(program: string, args: readonly string[], cwd = folder): string {
   return execFileSync(program, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
 }
 
+function bytesBelow(path: string): number {
+  return readdirSync(path, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile())
+    .reduce((sum, entry) => sum + statSync(join(entry.parentPath, entry.name)).size, 0)
+}
+
 // The build of this folder is packed as it is: `npm ci` and `npm run build` have made it.
 const quiet = ['--no-audit', '--no-fund', '--loglevel=error']
 const packed = run('npm', ['pack', '--ignore-scripts', '--pack-destination', folder, '--json', ...quiet], ROOT)
-const [{ filename, files }] = JSON.parse(packed) as [{ filename: string; files: readonly { path: string }[] }]
+const [{ filename, files, size, unpackedSize }] = JSON.parse(packed) as [
+  { filename: string; files: readonly { path: string }[]; size: number; unpackedSize: number },
+]
 writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
 run('npm', ['install', '--omit=dev', '--prefer-offline', join(folder, filename), ...quiet])
 const installed = join(folder, 'node_modules', 'sser')
@@ -33,6 +44,41 @@ test('the package holds what runs and what is read, and nothing else', () => {
   const wanted = Object.keys(manifest['dependencies'] ?? {})
   assert.ok(existsSync(join(installed, 'dist', 'src', 'dashboard', 'index.html')), 'the dashboard is there')
   for (const name of wanted) assert.ok(existsSync(join(folder, 'node_modules', name)), `${name} is installed`)
+})
+
+test('what is installed imports the packages that it asks for, and no others', () => {
+  const { dependencies } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')) as {
+    readonly dependencies: Readonly<Record<string, string>>
+  }
+  const scripts = files.map(({ path }) => path).filter((path) => /^dist\/.*\.js$/.test(path))
+  const named = scripts.flatMap((path) =>
+    [
+      ...readFileSync(join(installed, path), 'utf8').matchAll(
+        /^(?:import|export)\s(?:[^'"`;]*?\sfrom\s)?['"]([^'"]+)['"]/gm,
+      ),
+    ].map(([, specifier = '']) => specifier),
+  )
+  const packages = new Set(
+    named
+      .filter((specifier) => !/^(?:node:|\.)/.test(specifier))
+      .map((specifier) => /^(?:@[^/]+\/)?[^/]+/.exec(specifier)?.[0] ?? specifier),
+  )
+  assert.ok(packages.has('@hapi/hapi'))
+  assert.deepEqual(
+    [...packages].filter((name) => !(name in dependencies)),
+    [],
+  )
+})
+
+test('docs/operating.md says about how large the package is, and with what it needs', () => {
+  const page = readFileSync(join(ROOT, 'docs', 'operating.md'), 'utf8')
+  const told = /has ([\d.]+) MB, unpacked ([\d.]+) MB, and (\d+) MB with the packages that it needs/.exec(page)
+  assert.ok(told !== null)
+  const megabytes = [size, unpackedSize, bytesBelow(join(folder, 'node_modules'))].map((bytes) => bytes / 1e6)
+  for (const [index, is] of megabytes.entries()) {
+    const says = Number(told[index + 1])
+    assert.ok(Math.abs(says / is - 1) < SIZE_TOLERANCE, `the page says ${says} MB, and it is ${is.toFixed(2)} MB`)
+  }
 })
 
 test('the command of the installed package serves, with a log of its own', async () => {
