@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import type Joi from 'joi'
+import type { Origin } from './config-origins.ts'
 import { rootSchema, type SettingMeta, type Settings, settingRelations } from './config-schema.ts'
 import { formatBytes, formatDuration } from './config-values.ts'
 
@@ -17,6 +18,8 @@ export interface RawSection {
 
 /** One setting as the schema describes it; what the documentation and the messages are made from. */
 export interface SettingDescription {
+  /** Joi's word for it, such as `duration`. */
+  readonly type: string
   /** Full path, `server.ssl.enabled`; an item of a list is `[]`: `pubsub.staticPubSubs[].id`. */
   readonly key: string
   readonly description: string
@@ -41,6 +44,8 @@ export interface ConfigMistake {
   readonly key: string
   readonly found: string
   readonly allowed: string
+  /** Where it was found; undefined where nothing is there. */
+  readonly origin?: Origin
 }
 
 /** Joi's own description of a schema, as far as it is used here. */
@@ -106,6 +111,7 @@ function describeSettings(described: Described, path: string): SettingDescriptio
 function describeSetting(described: Described, key: string): SettingDescription {
   const { environment, secret, unneeded, defaultText } = metaOf(described)
   return {
+    type: described.type ?? '',
     key,
     description: described.flags?.description ?? '',
     allowed: allowedText(described),

@@ -18,10 +18,12 @@ import {
   settingDescriptions,
   validateSettings,
 } from './config-check.ts'
+import { type Origin, Origins, placeOf, variableIn } from './config-origins.ts'
 import { APP_ENVS, type AppEnv, recordBytesMaxOf, type Settings } from './config-schema.ts'
 import { topicIdOfNumber } from './config-values.ts'
 
 export type { ConfigMistake } from './config-check.ts'
+export { type Origin, placeOf } from './config-origins.ts'
 export type { AppEnv, LogLevel, LogSync, StaticPubSub } from './config-schema.ts'
 export type { ListenAddress } from './config-values.ts'
 
@@ -40,6 +42,10 @@ export interface LoadedConfig {
   readonly notices: readonly string[]
   /** The files that were read, in the order in which they apply. */
   readonly files: readonly string[]
+  /** Where the value of that key was found; undefined: nowhere, so that its default holds. */
+  originOf(key: string): Origin | undefined
+  /** False for a text that holds a secret of the environment. */
+  isShowable(text: string): boolean
 }
 
 export interface ConfigSource {
@@ -54,10 +60,11 @@ export class ConfigError extends Error {
 
   constructor(mistakes: readonly ConfigMistake[]) {
     const count = mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`
-    const lines = mistakes.map(({ key, found, allowed }) => {
+    const lines = mistakes.map(({ key, found, allowed, origin }) => {
       const variable = settingDescriptions.find((setting) => setting.key === key)?.environment
-      const place = variable === undefined ? key : `${key} (environment variable ${variable})`
-      return `  ${place}: found ${found}; allowed: ${allowed}.`
+      const place = origin === undefined || origin.file === key ? undefined : placeOf(origin)
+      const where = `${variable === undefined ? '' : ` (environment variable ${variable})`}${place === undefined ? '' : `, ${place}`}`
+      return `  ${key}${where}: found ${found}; allowed: ${allowed}.`
     })
     super(`The configuration has ${count}:\n${lines.join('\n')}`)
     this.name = 'ConfigError'
@@ -88,10 +95,16 @@ export function loadConfig(source: ConfigSource): LoadedConfig {
   load.dropPlaceholders(raw)
   load.requireTokens(raw, appEnv)
   const settings = load.validate(raw)
-  if (settings === undefined) throw new ConfigError(load.mistakes)
+  if (settings === undefined) throw new ConfigError(load.placedMistakes())
   load.noticeUnneeded(raw)
   load.noticeUnreadVariables()
-  return { config: complete(settings, appEnv, source.cwd), notices: load.notices, files: load.files }
+  return {
+    config: complete(settings, appEnv, source.cwd),
+    notices: load.notices,
+    files: load.files,
+    originOf: load.originOf,
+    isShowable: load.isShowable,
+  }
 }
 
 /** One run of loadConfig: what it has gathered so far. */
@@ -100,12 +113,16 @@ class ConfigLoad {
   readonly notices: string[] = []
   readonly files: string[] = []
   readonly #cwd: string
+  readonly #given: ConfigSource['env']
   readonly #env: Readonly<Record<string, string | undefined>>
+  readonly #origins = new Origins()
   readonly #namedVariables = new Set<string>()
+  #dotEnvText = ''
   readonly #secretValues: readonly string[]
 
   constructor({ env, cwd }: ConfigSource) {
     this.#cwd = cwd
+    this.#given = env
     this.#env = { ...this.#readDotEnv(), ...definedOf(env) }
     this.#secretValues = Object.entries(this.#env).flatMap(([name, value]) =>
       /TOKEN|SECRET|PASSWORD/i.test(name) && value !== undefined && value.length >= 4 ? [value] : [],
@@ -141,7 +158,8 @@ class ConfigLoad {
   fillFromEnvironment(raw: RawSection): void {
     for (const { key, environment } of settingDescriptions) {
       const text = environment === undefined ? undefined : this.#env[environment]
-      if (text) putWhereMissing(raw, key.split('.'), text)
+      if (!environment || !text || !putWhereMissing(raw, key.split('.'), text)) continue
+      this.#origins.fromEnvironment(key, this.#variable(environment))
     }
   }
 
@@ -192,11 +210,23 @@ class ConfigLoad {
   }
 
   validate(raw: RawSection): Settings | undefined {
-    const { settings, mistakes } = validateSettings(raw, (text) => this.#isShowable(text))
+    const { settings, mistakes } = validateSettings(raw, this.isShowable)
     const told = new Set(this.mistakes.map(({ key }) => key))
     this.mistakes.push(...mistakes.filter(({ key }) => !told.has(key)))
     return this.mistakes.length === 0 ? settings : undefined
   }
+
+  /** The mistakes, each with the place at which it was made. */
+  placedMistakes(): ConfigMistake[] {
+    return this.mistakes.map((mistake) => {
+      const origin = mistake.origin ?? this.#origins.near(mistake.key)
+      return origin === undefined ? mistake : { ...mistake, origin }
+    })
+  }
+
+  readonly originOf = (key: string): Origin | undefined => this.#origins.of(key)
+
+  readonly isShowable = (text: string): boolean => !this.#secretValues.some((secret) => text.includes(secret))
 
   noticeUnneeded(raw: RawSection): void {
     const keysByReason = new Map<string, string[]>()
@@ -236,7 +266,15 @@ class ConfigLoad {
 
   #readDotEnv(): Record<string, string | undefined> {
     const text = this.#readText(join(this.#cwd, '.env'))
-    return text === undefined ? {} : { ...parseEnv(text) }
+    if (text === undefined) return {}
+    this.#dotEnvText = text
+    return { ...parseEnv(text) }
+  }
+
+  /** The environment of the process wins over the file. */
+  #variable(name: string): Origin {
+    if (this.#given[name] !== undefined || this.#dotEnvText === '') return { environment: name }
+    return variableIn(join(this.#cwd, '.env'), this.#dotEnvText, name)
   }
 
   /** Undefined where there is no such file, which is no mistake, or where it cannot be read, which is one. */
@@ -265,9 +303,11 @@ class ConfigLoad {
         key: path,
         found: `wrong YAML at line ${line}, column ${col} (${words})`,
         allowed: 'YAML 1.2',
+        origin: { file: path, line },
       })
     }
     if (document.errors.length > 0) return emptySection()
+    this.#origins.beginFile(path, document, lineCounter)
     this.#readPlainIds(document)
     const content: unknown = this.#contentOf(document, path)
     if (content === undefined || content === null || content === '') return emptySection()
@@ -315,12 +355,17 @@ class ConfigLoad {
 
   /** Undefined for what says nothing: an empty text, in the file or after replacing. */
   #replaced(value: unknown, path: string): RawValue | undefined {
+    const replaced = this.#replacedValue(value, path)
+    if (replaced !== undefined) this.#origins.stated(path)
+    return replaced
+  }
+
+  #replacedValue(value: unknown, path: string): RawValue | undefined {
     if (Array.isArray(value)) {
       return value.map((item: unknown, index) => this.#replaced(item, `${path}[${index}]`) ?? '')
     }
     if (typeof value === 'object' && value !== null) return this.#replacedSection(value, path)
-    const text = this.#replacedText(String(value ?? ''), path)
-    return text === '' ? undefined : text
+    return this.#replacedText(String(value ?? ''), path) || undefined
   }
 
   /** `${NAME:default}`: the variable's value, or where it is not set, or empty, what stands behind the first colon. */
@@ -332,16 +377,13 @@ class ConfigLoad {
           key: path,
           found: 'a reference that cannot be read',
           allowed: REFERENCE_FORMS,
+          origin: this.#origins.here(path),
         })
         return ''
       }
       this.#namedVariables.add(name)
       return this.#env[name] || (fallback ?? '')
     })
-  }
-
-  #isShowable(text: string): boolean {
-    return !this.#secretValues.some((secret) => text.includes(secret))
   }
 }
 
@@ -437,14 +479,17 @@ function take(raw: RawSection, path: readonly string[]): void {
   if (section !== undefined) delete section[path.at(-1) ?? '']
 }
 
-/** Puts the text at the path, unless something stands there, or something other than a section stands in the way. */
-function putWhereMissing(raw: RawSection, path: readonly string[], text: string): void {
+/** Puts the text at the path, unless something stands there, or something other than a section stands in the way: false. */
+function putWhereMissing(raw: RawSection, path: readonly string[], text: string): boolean {
   let section = raw
   for (const name of path.slice(0, -1)) {
     const below = section[name] ?? emptySection()
-    if (!isSection(below)) return
+    if (!isSection(below)) return false
     section[name] = below
     section = below
   }
-  section[path.at(-1) ?? ''] ??= text
+  const name = path.at(-1) ?? ''
+  if (section[name] !== undefined) return false
+  section[name] = text
+  return true
 }

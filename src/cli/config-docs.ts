@@ -26,8 +26,10 @@ what stands behind the first colon. A setting that no file states is read from t
 So a value that a file states without \`\${…}\` wins over the environment. A file \`.env\` in the working directory counts as
 environment; the real environment wins over it.
 
-A wrong configuration stops the start. All mistakes are told at once, each with its key, what was found and what is
-allowed; an unknown key is a mistake too, and the nearest known one is named. Secrets are never shown.
+A wrong configuration stops the start. All mistakes are told at once, each with its key, its file and line, what was found and
+what is allowed; an unknown key is a mistake too, and the nearest known one is named. Secrets are never shown.
+[\`sser config check\`](cli.md#sser-config-check) tells the same without a start, and
+[\`sser config show\`](cli.md#sser-config-show) prints every setting with what holds, and where it comes from.
 
 Durations are written \`500ms\`, \`4s\`, \`2m\`, \`1h\`, or together \`1h30m\`. Sizes are bytes, or \`64KiB\`, \`1MiB\`, \`2GiB\`.
 Switches are \`true\` or \`false\`.

@@ -10,6 +10,8 @@ import { SERVER_GROUP } from './client/server-options.ts'
 import { addSubscribeCommand } from './client/subscribe.ts'
 import { addTokenCommand } from './client/token.ts'
 import { addTopicCommand } from './client/topic.ts'
+import { addCompletionCommand } from './completion/command.ts'
+import { addConfigCommand } from './config/commands.ts'
 import { type CliHost, CommandFailure, exitIoError, exitUsage, Interruption, systemCodeOf, UsageError } from './host.ts'
 import { addLogCommand } from './log/commands.ts'
 import { packageVersion } from './package-version.ts'
@@ -53,6 +55,8 @@ export function programOf(host: CliHost): CliCommand {
   addPublishCommand(program, host)
   addSubscribeCommand(program, host)
   addLogCommand(program, host)
+  addConfigCommand(program, host)
+  addCompletionCommand(program, host)
   return program
 }
 

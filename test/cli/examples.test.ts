@@ -1,6 +1,6 @@
 /**
  * Each example that a help text ends with, run as it stands by a shell, against one server: with TOPIC, TOKEN_ID and the
- * server's token in the environment, in a folder of its own in which the server's data lies in _storage.
+ * server's token in the environment, in a folder of its own with the server's data in _storage and an empty _config.
  */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -38,6 +38,7 @@ before(async () => {
   mkdirSync(join(folder, 'bin'))
   writeFileSync(program, `#!/bin/sh\nexec '${process.execPath}' '${builtMain()}' "$@"\n`)
   chmodSync(program, 0o755)
+  mkdirSync(join(folder, '_config'))
   symlinkSync(server.directory, join(folder, '_storage'))
 })
 

@@ -1,0 +1,35 @@
+// `sser completion SHELL`: prints what teaches a shell the commands and options of this program. It is all in what is printed: no
+// key that is pressed starts this program.
+import { Argument } from 'commander'
+import type { CliCommand } from '../cli-command.ts'
+import { type CliHost, exitUsage, print } from '../host.ts'
+import { bashCompletion } from './bash.ts'
+import { fishCompletion } from './fish.ts'
+import { type CommandWords, wordsOf } from './words.ts'
+import { zshCompletion } from './zsh.ts'
+
+const SHELLS: Readonly<Record<string, (commands: readonly CommandWords[]) => string>> = {
+  bash: bashCompletion,
+  zsh: zshCompletion,
+  fish: fishCompletion,
+}
+
+export function addCompletionCommand(program: CliCommand, host: CliHost): void {
+  program
+    .command('completion')
+    .description('print what lets a shell complete the commands and options of sser')
+    .addArgument(new Argument('<shell>', 'the shell').choices(Object.keys(SHELLS)))
+    .note('For bash: the first example, in ~/.bashrc; for zsh the second, in a folder of fpath; for fish the third.')
+    .example(
+      'eval "$(sser completion bash)"',
+      'mkdir -p ~/.zsh && sser completion zsh > ~/.zsh/_sser',
+      'mkdir -p ~/.config/fish/completions && sser completion fish > ~/.config/fish/completions/sser.fish',
+    )
+    .exits([
+      [0, 'done'],
+      [exitUsage, 'there is none for that shell'],
+    ])
+    .action(async (shell: string) => {
+      await print(host, SHELLS[shell]?.(wordsOf(program)) ?? '')
+    })
+}

@@ -1,0 +1,56 @@
+// `sser config …` in the tree of commands: the configuration that a server started here would have.
+import { Option } from 'commander'
+import type { CliCommand, ExitCodes } from '../cli-command.ts'
+import { type CliHost, exitConfig, exitUsage } from '../host.ts'
+
+export interface ConfigOptions {
+  readonly config?: string
+  readonly env?: string
+  readonly json?: boolean
+}
+
+const EXIT_CODES: ExitCodes = [
+  [0, 'it is right'],
+  [exitUsage, 'wrong use'],
+  [exitConfig, 'it is wrong; every mistake is told'],
+]
+
+/** As the configuration knows them; a test compares. */
+const ENVIRONMENTS = ['development', 'staging', 'production']
+
+export function addConfigCommand(program: CliCommand, host: CliHost): void {
+  const config = program
+    .command('config')
+    .description('check and show the configuration that a server would have')
+    .exits(EXIT_CODES)
+  const subcommand = (name: string, description: string) =>
+    config
+      .command(name)
+      .description(description)
+      .option('--config <DIR>', 'the folder of the configuration; else SSER_CONFIG_DIR, else ./_config')
+      .addOption(
+        new Option('--env <NAME>', 'in the place of APP_ENV, which is development where it is not set').choices(
+          ENVIRONMENTS,
+        ),
+      )
+      .option('--json', 'print JSON, for a program to read')
+      .exits(EXIT_CODES)
+
+  subcommand('check', 'read it as a start would, and tell every mistake with its key, file and line')
+    .note('Nothing is started, and nothing is written. What a start would remark on is told as well.')
+    .example('sser config check', 'sser config check --config _config --json')
+    .action(async (options: ConfigOptions) => {
+      const { checkConfig } = await import('./check.ts')
+      host.exitCode = await checkConfig(options, host)
+    })
+
+  subcommand('show', 'print every setting with its value, and where it comes from')
+    .note(
+      'Secrets are never printed: of a token only whether it is given, and where. With --json each setting is a line.',
+    )
+    .example('sser config show', 'sser config show --json | grep \'"server.addr"\'')
+    .action(async (options: ConfigOptions) => {
+      const { showConfig } = await import('./show.ts')
+      host.exitCode = await showConfig(options, host)
+    })
+}
