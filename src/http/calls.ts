@@ -29,7 +29,7 @@ import {
   changeTopicSchema,
   createTopicSchema,
   eventSchema,
-  historyQuerySchema,
+  historyPageQuerySchema,
   issueTicketSchema,
   issueTokenSchema,
   listTopicsQuerySchema,
@@ -249,7 +249,7 @@ export function callsOf(limits: CallLimits): Readonly<Record<string, Call>> {
         'Which of them is decided by `accept`; a stream where it names none of the three. `heartbeat` and `signals` are of streams, `after`, `limit` and `order` of the history.',
       token: 'stream',
       path: ofTopic,
-      query: subscribeQuerySchema.concat(historyQuerySchema(limits.historyEventsMax) as Joi.ObjectSchema),
+      query: subscribeQuerySchema.concat(historyPageQuerySchema(limits.historyEventsMax) as Joi.ObjectSchema),
       headers: resumeHeader,
       answers: {
         200: {

@@ -8,7 +8,7 @@ import type { GapNotice, HistoryItem, Hub, ResumeRequest, Topic } from '../domai
 import { gapText } from './answers.ts'
 import { jsonAnswer } from './errors.ts'
 import { resumeRequestOf } from './resume-request.ts'
-import type { HistoryQuery } from './schemas.ts'
+import type { HistoryPageQuery, HistoryQuery } from './schemas.ts'
 
 export interface HistoryLimits {
   /** Of one page. */
@@ -25,7 +25,7 @@ export async function answerPage(
   topic: Topic,
   request: Request,
   h: ResponseToolkit,
-  query: HistoryQuery,
+  query: HistoryPageQuery,
 ): Promise<ResponseObject> {
   const page = await pageOf(await itemsOf(hub, topic, request, query), query.limit)
   return jsonAnswer(h, page).header('cache-control', 'no-store')

@@ -54,8 +54,11 @@ export interface SubscribeQuery extends ResumeQuery {
 
 export interface HistoryQuery extends ResumeQuery {
   readonly after?: string
-  readonly limit: number
   readonly order?: 'asc' | 'desc'
+}
+
+export interface HistoryPageQuery extends HistoryQuery {
+  readonly limit: number
 }
 
 const limitSchema = Joi.number().integer().min(1).max(Number.MAX_SAFE_INTEGER).allow(null)
@@ -166,13 +169,16 @@ export const subscribeQuerySchema = Joi.object<SubscribeQuery>({
   signals: Joi.string().valid('0', '1').description('1: events tell where it begins, and when it reached the present.'),
 }).unknown(true)
 
-export function historyQuerySchema(historyEventsMax: number): Joi.ObjectSchema<HistoryQuery> {
-  return Joi.object<HistoryQuery>({
-    ...resume,
-    after,
-    limit: pageLimit(historyEventsMax).description('Events of a page, where the answer is one.'),
-    order: Joi.string().valid('asc', 'desc').description('From the earliest event on, or from the latest back.'),
-  }).unknown(true)
+export const historyQuerySchema = Joi.object<HistoryQuery>({
+  ...resume,
+  after,
+  order: Joi.string().valid('asc', 'desc').description('From the earliest event on, or from the latest back.'),
+}).unknown(true)
+
+export function historyPageQuerySchema(historyEventsMax: number): Joi.ObjectSchema<HistoryPageQuery> {
+  return historyQuerySchema.append<HistoryPageQuery>({
+    limit: pageLimit(historyEventsMax).description('Events of a page. Of lines it does not count.'),
+  })
 }
 
 const noControls = String.raw`[^\p{Cc}\u2028\u2029]*$`

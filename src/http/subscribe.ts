@@ -14,7 +14,7 @@ import { openStream } from './http2-sse-stream.ts'
 import { allowOnly } from './methods.ts'
 import { resumeRequestOf } from './resume-request.ts'
 import { endWithRetry } from './retry-answer.ts'
-import { historyQuerySchema, subscribeQuerySchema, validate } from './schemas.ts'
+import { historyPageQuerySchema, historyQuerySchema, subscribeQuerySchema, validate } from './schemas.ts'
 import type { Service } from './service.ts'
 import { streamHeaders } from './sse-stream.ts'
 import type { TokenLimits } from './token-limits.ts'
@@ -41,7 +41,7 @@ export const subscribePath = '/api/v1/pubsubs/{id}/events'
 export const subscribePlugin: Plugin<SubscribeOptions> = {
   name: 'sser-subscribe',
   register(server, { service, cors, limits, tokenLimits, observer }) {
-    const historyQuery = historyQuerySchema(limits.historyEventsMax)
+    const pageQuery = historyPageQuerySchema(limits.historyEventsMax)
     /** Writes the head in this very turn, and hands the response over to the hub, or ends it. */
     function begin(hub: Hub, request: Request, topic: Topic, wanted: SubscribeRequest, leave?: () => void): void {
       const { req, res } = request.raw
@@ -78,8 +78,10 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
         const { hub } = service
         const topic = topicOf(service, request)
         const form = eventFormOf(req.headers.accept)
-        if (form === 'page') return answerPage(hub, topic, request, h, validate(historyQuery, request.query))
-        if (form === 'lines') return answerLines(hub, topic, request, h, validate(historyQuery, request.query), limits)
+        if (form === 'page') return answerPage(hub, topic, request, h, validate(pageQuery, request.query))
+        if (form === 'lines') {
+          return answerLines(hub, topic, request, h, validate(historyQuerySchema, request.query), limits)
+        }
         const query = validate(subscribeQuerySchema, request.query)
         const from = resumeRequestOf(req, query)
         const heartbeat = query.heartbeat ?? 'comment'
