@@ -57,8 +57,6 @@ export class Metrics {
   #recoverySeconds = 0
   #commits = 0
   #commitBytes = 0
-  readonly #syncSeconds: Histogram
-  readonly #batchRecords: Histogram
   readonly #runSeconds: Histogram
   readonly #streamsEnded: Counter
   readonly #gaps: Counter
@@ -67,6 +65,8 @@ export class Metrics {
   // On the busy paths: plain numbers, read at a scrape.
   readonly #publishSeconds = new PlainHistogram(DURATION_BOUNDS_SECONDS)
   readonly #deliverySeconds = new PlainHistogram(DURATION_BOUNDS_SECONDS)
+  readonly #syncSeconds = new PlainHistogram(SYNC_SECONDS)
+  readonly #batchRecords = new PlainHistogram(BATCH_RECORDS)
   readonly #answers = new Map<string, Map<string, Map<number, Answers>>>()
   readonly #publishFailures: Counter
   #publishes = 0
@@ -205,19 +205,8 @@ export class Metrics {
     )
     this.#total('sser_log_commits_total', 'Batches that became as durable as log.sync promises.', () => this.#commits)
     this.#total('sser_log_commit_bytes_total', 'Bytes of these batches.', () => this.#commitBytes)
-    const registers = this.#registers
-    this.#syncSeconds = new Histogram({
-      name: 'sser_log_sync_duration_seconds',
-      help: 'How long the disk took to sync a batch.',
-      buckets: SYNC_SECONDS,
-      registers,
-    })
-    this.#batchRecords = new Histogram({
-      name: 'sser_log_commit_records',
-      help: 'Records in a batch.',
-      buckets: BATCH_RECORDS,
-      registers,
-    })
+    this.#histogram('sser_log_sync_duration_seconds', 'How long the disk took to sync a batch.', this.#syncSeconds)
+    this.#histogram('sser_log_commit_records', 'Records in a batch.', this.#batchRecords)
     this.#gauge('sser_compaction_running', 'Whether a run of compaction is under way.', () => {
       return +(log()?.compaction?.isRunning ?? false)
     })
@@ -230,9 +219,9 @@ export class Metrics {
       name: 'sser_compaction_duration_seconds',
       help: 'How long a run of compaction took.',
       buckets: RUN_SECONDS,
-      registers,
+      registers: this.#registers,
     })
-    for (const register of registers) {
+    for (const register of this.#registers) {
       collectDefaultMetrics({ register })
       for (const name of WALKING_METRICS) register.removeSingleMetric(name)
     }

@@ -4,7 +4,7 @@
  *
  *   npm run bench                                  everything, about three minutes
  *   npm run bench -- publish idle                  some parts only: publish batch deliver latency replay storm idle
- *                                                  engine recovery prototype compaction start
+ *                                                  engine recovery prototype metrics compaction start
  *   npm run bench -- compaction start              old logs of 2 and 10 GB, which need that much room; not run unless named
  *   npm run bench -- --seconds 2 --scale 0.1       shorter runs; fewer events, subscribers and bytes where a part
  *                                                  depends on their number
@@ -26,6 +26,7 @@ import { measureEngine } from './engine.ts'
 import { LoadProcess } from './load-process.ts'
 import { type Bench, measureCompaction, measureStart } from './long-run.ts'
 import { type MadeLog, makeLog } from './make-log.ts'
+import { measureMetrics } from './metrics.ts'
 import { busiestFunctions } from './profile.ts'
 import { startPrototype } from './start-prototype.ts'
 
@@ -50,6 +51,7 @@ const PARTS = [
   'engine',
   'recovery',
   'prototype',
+  'metrics',
   'compaction',
   'start',
 ] as const
@@ -131,6 +133,7 @@ async function main(): Promise<void> {
   if (isWanted('idle')) await measureIdle()
   if (isWanted('recovery')) await measureRecovery()
   if (isWanted('prototype')) await measurePrototype()
+  if (isWanted('metrics')) await measureMetrics(lentTo('metrics'))
   if (isWanted('compaction')) await measureCompaction(lentTo('compaction'))
   if (isWanted('start')) await measureStart(lentTo('start'))
   console.log(`\nIn ${Math.round((performance.now() - beganAt) / 1000)} s:\n`)
