@@ -3,6 +3,7 @@
 // a help text does not wait for a server's packages.
 import { CommanderError, Help } from 'commander'
 import { SserError } from '../client/errors.ts'
+import { addBenchCommand } from './bench/command.ts'
 import { CliCommand } from './cli-command.ts'
 import { exitCodeOf, wordsOf } from './client/failure.ts'
 import { addPublishCommand } from './client/publish.ts'
@@ -54,6 +55,7 @@ export function programOf(host: CliHost): CliCommand {
   addTokenCommand(program, host)
   addPublishCommand(program, host)
   addSubscribeCommand(program, host)
+  addBenchCommand(program, host)
   addLogCommand(program, host)
   addConfigCommand(program, host)
   addCompletionCommand(program, host)

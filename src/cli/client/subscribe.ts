@@ -3,6 +3,7 @@
 import { resolve } from 'node:path'
 import type { CliCommand } from '../cli-command.ts'
 import { type CliHost, print, UsageError } from '../host.ts'
+import { wholeNumber } from '../whole-number.ts'
 import { CLIENT_EXIT_CODES } from './failure.ts'
 import { clientOf, type ServerOptions, withServerOptions } from './server-options.ts'
 import { StateFile } from './state-file.ts'
@@ -43,7 +44,7 @@ export function addSubscribeCommand(program: CliCommand, host: CliHost): void {
 }
 
 async function subscribe(topic: string, options: SubscribeCommandOptions, host: CliHost): Promise<void> {
-  const countMax = options.count === undefined ? Number.POSITIVE_INFINITY : positive('--count', options.count)
+  const countMax = options.count === undefined ? Number.POSITIVE_INFINITY : wholeNumber('--count', options.count)
   const since = options.since === undefined ? undefined : whenOf(options.since)
   const client = await clientOf(options, host)
   const state = options.state === undefined ? undefined : new StateFile(resolve(host.cwd, options.state))
@@ -77,9 +78,4 @@ function whenOf(text: string): 'earliest' | Date {
   const time = new Date(text)
   if (!Number.isNaN(time.getTime())) return time
   throw new UsageError(`--since takes earliest, or a time such as 2026-01-31T08:00:00Z, not ${JSON.stringify(text)}.`)
-}
-
-function positive(option: string, text: string): number {
-  if (/^[1-9]\d{0,15}$/.test(text)) return Number(text)
-  throw new UsageError(`${option} takes a whole number from 1 on, not ${JSON.stringify(text)}.`)
 }

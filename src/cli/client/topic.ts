@@ -3,6 +3,7 @@
 import type { NewTopic, RetentionRequest, TopicDetails } from '../../client/index.ts'
 import type { CliCommand } from '../cli-command.ts'
 import { type CliHost, print, UsageError } from '../host.ts'
+import { wholeNumber } from '../whole-number.ts'
 import { clientOf, type ServerOptions, withServerOptions } from './server-options.ts'
 
 interface TopicOptions extends ServerOptions {
@@ -96,9 +97,7 @@ function settingsOf({ name, maxAge, maxBytes, maxEvents }: TopicOptions): Pick<N
 }
 
 function numberOf(option: string, text: string): number | null {
-  if (text === NONE) return null
-  if (/^[1-9]\d{0,15}$/.test(text)) return Number(text)
-  throw new UsageError(`${option} takes a whole number from 1 on, or ${NONE}, not ${JSON.stringify(text)}.`)
+  return text === NONE ? null : wholeNumber(option, text)
 }
 
 function line(value: unknown): string {

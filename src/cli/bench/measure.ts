@@ -1,0 +1,256 @@
+/**
+ * Publishers and subscribers against one topic, through the client library. Promises that every event which was acknowledged
+ * is waited for at every subscriber, so that what is missing is known, and that no subscriber is measured before its stream is
+ * live. Makes no topic and prints nothing.
+ */
+import { setMaxListeners } from 'node:events'
+import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type SserClient, SserError } from '../../client/index.ts'
+
+export interface BenchPlan {
+  readonly publishers: number
+  readonly subscribers: number
+  readonly seconds: number
+  readonly messageBytes: number
+  /** Events in a request. */
+  readonly batch: number
+  /** Events a second in all; undefined: each publisher sends when its last request is answered. */
+  readonly perSecond: number | undefined
+  readonly isPersistent: boolean
+  /** What has not come after a silence of so long is missing. */
+  readonly silenceMsMax: number
+}
+
+export interface Percentiles {
+  readonly p50: number
+  readonly p90: number
+  readonly p99: number
+  readonly p999: number
+  readonly max: number
+}
+
+export interface Measured {
+  /** From the first request to the last answer. */
+  readonly publishedMs: number
+  /** From the first request to the last arrival. */
+  readonly deliveredMs: number
+  /** Events that were acknowledged. */
+  readonly published: number
+  readonly requests: number
+  /** Requests that were not acknowledged, and the reason of the first. */
+  readonly failed: number
+  readonly failure: string | undefined
+  /** How long a request waited for its answer, in ms; undefined where there was none. */
+  readonly answeredMs: Percentiles | undefined
+  /** Arrivals, over all subscribers; undefined and 0 where there are none. */
+  readonly delivered: number
+  readonly missing: number
+  readonly arrivedMs: Percentiles | undefined
+  /** Where a stream told that events may be missing. */
+  readonly gaps: number
+}
+
+/** Publishes before the measurement, so that all streams are live when it begins. */
+const FIRST = 'first'
+const CHECK_EVERY_MS = 20
+/** After a refusal: a server that has too much to do is not to be kept from it. */
+const PAUSE_MS = 100
+/** A timer may be late by that much: this program's fault, not the server's. */
+const TIMER_LATE_MS = 2
+/** Digits in front of a message: when it was sent. */
+const TIME_DIGITS = 16
+const NO_USE: ReadonlySet<number> = new Set([400, 401, 403, 404, 413])
+
+/** Ends early, with what was measured until then, when the signal comes. Rejects with SserError where nothing can be measured. */
+export async function measure(
+  client: SserClient,
+  topic: string,
+  plan: BenchPlan,
+  signal: AbortSignal,
+  onSecond: (second: number) => void,
+): Promise<Measured> {
+  const streams = new AbortController()
+  // All subscribers listen to one, all publishers to the other.
+  setMaxListeners(0, streams.signal, signal)
+  const subscribers = Array.from({ length: plan.subscribers }, () => new Subscriber())
+  const reading = subscribers.map((each) => each.read(client, topic, streams.signal))
+  // What breaks a stream for good is told where it is waited for.
+  const broken = Promise.race([new Promise<never>(() => undefined), ...reading])
+  broken.catch(() => undefined)
+  try {
+    await client.publish(topic, { message: FIRST }, { signal })
+    await Promise.race([broken, Promise.all(subscribers.map((each) => each.begun))])
+    const publishers = new Publishers(client, topic, plan, signal)
+    const ticking = seconds(plan, signal, onSecond)
+    await Promise.race([broken, publishers.run()]).finally(ticking.stop)
+    await Promise.race([broken, arrivals(subscribers, publishers.published, plan.silenceMsMax, signal)])
+    return report(publishers, subscribers)
+  } finally {
+    streams.abort()
+    await Promise.allSettled(reading)
+  }
+}
+
+class Subscriber {
+  readonly begun: Promise<void>
+  readonly latencies = createHistogram()
+  count = 0
+  gaps = 0
+  lastMs = 0
+  #begin: () => void = () => undefined
+
+  constructor() {
+    this.begun = new Promise((resolve) => {
+      this.#begin = resolve
+    })
+  }
+
+  /** Until the signal comes. Rejects where the server refuses the stream. */
+  async read(client: SserClient, topic: string, signal: AbortSignal): Promise<void> {
+    try {
+      for await (const item of client.subscribe(topic, { since: 'earliest', signal })) {
+        if (item.kind === 'gap') this.gaps += 1
+        else if (item.data === FIRST) this.#begin()
+        else this.#took(item.data)
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error
+    }
+  }
+
+  #took(data: string): void {
+    this.lastMs = performance.now()
+    this.count += 1
+    record(this.latencies, this.lastMs - Number(data.slice(0, TIME_DIGITS)) / 1000)
+  }
+}
+
+class Publishers {
+  readonly answers = createHistogram()
+  published = 0
+  requests = 0
+  failed = 0
+  failure: string | undefined
+  startMs = 0
+  lastMs = 0
+  readonly #client: SserClient
+  readonly #topic: string
+  readonly #plan: BenchPlan
+  readonly #signal: AbortSignal
+  readonly #padding: string
+  #nextRequest = 0
+
+  constructor(client: SserClient, topic: string, plan: BenchPlan, signal: AbortSignal) {
+    this.#client = client
+    this.#topic = topic
+    this.#plan = plan
+    this.#signal = signal
+    this.#padding = 'x'.repeat(plan.messageBytes - TIME_DIGITS)
+  }
+
+  async run(): Promise<void> {
+    this.startMs = performance.now()
+    this.lastMs = this.startMs
+    await Promise.all(Array.from({ length: this.#plan.publishers }, () => this.#publish()))
+  }
+
+  async #publish(): Promise<void> {
+    const endMs = this.startMs + this.#plan.seconds * 1000
+    for (;;) {
+      const dueMs = await this.#due(endMs)
+      if (dueMs === undefined || this.#signal.aborted || performance.now() >= endMs) return
+      try {
+        await this.#send(dueMs)
+      } catch (error) {
+        if (!(error instanceof SserError) || NO_USE.has(error.status ?? 0)) throw error
+        this.failed += 1
+        this.failure ??= error.message
+        await delay(PAUSE_MS)
+      }
+    }
+  }
+
+  /** When the next request should leave; resolves then, or at once where it is late. Undefined: not before the end. */
+  async #due(endMs: number): Promise<number | undefined> {
+    const { perSecond, batch } = this.#plan
+    if (perSecond === undefined) return performance.now()
+    const dueMs = this.startMs + (this.#nextRequest * batch * 1000) / perSecond
+    if (dueMs >= endMs) return undefined
+    this.#nextRequest += 1
+    const leftMs = dueMs - performance.now()
+    if (leftMs > 0) await delay(leftMs, undefined, { signal: this.#signal }).catch(() => undefined)
+    return Math.max(dueMs, Math.min(performance.now(), dueMs + TIMER_LATE_MS))
+  }
+
+  async #send(dueMs: number): Promise<void> {
+    const message = String(Math.round(dueMs * 1000)).padStart(TIME_DIGITS, '0') + this.#padding
+    const { batch } = this.#plan
+    // Not ended by the signal: whether it was published would not be known.
+    if (batch === 1) await this.#client.publish(this.#topic, { message })
+    else
+      await this.#client.publishMany(
+        this.#topic,
+        Array.from({ length: batch }, () => ({ message })),
+      )
+    this.lastMs = performance.now()
+    record(this.answers, this.lastMs - dueMs)
+    this.requests += 1
+    this.published += batch
+  }
+}
+
+/** Resolves when every subscriber has all of them, or nothing comes any more. */
+async function arrivals(
+  subscribers: readonly Subscriber[],
+  published: number,
+  silenceMsMax: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const latest = () => Math.max(...subscribers.map(({ lastMs }) => lastMs))
+  const waitsFromMs = performance.now()
+  while (subscribers.some(({ count }) => count < published) && !signal.aborted) {
+    if (performance.now() - Math.max(waitsFromMs, latest()) > silenceMsMax) return
+    await delay(CHECK_EVERY_MS)
+  }
+}
+
+function seconds(plan: BenchPlan, signal: AbortSignal, onSecond: (second: number) => void): { stop(): void } {
+  let second = 0
+  onSecond(0)
+  const timer = setInterval(() => {
+    second += 1
+    if (second < plan.seconds && !signal.aborted) onSecond(second)
+  }, 1000)
+  return { stop: () => clearInterval(timer) }
+}
+
+function report(publishers: Publishers, subscribers: readonly Subscriber[]): Measured {
+  const { published, requests, failed, failure, startMs, lastMs, answers } = publishers
+  const all = createHistogram()
+  for (const { latencies } of subscribers) all.add(latencies)
+  const sum = (of: (subscriber: Subscriber) => number) => subscribers.reduce((total, each) => total + of(each), 0)
+  return {
+    publishedMs: lastMs - startMs,
+    deliveredMs: Math.max(0, ...subscribers.map((each) => each.lastMs - startMs)),
+    published,
+    requests,
+    failed,
+    failure,
+    answeredMs: percentilesOf(answers),
+    delivered: sum(({ count }) => count),
+    missing: sum(({ count }) => Math.max(0, published - count)),
+    arrivedMs: percentilesOf(all),
+    gaps: sum(({ gaps }) => gaps),
+  }
+}
+
+function record(histogram: RecordableHistogram, latencyMs: number): void {
+  histogram.record(Math.max(1, Math.round(latencyMs * 1000)))
+}
+
+function percentilesOf(histogram: RecordableHistogram): Percentiles | undefined {
+  if (histogram.count === 0) return undefined
+  const at = (percentile: number) => histogram.percentile(percentile) / 1000
+  return { p50: at(50), p90: at(90), p99: at(99), p999: at(99.9), max: histogram.max / 1000 }
+}
