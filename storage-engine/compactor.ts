@@ -227,6 +227,7 @@ export class Compactor {
     isThorough: boolean,
     onProgress: (report: CompactionReport) => void = () => undefined,
   ): Promise<CompactionReport> {
+    this.#pacer.begin()
     const before = this.#totals
     const done = (): CompactionReport => ({
       runs: this.#totals.runs - before.runs,

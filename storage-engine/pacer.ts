@@ -73,6 +73,11 @@ export class Pacer {
     return this.#stopping.signal
   }
 
+  /** Work begins, behind a time in which there was none. */
+  begin(): void {
+    this.#sliceBeganMs = this.#clock.nowMs()
+  }
+
   /** To be awaited, where it is not undefined, before a little more work. Rejects with PaceStopped. */
   slice(): Promise<void> | undefined {
     const isOver = this.#clock.nowMs() - this.#sliceBeganMs >= SLICE_MS

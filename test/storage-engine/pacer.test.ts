@@ -35,6 +35,16 @@ test('time without work is not saved up', async () => {
   assert.ok(clock.now >= 61_000 - 5, `${clock.now - 60_000} ms for a second's worth`)
 })
 
+test('a time without work is not rested from, however long it was', async () => {
+  const clock = new SleepingClock()
+  const pacer = new Pacer(1, () => Promise.resolve(), noPressure, clock)
+  clock.now = 3_600_000
+  pacer.begin()
+  clock.now += 2
+  await pacer.slice()
+  assert.equal(clock.now - 3_600_000, 20, 'two milliseconds of work, and nine times as much rest')
+})
+
 test('a slice ends after a millisecond, and with a turn of the event loop', async () => {
   const clock = new SleepingClock()
   const pacer = new Pacer(1, () => undefined, noPressure, clock)
