@@ -22,6 +22,8 @@ export interface StreamOptions {
 }
 
 const retryMs = 1000
+/** However long a server that stops wants everybody to stay away: one page is no crowd. */
+const retryMsMax = 5000
 const finalStates: Readonly<Record<number, Connection>> = { 401: 'refused', 404: 'gone' }
 
 /** Until the returned function is called. `open` is told when the head of the answer has come. */
@@ -31,42 +33,49 @@ export function keepReading(options: StreamOptions): () => void {
   return () => ended.abort()
 }
 
+/** What one connection leaves for the next. */
+interface Progress {
+  lastEventId: string
+  retryMs: number
+}
+
 async function run(options: StreamOptions, ended: AbortSignal): Promise<void> {
-  let { lastEventId } = options
+  const progress: Progress = { lastEventId: options.lastEventId, retryMs }
   while (!ended.aborted) {
     try {
-      const final = await read({ ...options, lastEventId }, ended, (id) => {
-        lastEventId = id
-      })
+      const final = await read(options, progress, ended)
       if (final !== undefined && !ended.aborted) return options.onState(final)
     } catch {
       // However it broke, the answer is the same: say so, and come back.
     }
     if (ended.aborted) return
     options.onState('waiting')
-    await pause(retryMs * (1 + Math.random()))
+    await pause(Math.min(progress.retryMs, retryMsMax) * (1 + Math.random()))
   }
 }
 
 /** Resolves when the stream has ended; with a state that is final, if it is. */
-async function read(
-  options: StreamOptions,
-  ended: AbortSignal,
-  onId: (id: string) => void,
-): Promise<Connection | undefined> {
+async function read(options: StreamOptions, progress: Progress, ended: AbortSignal): Promise<Connection | undefined> {
   const silent = new AbortController()
-  const { url, token, lastEventId, silenceMsMax, bufferBytesMax, onEvent, onPlace, onState } = options
+  const { url, token, silenceMsMax, bufferBytesMax, onEvent, onPlace, onState } = options
+  const { lastEventId } = progress
   let timer = setTimeout(() => silent.abort(), silenceMsMax)
   try {
     const headers: Record<string, string> = { authorization: `Bearer ${token}` }
     if (lastEventId !== '') headers['last-event-id'] = headerText(lastEventId)
-    const response = await fetch(url, { headers, cache: 'no-store', signal: AbortSignal.any([ended, silent.signal]) })
-    if (!response.ok || response.body === null) return finalStates[response.status]
+    const response = await fetch(url, { headers, signal: AbortSignal.any([ended, silent.signal]) })
+    if (!response.ok || response.body === null) {
+      progress.retryMs = Math.max(retryMs, Number(response.headers.get('retry-after')) * 1000 || 0)
+      return finalStates[response.status]
+    }
     onState('open')
     const decoder = createDecoder({
       onEvent: (event, namesId) => !ended.aborted && onEvent(event, namesId),
       onId: (id, alone) => {
         if (alone && !ended.aborted) onPlace?.(id)
+      },
+      onRetry: (delayMs) => {
+        progress.retryMs = delayMs
       },
       bufferBytesMax,
       lastEventId,
@@ -78,7 +87,7 @@ async function read(
       clearTimeout(timer)
       timer = setTimeout(() => silent.abort(), silenceMsMax)
       decoder.feed(value)
-      onId(decoder.lastEventId)
+      progress.lastEventId = decoder.lastEventId
     }
   } finally {
     clearTimeout(timer)

@@ -66,9 +66,8 @@ let shown: View | undefined
 
 /** Shows what the address names. After a step from one view to another, the keyboard goes on at the new one's title. */
 function route(isStep: boolean): void {
-  const [, first = '', topic = ''] = location.hash.split('/')
   shown?.close()
-  shown = first !== 'topics' ? undefined : topic === '' ? topicsView() : topicView(decodeURIComponent(topic))
+  shown = viewOf(location.hash)
   board.hidden = shown !== undefined
   place.replaceChildren(...(shown === undefined ? [] : [shown.content]))
   document.title = shown === undefined ? 'sser' : `${shown.title} – sser`
@@ -83,6 +82,15 @@ function route(isStep: boolean): void {
   scrollTo(0, 0)
   const title = (shown?.content ?? board).querySelector<HTMLElement>('h2[tabindex]')
   title?.focus({ preventScroll: true })
+}
+
+const idLength = 11
+
+/** Undefined: the overview. An id of a topic may be written without the zeros ahead of it. */
+function viewOf(address: string): View | undefined {
+  const [, id] = /^#\/topics\/([0-9A-Za-z]{1,11})$/.exec(address) ?? []
+  if (id !== undefined) return topicView(id.padStart(idLength, '0'))
+  return address.startsWith('#/topics') ? topicsView() : undefined
 }
 
 function leave(mistake: string | undefined): void {

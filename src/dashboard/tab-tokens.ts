@@ -29,5 +29,5 @@ export function forgetToken(purpose: Purpose): void {
 }
 
 export function forgetAllTokens(): void {
-  sessionStorage.clear()
+  for (const key of Object.keys(sessionStorage)) if (key.startsWith(prefix)) sessionStorage.removeItem(key)
 }

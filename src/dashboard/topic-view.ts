@@ -32,6 +32,8 @@ export function topicView(topic: string): View {
   const events = eventList(topic)
   const snippets = make('div', { class: 'snippets' })
   let isShown = false
+  /** Or waits for a token. */
+  let isLoading = false
 
   function fact(label: string, text: string): void {
     let value = figures.get(label)
@@ -53,14 +55,16 @@ export function topicView(topic: string): View {
     fact('Size', bytesText(details.bytes))
     fact('Streams open now', wholeText(details.subscribers))
     fact('Latest event', details.latest === null ? 'none' : timeText(Date.parse(details.latest.time)))
+    if (!facts.isConnected) settings.replaceChildren(facts, mistake)
     if (isShown) return
     isShown = true
-    settings.replaceChildren(facts, mistake)
     if (details.static) manage.replaceChildren(make('p', {}, 'This topic stands in the configuration.'))
     else manage.replaceChildren(topicTokens(topic, token, showSnippets), deletion(topic, token))
   }
 
   async function load(): Promise<void> {
+    if (isLoading) return
+    isLoading = true
     try {
       await withToken(settings, wish, async (token) => {
         const path = topicPath(topic)
@@ -73,6 +77,8 @@ export function topicView(topic: string): View {
       if (error instanceof ApiError && error.status === 404) clearInterval(timer)
       if (!isShown) settings.replaceChildren(mistake)
       write(mistake, wordsOf(error))
+    } finally {
+      isLoading = false
     }
   }
 

@@ -61,6 +61,7 @@ test('with no topic it shows what to paste; figures and chart follow what is pub
   await page.getByRole('heading', { name: 'There is no topic yet' }).waitFor({ state: 'hidden' })
   await api.publish(topic.id, { message: 'one' })
   await becomes(page, 'message_received', '1')
+  await becomes(page, 'publish-p99', '\\d')
   const canvas = `document.querySelector('#chart canvas')`
   const isDrawn = `(() => {
     const { width, height } = ${canvas}
