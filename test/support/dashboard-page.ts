@@ -5,7 +5,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
+import type { Browser, BrowserContext, BrowserContextOptions, Locator, Page } from 'playwright-core'
 import { METRICS_TOKEN } from './server-process.ts'
 
 /** Only a failure takes so long. */
@@ -53,6 +53,27 @@ export async function openSignedIn(context: BrowserContext, url: string): Promis
   await signIn(opened.page, METRICS_TOKEN)
   await becomes(opened.page, 'status', 'Live')
   return opened
+}
+
+export async function giveToken(page: Page, label: string, token: string): Promise<void> {
+  await page.getByLabel(label, { exact: true }).first().fill(token)
+  await page.keyboard.press('Enter')
+}
+
+/** Signed in, and with the topic's own token given, so that its events are shown. */
+export async function openTopic(
+  context: BrowserContext,
+  url: string,
+  topic: { readonly id: string; readonly token: string },
+): Promise<Opened> {
+  const opened = await openSignedIn(context, `${url}/#/topics/${topic.id}`)
+  await giveToken(opened.page, 'Token of this topic', topic.token)
+  return opened
+}
+
+/** The rows of the events' table that hold the text. */
+export function eventRow(page: Page, text: string): Locator {
+  return page.locator('.events tbody tr', { hasText: text })
 }
 
 /** Resolves when the element is seen with a text that begins so. */
