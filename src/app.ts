@@ -155,6 +155,7 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
       typeBytesMax: config.limits.eventTypeBytesMax,
       eventsPerRequestMax: config.limits.eventsPerRequestMax,
       historyEventsMax: config.limits.historyEventsMax,
+      topicsPerStreamMax: config.limits.topicsPerStreamMax,
       wrongTokensMax: config.limits.wrongTokensMax,
       wrongTokenWaitMsMax: config.limits.wrongTokenWaitMaxMs,
       throttledClientsMax: config.limits.throttledClientsMax,

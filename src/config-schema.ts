@@ -129,6 +129,7 @@ export interface Settings {
     readonly eventTypeBytesMax: number
     readonly eventsPerRequestMax: number
     readonly historyEventsMax: number
+    readonly topicsPerStreamMax: number
     readonly tokensPerTopicMax: number
     readonly ticketsMax: number
     readonly idempotencyKeysMax: number
@@ -638,6 +639,7 @@ const limitsSchema = joi
     historyEventsMax: count(1, 100_000)
       .default(1_000)
       .description('At most so many events in one page of a topic’s history.'),
+    topicsPerStreamMax: count(1, 1_000).default(100).description('At most so many topics in one stream.'),
   })
   .default()
   .description('How many, and how long.')

@@ -116,6 +116,7 @@ test('without any file or variable the defaults are those that the documentation
       eventTypeBytesMax: 256,
       eventsPerRequestMax: 10_000,
       historyEventsMax: 1_000,
+      topicsPerStreamMax: 100,
       tokensPerTopicMax: 100,
       ticketsMax: 50_000,
       idempotencyKeysMax: 100_000,

@@ -125,6 +125,7 @@ async function routes(t: TestContext): Promise<string[]> {
     typeBytesMax: 256,
     eventsPerRequestMax: 10_000,
     historyEventsMax: 1_000,
+    topicsPerStreamMax: 100,
     writeTimeoutMs: 60_000,
     wrongTokensMax: 10,
     wrongTokenWaitMsMax: 60_000,

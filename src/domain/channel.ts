@@ -5,6 +5,7 @@
  */
 
 import assert from 'node:assert/strict'
+import type { DropWatch } from './drop-watch.ts'
 import type { FrameBuilder } from './frame-builder.ts'
 import type { LogRecord, Offset, SharedBytes } from './ports.ts'
 import type { ReplayStep } from './recent-frames.ts'
@@ -69,6 +70,9 @@ export abstract class Channel {
   abstract build(builder: FrameBuilder, records: readonly LogRecord[]): SharedBytes
 
   abstract openReader(host: ReaderHost): ChannelReader
+
+  /** For a new subscription; undefined where the reader itself tells what was dropped. */
+  abstract watchDrops(): DropWatch | undefined
 
   /** For logs and figures. */
   get name(): string {

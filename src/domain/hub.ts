@@ -386,6 +386,11 @@ export class Hub {
     return resolveResume(hosted, this.#numbers, from)
   }
 
+  /** As `resolve`, for `subscribeAll`. */
+  async resolveOne(topic: Topic, from: ResumeRequest): Promise<StreamStart> {
+    return startOfOne(await this.resolve(topic, from))
+  }
+
   /** Where a stream of all these topics would begin, at least one. Throws as `resolve`. */
   async resolveAll(topics: readonly Topic[], from: ResumeRequest): Promise<StreamStart> {
     const hosted = topics.map((topic) => this.#hosted(topic))

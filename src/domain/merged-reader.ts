@@ -98,6 +98,7 @@ class Head {
   #cursor: Cursor | undefined = undefined
   #items: Item[] = []
   #at = 0
+  #dropped: Offset = 0
   /** Of the topic all is known up to here: what is not among the items, is not there. */
   through: Offset
 
@@ -126,6 +127,7 @@ class Head {
 
   /** Finds an item, or that there is none up to `bound`, or at least more of the one or the other. */
   async fill(bound: Offset): Promise<void> {
+    this.#passDropped()
     if (this.first !== undefined || this.through >= bound) return
     const after = this.through
     const member = this.#member
@@ -142,6 +144,19 @@ class Head {
 
   close(): void {
     this.#cursor?.close()
+  }
+
+  /** What was dropped may lie in the log for long yet. */
+  #passDropped(): void {
+    const { dropped } = this.#member.topic
+    if (dropped <= this.#dropped) return
+    this.#dropped = dropped
+    this.#items = this.#items.slice(this.#at).filter((item) => 'gap' in item || item.record.offset > dropped)
+    this.#at = 0
+    if (this.through >= dropped) return
+    this.through = dropped
+    this.#cursor?.close()
+    this.#cursor = undefined
   }
 
   #take(step: CursorStep | undefined, bound: Offset): void {

@@ -7,6 +7,7 @@
 
 import { closedEvent } from '../sse/encode.ts'
 import { Channel, type ChannelReader, type Member, type ReaderHost } from './channel.ts'
+import { DropWatch } from './drop-watch.ts'
 import { eventJson } from './event-json.ts'
 import type { Feed } from './feed.ts'
 import { type FrameBuilder, shareBytes } from './frame-builder.ts'
@@ -68,6 +69,10 @@ export abstract class SetChannel extends Channel {
 
   openReader(host: ReaderHost): ChannelReader {
     return new MergedReader(host, this)
+  }
+
+  watchDrops(): DropWatch {
+    return new DropWatch(this.topics)
   }
 }
 

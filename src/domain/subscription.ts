@@ -16,7 +16,7 @@ import assert from 'node:assert/strict'
 import { StorageError } from '../../storage-engine/index.ts'
 import { caughtUpEvent, closedEvent } from '../sse/encode.ts'
 import type { Channel, ReaderHost } from './channel.ts'
-import { DropWatch } from './drop-watch.ts'
+import type { DropWatch } from './drop-watch.ts'
 import { formatEventId } from './event-id.ts'
 import { shareBytes } from './frame-builder.ts'
 import type { Pace } from './pace.ts'
@@ -74,7 +74,6 @@ export class Subscription implements WheelMember {
   readonly resumedAfter: Offset
   readonly slot: number
   readonly tokens: readonly TopicToken[]
-  /** One topic's reader looks for itself. */
   readonly #drops: DropWatch | undefined
   readonly #host: SubscriptionHost
   readonly #heartbeat: SharedBytes
@@ -101,7 +100,7 @@ export class Subscription implements WheelMember {
     this.resumedAfter = options.after
     this.slot = options.slot
     this.tokens = options.tokens
-    this.#drops = channel.topics.length > 1 ? new DropWatch(channel.topics) : undefined
+    this.#drops = channel.watchDrops()
     this.#heartbeat = options.heartbeat
     this.#deadlineMs = options.deadlineMs
     this.#tokenEndsMs = options.tokenEndsMs

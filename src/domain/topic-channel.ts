@@ -42,4 +42,8 @@ export class TopicChannel extends Channel implements Member {
   openReader(host: ReaderHost): ChannelReader {
     return new TopicReader(host, this)
   }
+
+  watchDrops(): undefined {
+    return undefined
+  }
 }

@@ -25,8 +25,12 @@ export interface AuthOptions {
 export const topicsAuth = 'topics'
 export const publishAuth = 'publish'
 export const subscribeAuth = 'subscribe'
+export const subscribeAllAuth = 'subscribe-all'
 export const metricsAuth = 'metrics'
 export const scrapeAuth = 'scrape'
+
+/** In an address, which has to fit into what clients and proxies take. */
+const TOKENS_MAX = 20
 
 export const authPlugin: Plugin<AuthOptions> = {
   name: 'sser-auth',
@@ -45,6 +49,11 @@ export const authPlugin: Plugin<AuthOptions> = {
         const isInQuery = request.headers['authorization'] === undefined
         return gate.stream(request, isInQuery ? queryToken(request) : bearerOf(request), topic)
       },
+      [subscribeAllAuth](request) {
+        const topics = topicsOf(service, request)
+        const isInQuery = request.headers['authorization'] === undefined
+        return gate.streams(request, isInQuery ? queryTokens(request, topics.length) : [bearerOf(request)], topics)
+      },
       // That there is no such topic is told to those only who may publish to all.
       [publishAuth]: (request) => {
         return gate.topic(request, bearerOf(request), 'publish', () => service.hub.topic(topicIdOf(request)))
@@ -58,7 +67,7 @@ export const authPlugin: Plugin<AuthOptions> = {
           if (!('waitMs' in outcome)) return h.authenticated({ credentials: outcome as object })
           const refusal = tooManyWrongTokens(outcome)
           // A browser's EventSource never comes back from a 429.
-          if (name === subscribeAuth && wantsStream(request)) {
+          if (name === subscribeAllAuth || (name === subscribeAuth && wantsStream(request))) {
             tellLimit(observer, refusal)
             return answerWithRetry(h, Math.max(outcome.waitMs, retryMs)).takeover()
           }
@@ -75,9 +84,22 @@ export function credentialsOf(request: Request): Credentials {
   return request.auth.credentials as unknown as Credentials
 }
 
+/** The same, where each of several topics may have been opened by another token. */
+export function allCredentialsOf(request: Request): readonly Credentials[] {
+  const credentials = credentialsOf(request)
+  return credentials.each ?? [credentials]
+}
+
 /** The topic that the address names. Malformed: a 400 with the reason; unknown: a 404. */
 export function topicOf(service: Service, request: Request): Topic {
   return topicNamed(service, String(request.params['id']), 'id')
+}
+
+/** The topics that the query names, at least one. Malformed: a 400 with the reason; unknown: a 404. */
+export function topicsOf(service: Service, request: Request): readonly Topic[] {
+  const names = valuesOf(request, 'topic')
+  if (names.length > 0) return names.map((name, i) => topicNamed(service, name, `topic.${i}`))
+  throw new DomainError('INVALID', 'Name each topic by its id, as in ?topic=ID&topic=ID.', { path: 'topic' })
 }
 
 export function topicIdOf(request: Request): string {
@@ -114,6 +136,20 @@ function queryToken(request: Request): string {
   if (typeof token === 'string' && token !== '') return token
   const how = 'A token is missing: Authorization: Bearer TOKEN, or one access_token in the query.'
   throw httpError(401, how, undefined, challenge)
+}
+
+/** One, or as many as there are topics. */
+function queryTokens(request: Request, topics: number): readonly string[] {
+  const tokens = valuesOf(request, 'access_token')
+  if (!tokens.includes('') && (tokens.length === 1 || (tokens.length === topics && topics <= TOKENS_MAX))) return tokens
+  const how = `A token is missing: Authorization: Bearer TOKEN, or in the query one access_token for all topics, or one for each of up to ${TOKENS_MAX}, in their order.`
+  throw httpError(401, how, undefined, challenge)
+}
+
+/** Of a name that may stand in the query several times. */
+function valuesOf(request: Request, name: string): readonly string[] {
+  const value: unknown = request.query[name]
+  return value === undefined ? [] : Array.isArray(value) ? value.map(String) : [String(value)]
 }
 
 function wantsStream({ raw }: Request): boolean {

@@ -35,8 +35,10 @@ import {
   listTopicsQuerySchema,
   publishSchema,
   purgeQuerySchema,
+  subscribeAllQuerySchema,
   subscribeQuerySchema,
 } from './schemas.ts'
+import type { TopicLimits } from './subscribe-all.ts'
 
 /** By media type, what a body is; of `application/x-ndjson`, what a line of it is. */
 type Content = Readonly<Record<string, Joi.Schema>>
@@ -65,7 +67,7 @@ export interface Call {
   readonly errors?: readonly number[]
 }
 
-export type CallLimits = PublishLimits & HistoryLimits
+export type CallLimits = PublishLimits & HistoryLimits & TopicLimits
 
 export const groups = {
   topics: 'What is published to and subscribed to. On the wire a topic is called pubsub.',
@@ -260,6 +262,24 @@ export function callsOf(limits: CallLimits): Readonly<Record<string, Call>> {
             ...json(historyAnswer),
             'application/x-ndjson': historyLine,
           },
+        },
+      },
+      errors: [404],
+    },
+    'GET /api/v1/events': {
+      id: 'subscribeAll',
+      group: 'events',
+      summary: 'Subscribe to several topics in one stream',
+      description:
+        'In one order, resumed by one id. With a token that opens all of them, or one `access_token` for each, in the order of `topic`.',
+      token: 'stream',
+      query: subscribeAllQuerySchema(limits.topicsPerStreamMax),
+      headers: resumeHeader,
+      answers: {
+        200: {
+          description: 'A stream of events as they come.',
+          headers: resumedFrom,
+          content: text('text/event-stream', 'Server-Sent Events, without an end.'),
         },
       },
       errors: [404],

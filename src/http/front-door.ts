@@ -14,7 +14,7 @@ import { mayTakeLong } from './publish-lines.ts'
 import { bodyTooLarge, declaredLength } from './read-body.ts'
 import { endWithRetry } from './retry-answer.ts'
 import { type Service, unavailable } from './service.ts'
-import { retryMsOf, type StreamLimits } from './subscribe.ts'
+import { retryMsOf, type StreamLimits } from './stream-answer.ts'
 
 export interface DoorOptions extends StreamLimits {
   readonly requestBodyBytesMax: number

@@ -26,6 +26,8 @@ export interface Credentials {
   readonly token: TopicToken | undefined
   /** The ticket that opened it, by the authority of that token. */
   readonly ticket?: Ticket | undefined
+  /** Where there are several topics: what opened each of them. */
+  readonly each?: readonly Credentials[] | undefined
 }
 
 export const anybody: Credentials = Object.freeze({ countedAs: new Uint8Array(), token: undefined })
@@ -76,6 +78,17 @@ export class Gate {
       sha256,
       () => this.#byToken(sha256, 'subscribe', topicOf) ?? this.#byTicket(sha256, topicOf()),
     )
+  }
+
+  /** As `stream`, for several topics: with one token that opens each of them, or one for each, in their order. */
+  streams(request: Request, presented: readonly string[], topics: readonly Topic[]): Credentials | Refusal {
+    const each: Credentials[] = []
+    for (const [i, topic] of topics.entries()) {
+      const outcome = this.stream(request, presented[presented.length === 1 ? 0 : i] ?? '', () => topic)
+      if ('waitMs' in outcome) return outcome
+      each.push(outcome)
+    }
+    return { ...anybody, each }
   }
 
   #byToken(sha256: Uint8Array, right: TopicRight, topicOf: () => Topic | undefined): Credentials | undefined {

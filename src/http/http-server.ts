@@ -26,7 +26,9 @@ import type { BodyLimits } from './read-body.ts'
 import { makeRedirector } from './redirect.ts'
 import { makeSecureListener, type SecureListener, type SecureOptions } from './secure-listener.ts'
 import type { Service } from './service.ts'
-import { type StreamLimits, subscribePlugin } from './subscribe.ts'
+import type { StreamLimits } from './stream-answer.ts'
+import { subscribePlugin } from './subscribe.ts'
+import { subscribeAllPlugin, type TopicLimits } from './subscribe-all.ts'
 import { ticketsPlugin } from './tickets.ts'
 import { type TokenLimitOptions, TokenLimits } from './token-limits.ts'
 import { type ThrottleOptions, TokenThrottle } from './token-throttle.ts'
@@ -46,6 +48,7 @@ export interface HttpOptions
     PublishLimits,
     StreamLimits,
     HistoryLimits,
+    TopicLimits,
     FeedSources,
     ConnectionLimitOptions,
     TokenLimitOptions,
@@ -199,6 +202,7 @@ async function makeHapi(
     },
     { plugin: publishPlugin, options: { service, cors, limits: options, tokenLimits, observer } },
     { plugin: subscribePlugin, options: { service, cors, limits: options, tokenLimits, observer } },
+    { plugin: subscribeAllPlugin, options: { service, cors, limits: options, tokenLimits, observer } },
     { plugin: topicsPlugin, options: { service, cors, limits: options } },
     { plugin: topicTokensPlugin, options: { service, cors, limits: options } },
     { plugin: ticketsPlugin, options: { service, cors, gate, limits: options } },

@@ -2,7 +2,7 @@
 // is told with its place and never with the value. Knows nothing of what is done with the values.
 import Joi from 'joi'
 import { DomainError } from '../domain/errors.ts'
-import { TOPIC_RIGHTS, TOPIC_SORTS, type TopicRight, type TopicSort } from '../domain/hub.ts'
+import { type Envelope, TOPIC_RIGHTS, TOPIC_SORTS, type TopicRight, type TopicSort } from '../domain/hub.ts'
 import type { PublishLimits } from '../domain/publish-input.ts'
 import { DURATION, type RetentionBody } from './topic-wire.ts'
 
@@ -50,6 +50,11 @@ export interface ResumeQuery {
 export interface SubscribeQuery extends ResumeQuery {
   readonly heartbeat?: 'event' | 'comment'
   readonly signals?: '0' | '1'
+}
+
+export interface SubscribeAllQuery extends SubscribeQuery {
+  readonly topic: readonly string[]
+  readonly envelope?: Envelope
 }
 
 export interface HistoryQuery extends ResumeQuery {
@@ -168,6 +173,26 @@ export const subscribeQuerySchema = Joi.object<SubscribeQuery>({
   heartbeat: Joi.string().valid('event', 'comment').description('In which form the stream shows that it is alive.'),
   signals: Joi.string().valid('0', '1').description('1: events tell where it begins, and when it reached the present.'),
 }).unknown(true)
+
+/** `topic` and `access_token` are looked at where tokens are. */
+export function subscribeAllQuerySchema(topicsMax: number): Joi.ObjectSchema<SubscribeAllQuery> {
+  return subscribeQuerySchema.append<SubscribeAllQuery>({
+    topic: Joi.array()
+      .items(Joi.string())
+      .single()
+      .min(1)
+      .max(topicsMax)
+      .required()
+      .description('The id of a topic; once for each of them.')
+      .messages({
+        'any.required': 'topic is missing: name each topic by its id, as in ?topic=ID&topic=ID',
+        'array.max': `there may be ${topicsMax} topics in one stream`,
+      }),
+    envelope: Joi.string()
+      .valid('none', 'json')
+      .description('json: the data of each event is JSON that tells its topic, id, type, time and message.'),
+  })
+}
 
 export const historyQuerySchema = Joi.object<HistoryQuery>({
   ...resume,

@@ -31,7 +31,14 @@ export interface Description {
 }
 
 /** What goes over the wire in answers does not depend on any limit. */
-const limits = { idBytesMax: 64, typeBytesMax: 64, eventsPerRequestMax: 100, historyEventsMax: 50, writeTimeoutMs: 0 }
+const limits = {
+  idBytesMax: 64,
+  typeBytesMax: 64,
+  eventsPerRequestMax: 100,
+  historyEventsMax: 50,
+  topicsPerStreamMax: 5,
+  writeTimeoutMs: 0,
+}
 export const description = describeCalls(callsOf(limits), '1.2.3') as unknown as Description
 
 const paths = Object.entries(description.paths).map(([path, operations]) => {

@@ -66,6 +66,7 @@ const httpDefaults: HttpOptions = {
   typeBytesMax: 64,
   eventsPerRequestMax: 100,
   historyEventsMax: 50,
+  topicsPerStreamMax: 5,
   writeTimeoutMs: 60_000,
   wrongTokensMax: 10,
   wrongTokenWaitMsMax: 60_000,

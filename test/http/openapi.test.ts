@@ -22,7 +22,7 @@ import { description, mistakeIn, watchAnswers } from './described-answers.ts'
 import { API_TOKEN, post, startFixture } from './fixture.ts'
 
 const limits = { idBytesMax: 8, typeBytesMax: 8, eventsPerRequestMax: 3 }
-const described = Object.keys(callsOf({ ...limits, historyEventsMax: 10, writeTimeoutMs: 1 }))
+const described = Object.keys(callsOf({ ...limits, historyEventsMax: 10, topicsPerStreamMax: 5, writeTimeoutMs: 1 }))
 
 test('every route is described, and every description is of a route', async (t) => {
   const { http } = await startFixture(t)
@@ -103,6 +103,7 @@ test('every call is answered as it is described where it succeeds', async (t) =>
     await (await call('GET', `${topic}/events`, undefined, accept)).text()
   }
   await (await call('GET', `${topic}/events`, undefined, 'text/event-stream')).body?.cancel()
+  await (await call('GET', `${api}/events?topic=${id}`)).body?.cancel()
   await (await call('GET', `${api}/dashboard/events`)).body?.cancel()
   const { token } = (await (await call('POST', `${topic}/tokens`, { token: { label: 'press' } })).json()) as {
     readonly token: { readonly id: string }
@@ -121,7 +122,7 @@ test('every call is answered as it is described where it succeeds', async (t) =>
     return [...done].some((each) => pattern.test(each))
   }
   // The heads of streams are told when they end.
-  const isStream = (route: string) => route === 'GET /api/v1/dashboard/events'
+  const isStream = (route: string) => ['GET /api/v1/dashboard/events', 'GET /api/v1/events'].includes(route)
   assert.deepEqual(
     described.filter((route) => !isDone(route) && !isStream(route)),
     [],

@@ -1,0 +1,141 @@
+// From a request that may subscribe to its stream: where it begins, the head and the first block in one write, and the
+// response in the hands of the hub. Promises that nothing of the request is kept alive by the stream, and that what passes by
+// itself is told so that a browser comes back. Knows nothing of what goes over it.
+import type { Request, ResponseToolkit } from '@hapi/hapi'
+import { DomainError } from '../domain/errors.ts'
+import { formatEventId } from '../domain/event-id.ts'
+import type { Hub, ResumeRequest, StreamRequest, StreamStart, Topic, TopicToken } from '../domain/hub.ts'
+import { allCredentialsOf } from './auth.ts'
+import type { Cors } from './cors.ts'
+import { type HttpObserver, httpError, limitOf, tellLimit } from './errors.ts'
+import { openStream } from './http2-sse-stream.ts'
+import { resumeRequestOf } from './resume-request.ts'
+import { endWithRetry } from './retry-answer.ts'
+import type { SubscribeQuery } from './schemas.ts'
+import type { Service } from './service.ts'
+import { streamHeaders } from './sse-stream.ts'
+import type { TokenLimits } from './token-limits.ts'
+
+export interface StreamLimits {
+  /** When more bytes wait in a subscriber's connection, it stops getting live frames and catches up from the log. */
+  readonly sendBufferBytes: number
+  /** The base of the `retry:` that a stream gets which cannot begin; each gets 100 to 200 % of it. */
+  readonly retryMs: number
+  /** The same during a stop, when all clients are told to come back at once. */
+  readonly stoppingRetryMs: number
+}
+
+export interface StreamContext {
+  readonly service: Service
+  readonly cors: Cors
+  readonly limits: StreamLimits
+  readonly tokenLimits: TokenLimits
+  readonly observer: HttpObserver
+}
+
+export interface WantedStream extends Pick<StreamRequest, 'envelope'> {
+  /** Of the route, for the figures. */
+  readonly path: string
+  readonly topics: readonly Topic[]
+  readonly query: SubscribeQuery
+  /** Where it begins. */
+  resolve(from: ResumeRequest): Promise<StreamStart>
+}
+
+/** `hub` is the one that the topics are of. What is thrown is to be told as an error, before anything was written. */
+export async function answerStream(
+  context: StreamContext,
+  hub: Hub,
+  wanted: WantedStream,
+  request: Request,
+  h: ResponseToolkit,
+): Promise<symbol> {
+  const { service, cors, limits, observer } = context
+  const { req, res } = request.raw
+  const { query, envelope } = wanted
+  const resume = resumeRequestOf(req, query)
+  let from: StreamStart
+  try {
+    from = await wanted.resolve(resume)
+  } catch (error) {
+    if (!isPassing(error)) throw error
+    observer.answered(request.method, wanted.path, 200)
+    endWithRetry(res, cors.headers(req.headers.origin), retryMsOf(service, limits))
+    return h.abandon
+  }
+  if (res.destroyed) return h.abandon
+  // A client that sends its next request before the answer to the last one has no socket for a stream yet.
+  if (res.socket === null) throw httpError(400, 'A stream cannot be asked for behind another request in a pipeline.')
+
+  const leave = await entered(hub, request)
+  try {
+    const signals = query.signals === '1'
+    const asked: StreamRequest = { from, heartbeat: query.heartbeat ?? 'comment', signals, envelope }
+    if (!res.destroyed) begin(context, hub, wanted, request, asked, leave)
+    else leave()
+  } catch (error) {
+    leave()
+    throw error
+  }
+  return h.abandon
+}
+
+/** Writes the head in this very turn, and hands the response over to the hub, or ends it. */
+function begin(
+  { service, cors, limits, tokenLimits, observer }: StreamContext,
+  hub: Hub,
+  { path, topics }: WantedStream,
+  request: Request,
+  asked: StreamRequest,
+  leave: () => void,
+): void {
+  const { req, res } = request.raw
+  const start = formatEventId(hub.startOfAll(topics, asked.from))
+  const headers = [...cors.headers(req.headers.origin), 'sser-resumed-from', start]
+  observer.answered(request.method, path, 200)
+  if (request.method === 'head') {
+    res.writeHead(200, [...headers, ...streamHeaders])
+    res.end()
+    return
+  }
+  const stream = openStream(res, headers, limits.sendBufferBytes)
+  // Behind the stream, which takes away the listeners that were there before it.
+  res.once('close', leave)
+  try {
+    res.once('close', tokenLimits.enterStream(allCredentialsOf(request).map(({ countedAs }) => countedAs)))
+    hub.subscribeAll(topics, stream, { ...asked, tokens: tokensOf(request) })
+    stream.begin()
+  } catch (error) {
+    if (!isPassing(error)) throw error
+    tellLimit(observer, error)
+    endWithRetry(res, headers, retryMsOf(service, limits))
+  }
+}
+
+/** The stream ends with them. */
+function tokensOf(request: Request): readonly TopicToken[] {
+  const tokens = allCredentialsOf(request).map(({ token }) => token)
+  return [...new Set(tokens.filter((token) => token !== undefined))]
+}
+
+/** Tickets that open a stream are in use until that ends: what this resolves with is to be called then. */
+async function entered(hub: Hub, request: Request): Promise<() => void> {
+  if (request.method === 'head') return () => undefined
+  const tickets = new Set(allCredentialsOf(request).map(({ ticket }) => ticket))
+  tickets.delete(undefined)
+  const leaves = await Promise.all([...tickets].map((ticket) => ticket && hub.tickets.enter(ticket)))
+  return () => {
+    for (const leave of leaves) leave?.()
+  }
+}
+
+/** The base of the `retry:` of a stream that cannot begin now. */
+export function retryMsOf(service: Service, limits: StreamLimits): number {
+  return service.health.status === 'stopping' ? limits.stoppingRetryMs : limits.retryMs
+}
+
+/** What a client should come back after; a browser does so only after a stream that ended. */
+function isPassing(error: unknown): boolean {
+  if (limitOf(error) !== undefined) return true
+  return error instanceof DomainError && ['CLOSED', 'BUSY', 'STORE_FAILED'].includes(error.code)
+}
