@@ -113,9 +113,26 @@ test('no log line holds a token, a query or a body', async (t) => {
   )
   await fetch(`${api}/pubsubs/${id}/events?access_token=secret-query`)
   await fetch(`${api}/pubsubs/${id}/events`, { method: 'POST', headers, body: '{"secret-of-the-body' })
+  const wish = JSON.stringify({
+    ticket: {
+      topics: [
+        { id, token },
+        { id, token: 'secret-guess' },
+      ],
+    },
+  })
+  await fetch(`${api}/tickets`, { method: 'POST', headers, body: wish })
+  const answer = await fetch(`${api}/tickets`, { method: 'POST', headers, body: wish.replace('secret-guess', token) })
+  const { ticket } = (await answer.json()) as { ticket: { token: string } }
+  await readUntil(`${api}/pubsubs/${id}/events?access_token=${ticket.token}`, ticket.token, 'id: ')
+  await fetch(`${api}/secret-query/%ff?access_token=secret-guess`, {
+    headers: { authorization: 'Bearer secret-guess' },
+  })
   await app.close()
   assert.match(log(), /"The server is ready\."/)
   for (const secret of [
+    ticket.token,
+    'secret-guess',
     token,
     apiToken,
     app.tokens.metricsAccessToken,

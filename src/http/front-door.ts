@@ -131,17 +131,33 @@ export class FrontDoor {
 }
 
 /** What is wrong with the name that was asked for, in words. */
-function hostMistakeOf({ headers, httpVersionMajor, httpVersionMinor }: IncomingMessage): string | undefined {
+function hostMistakeOf({
+  headers,
+  rawHeaders,
+  httpVersionMajor,
+  httpVersionMinor,
+}: IncomingMessage): string | undefined {
   const { host } = headers
   if (httpVersionMajor === 1) {
-    const isMissing = host === undefined && httpVersionMinor > 0
-    return isMissing ? 'A Host header is missing (RFC 9112, section 3.2).' : undefined
+    if (host === undefined && httpVersionMinor > 0) return 'A Host header is missing (RFC 9112, section 3.2).'
+    // Of several node tells the first; a proxy in front may have gone by another one.
+    return isRepeated('host', rawHeaders) ? 'There are several Host headers (RFC 9112, section 3.2).' : undefined
   }
   const authority = headers[':authority']
   if (host === undefined) return 'An :authority is missing (RFC 9113, section 8.3.1).'
   return authority === undefined || authority === host
     ? undefined
     : 'The :authority and the Host header differ (RFC 9113, section 8.3.1).'
+}
+
+/** `rawHeaders` are names and values in turn. */
+function isRepeated(name: string, rawHeaders: readonly string[]): boolean {
+  let times = 0
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const each = rawHeaders[index]!
+    if (each.length === name.length && each.toLowerCase() === name) times += 1
+  }
+  return times > 1
 }
 
 interface ParserError extends Error {

@@ -22,10 +22,14 @@ export interface TicketsOptions {
 }
 
 const path = '/api/v1/tickets'
+/** Enough for as many topics as there may be, each with a token; it is read before anybody is known. */
+const bodyBytesMax = 64 * 1024
 
 export const ticketsPlugin: Plugin<TicketsOptions> = {
   name: 'sser-tickets',
   register(server, { service, cors, gate, limits }) {
+    const bodyLimits = { ...limits, requestBodyBytesMax: Math.min(limits.requestBodyBytesMax, bodyBytesMax) }
+
     /** Each topic by a token of its own, or by the one of the header. */
     function grantsOf(request: Request, topics: readonly TicketTopic[]): TicketGrant[] {
       const topicsByToken = new Map<string, Set<string>>()
@@ -46,7 +50,7 @@ export const ticketsPlugin: Plugin<TicketsOptions> = {
       // The tokens stand in the body, but for one.
       options: { auth: false, payload: rawPayload },
       async handler(request, h) {
-        const { topics } = validate(issueTicketSchema, await jsonBodyOf(request.raw.req, limits)).ticket
+        const { topics } = validate(issueTicketSchema, await jsonBodyOf(request.raw.req, bodyLimits)).ticket
         const grants = grantsOf(request, topics)
         const { secret, expiresAtMs } = await service.changing(() => service.hub.tickets.issue(grants))
         const ticket = { token: secret, expires_at: new Date(expiresAtMs).toISOString() }
