@@ -1,14 +1,18 @@
 /** The client library as it is built, the same files in Node and in a real browser, whose page comes from another origin. */
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { execFile } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join, normalize } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
+import { promisify } from 'node:util'
 import { API_TOKEN, startFixture } from '../http/fixture.ts'
 import { missingBrowser, startBrowser } from '../support/browser.ts'
 import { CuttingProxy } from '../support/cutting-proxy.ts'
+import { missingProgram } from '../support/programs.ts'
 import { ROOT } from '../support/server-process.ts'
 
 const LIBRARY = 'dist/src/client/index.js'
@@ -84,6 +88,24 @@ test('the built client library does its work in Node', async (t) => {
   const { live } = await import(pathToFileURL(join(ROOT, LIFE)).href)
   assertLived(await live(await import(pathToFileURL(join(ROOT, LIBRARY)).href), world))
 })
+
+for (const [runtime, args] of [
+  ['deno', ['run', '--allow-all']],
+  ['bun', ['run']],
+] as const) {
+  test(`the same files do the same in ${runtime}`, { skip: missingProgram(runtime) }, async (t) => {
+    const world = await startWorld(t)
+    const folder = mkdtempSync(join(tmpdir(), 'sser-runtime-'))
+    t.after(() => rmSync(folder, { recursive: true }))
+    const [life, library] = [LIFE, LIBRARY].map((path) => JSON.stringify(join(ROOT, path)))
+    const program = `import { live } from ${life}
+import * as library from ${library}
+console.log(JSON.stringify(await live(library, ${JSON.stringify(world)})))`
+    writeFileSync(join(folder, 'program.mjs'), program)
+    const { stdout } = await promisify(execFile)(runtime, [...args, 'program.mjs'], { cwd: folder, timeout: 120_000 })
+    assertLived(JSON.parse(stdout))
+  })
+}
 
 test('the same files do the same in a real browser, for a page of another origin', {
   skip: missingBrowser(),
