@@ -75,7 +75,7 @@ function showLog(log: LogSample | null, rows: readonly Row[]): void {
   const left = lefts.length === 0 ? undefined : Math.min(...lefts)
   show('log-left-label', max !== null && left === max - bytes ? 'Room left to its bound' : 'Room left on the disk')
   show('log-left', left === undefined ? 'not known' : bytesText(left))
-  show('log-growth', growthText(growthOf(rows), left))
+  showGrowth(growthOf(rows), left)
   const meter = element<HTMLMeterElement>('log-meter')
   meter.hidden = left === undefined
   if (left !== undefined) meter.value = bytes / Math.max(1, bytes + left)
@@ -89,9 +89,9 @@ function showLog(log: LogSample | null, rows: readonly Row[]): void {
 }
 
 /** Less than a KiB a minute is none: files grow in steps. */
-function growthText(bytesPerSecond: number | undefined, left: number | undefined): string {
-  if (bytesPerSecond === undefined) return 'not known yet'
-  if (bytesPerSecond < 1024 / 60) return 'none'
-  const growth = `${bytesText(bytesPerSecond * 60)}/min`
-  return left === undefined ? growth : `${growth}; full in ${spanText(left / bytesPerSecond)}`
+function showGrowth(bytesPerSecond: number | undefined, left: number | undefined): void {
+  const grows = bytesPerSecond !== undefined && bytesPerSecond >= 1024 / 60
+  if (bytesPerSecond === undefined) show('log-growth', 'not known yet')
+  else show('log-growth', grows ? `${bytesText(bytesPerSecond * 60)}/min` : 'none')
+  show('log-full', grows && left !== undefined ? spanText(left / bytesPerSecond) : '–')
 }

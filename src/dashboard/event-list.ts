@@ -38,8 +38,13 @@ export function eventList(topic: string): EventList {
   const rows = make('tbody')
   const table = make('table', { class: 'events' }, headRow(), rows)
   const none = make('p', { class: 'hint' })
+  const list = make(
+    'div',
+    { class: 'scroll list', tabindex: '0', role: 'region', 'aria-label': 'List of events' },
+    table,
+  )
   const foot = make('div', { class: 'tools' })
-  const shown = make('div', {}, status, none, make('div', { class: 'scroll' }, table), foot)
+  const shown = make('div', {}, status, none, list, foot)
   let leave: (() => void) | undefined
   /** Which request is the last: what an earlier one brings late is not shown. */
   let turn = 0
@@ -49,7 +54,7 @@ export function eventList(topic: string): EventList {
     leave = undefined
     rows.replaceChildren()
     foot.replaceChildren()
-    table.hidden = true
+    list.hidden = true
     write(none, '')
   }
 
@@ -124,8 +129,8 @@ export function eventList(topic: string): EventList {
   }
 
   function fill(words: string): void {
-    table.hidden = rows.childElementCount === 0
-    write(none, table.hidden ? words : '')
+    list.hidden = rows.childElementCount === 0
+    write(none, list.hidden ? words : '')
   }
 
   async function telling(work: () => Promise<void>): Promise<void> {
