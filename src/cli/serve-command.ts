@@ -19,7 +19,7 @@ export function addServeCommand(program: CliCommand, host: CliHost): void {
         'defaults hold. Data lies in ./_storage, or the folder that SSER_STORAGE_DIR names. PORT says where it\n' +
         'listens. docs/configuration.md tells every setting.',
     )
-    .example('PORT=8890 SSER_STORAGE_DIR=/tmp/sser-try sser serve')
+    .example('SSER_STORAGE_DIR=data sser serve')
     .exits(EXIT_CODES)
     .action(async () => {
       const { serve } = await import('./serve.ts')

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { after, before, test } from 'node:test'
@@ -77,6 +77,7 @@ async function run(line: string, env: Readonly<Record<string, string>>): Promise
     env: {
       PATH: `${join(folder, 'bin')}:${process.env['PATH']}`,
       HOME: folder,
+      PORT: '0',
       SSER_URL: server.url,
       SSER_TOKEN: server.apiToken,
       ...env,
@@ -105,14 +106,23 @@ async function run(line: string, env: Readonly<Record<string, string>>): Promise
   return { code: endless?.[1].test(out) ? 0 : code, out, err }
 }
 
-async function runExamples(chosen: readonly CliCommand[], given?: Readonly<Record<string, string>>): Promise<void> {
-  for (const { examples } of chosen) {
-    const env = given ?? (await environment())
-    for (const example of examples) {
-      const { code, out, err } = await run(example, env)
-      assert.deepEqual({ code, err }, { code: 0, err: '' }, `${example}\n${out}`)
+/** The examples of a command one after the other; of so many commands at the same time. */
+async function runExamples(
+  chosen: readonly CliCommand[],
+  atOnce: number,
+  given?: Readonly<Record<string, string>>,
+): Promise<void> {
+  const waiting = [...chosen]
+  async function runNext(): Promise<void> {
+    for (let command = waiting.shift(); command !== undefined; command = waiting.shift()) {
+      const env = given ?? (await environment())
+      for (const example of command.examples) {
+        const { code, out, err } = await run(example, env)
+        assert.deepEqual({ code, err }, { code: 0, err: '' }, `${example}\n${out}`)
+      }
     }
   }
+  await Promise.all(Array.from({ length: atOnce }, runNext))
 }
 
 test('every command that does something has an example of itself', () => {
@@ -139,11 +149,12 @@ test('the help of a command shows its examples, and what it may end with', () =>
 })
 
 test('every example runs as it stands', { timeout: 4 * WAIT_MS }, async () => {
-  await runExamples(commands.filter(({ path }) => !OFFLINE.includes(path)))
+  const isOffline = ({ path }: CliCommand) => OFFLINE.includes(path)
+  await runExamples(
+    commands.filter((command) => !isOffline(command)),
+    availableParallelism(),
+  )
   const left = await environment()
   await server.kill('SIGTERM')
-  await runExamples(
-    commands.filter(({ path }) => OFFLINE.includes(path)),
-    left,
-  )
+  await runExamples(commands.filter(isOffline), 1, left)
 })
