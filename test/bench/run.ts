@@ -2,7 +2,7 @@
  * Measures the server as a user runs it: the built program, on the disk of the temporary folder, with load from
  * processes of their own.
  *
- *   npm run bench                                  everything, about three minutes
+ *   npm run bench                                  everything, about four minutes
  *   npm run bench -- publish idle                  some parts only: publish batch deliver latency replay storm idle
  *                                                  engine recovery prototype metrics compaction start
  *   npm run bench -- compaction start              old logs of 2 and 10 GB, which need that much room; not run unless named
