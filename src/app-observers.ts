@@ -65,11 +65,21 @@ export function httpObserver(logger: Logger, monotonicMs: () => number = () => p
 
 export function tlsObserver(logger: Logger): TlsObserver {
   return {
-    certificateUsed(source, { names, notAfterMs, issuer, fingerprint }) {
+    certificateUsed(source, { names, notAfterMs, issuer, fingerprint }, isInterim) {
       const fields = { names, expires: new Date(notAfterMs).toISOString(), issuer, fingerprint }
       if (source === 'files') logger.info(fields, 'New connections are shown the certificate of the configured files.')
+      else if (source === 'acme') logger.info(fields, 'New connections are shown the certificate that was ordered.')
+      else if (isInterim)
+        logger.warn(fields, 'The certificate is self-signed until the first order is through; browsers warn of it.')
       else logger.warn(fields, 'The certificate is self-signed: connections are encrypted, and browsers warn of it.')
     },
+    orderBegins: (names, directory) =>
+      logger.info({ names, directory }, 'A certificate is ordered; by that the terms of the authority are agreed to.'),
+    orderFailed: (reason, nextAtMs) =>
+      logger.error(
+        { reason, next: new Date(nextAtMs).toISOString() },
+        'No certificate could be ordered; what is shown stays as it is.',
+      ),
     certificateDoubtful: (reason) => logger.error({ reason }, 'The certificate is doubtful.'),
     certificateRefused: (reason) =>
       logger.error({ reason }, 'A new certificate cannot be used; the one before it stays.'),

@@ -28,6 +28,7 @@ import {
 } from './app-observers.ts'
 import { packageVersion } from './cli/package-version.ts'
 import type { Config } from './config.ts'
+import { namesToOrder } from './config-schema.ts'
 import { type ControlServer, startControlServer } from './control/control-server.ts'
 import { Checkpointer } from './domain/checkpointer.ts'
 import { FigureFeed } from './domain/figure-feed.ts'
@@ -44,7 +45,7 @@ import { Service } from './http/service.ts'
 import { createLogger, type Logger } from './logger.ts'
 import { Metrics } from './metrics.ts'
 import { RecentQuantiles } from './metrics-quantiles.ts'
-import { openTls, type Tls, type TlsOptions } from './tls/tls.ts'
+import { openTls, readTrusted, type Tls, type TlsOptions } from './tls/tls.ts'
 import { type EnsuredTokens, ensureTokens } from './token-file.ts'
 
 export type { Logger } from './logger.ts'
@@ -120,7 +121,8 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
     figures: () => parts.hub?.figures(),
     log: () => parts.durable?.statistics(),
     lag: () => parts.hub?.slowestLag(),
-    certificateEndsMs: () => parts.tls?.current.notAfterMs,
+    certificate: () =>
+      parts.tls && { endsMs: parts.tls.current.notAfterMs, isSelfSigned: parts.tls.source === 'self-signed' },
   })
   const freeSpace = new FreeSpace(directory)
   let tokens: EnsuredTokens
@@ -132,7 +134,7 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
     }
     tokens = await ensureTokens(directory, config.pubsub)
     const { ssl } = config.server
-    if (ssl.enabled) parts.tls = await openTls(tlsOptions(ssl), tlsObserver(logger))
+    if (ssl.enabled) parts.tls = await openTls(await tlsOptions(ssl), telling(tlsObserver(logger), metrics.tlsObserver))
     http = await startHttpServer(service, telling(httpObserver(logger), metrics.httpObserver), {
       ...config.server.addr,
       secure: parts.tls && secureOptions(config, parts.tls),
@@ -189,14 +191,25 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
   }
 }
 
-function tlsOptions(ssl: Config['server']['ssl']): TlsOptions {
-  return {
-    domainNames: ssl.domainName ?? [],
+/** Rejects where a file of the configuration cannot be read. */
+async function tlsOptions(ssl: Config['server']['ssl']): Promise<TlsOptions> {
+  const { cacheDir, acme, letsencryptEmail } = ssl
+  const ordered = namesToOrder(ssl)
+  const base = {
+    domainNames: ordered.length > 0 ? ordered : (ssl.domainName ?? []),
     certFile: ssl.certFile,
     keyFile: ssl.keyFile,
-    cacheDir: ssl.cacheDir,
+    cacheDir,
     checkIntervalMs: ssl.checkIntervalMs,
   }
+  if (ordered.length === 0) return { ...base, acme: undefined }
+  const { directoryUrl, externalAccount, preferredChain, keyType, retryFirstMs, retryMaxMs } = acme
+  const trusted = acme.trustedFile === undefined ? undefined : await readTrusted(acme.trustedFile)
+  const { keyId, hmacKey } = externalAccount
+  const own = keyId === undefined || hmacKey === undefined ? undefined : { keyId, hmacKey }
+  const authority = { directoryUrl, email: letsencryptEmail, externalAccount: own, preferredChain, trusted }
+  const lock = acquireDirectoryLock
+  return { ...base, acme: { authority, keyType, retryFirstMs, retryMsMax: retryMaxMs, lock } }
 }
 
 function secureOptions({ server }: Config, certificates: Tls): SecureOptions {

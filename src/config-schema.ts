@@ -78,6 +78,15 @@ export interface Settings {
       readonly handshakeTimeoutMs: number
       readonly streamsPerConnectionMax: number
       readonly strictTransportMs: number
+      readonly acme: {
+        readonly directoryUrl: string
+        readonly keyType: 'P-256' | 'RSA'
+        readonly preferredChain?: string
+        readonly trustedFile?: string
+        readonly externalAccount: { readonly keyId?: string; readonly hmacKey?: string }
+        readonly retryFirstMs: number
+        readonly retryMaxMs: number
+      }
     }
   }
   readonly pubsub: {
@@ -217,13 +226,74 @@ const file = (environment: string) =>
     .string()
     .meta(meta({ environment, allowed: 'a file; a relative one is sought from where the server was started' }))
 
+/** The authority of the original. */
+export const DEFAULT_ACME_DIRECTORY = 'https://acme-v02.api.letsencrypt.org/directory'
+
+const acmeSchema = joi
+  .object({
+    directoryUrl: joi
+      .string()
+      .uri({ scheme: 'https' })
+      .default(DEFAULT_ACME_DIRECTORY)
+      .meta(
+        meta({
+          environment: 'SSER_ACME_DIRECTORY',
+          allowed: 'the address of an ACME directory, beginning with `https://`',
+        }),
+      )
+      .description(
+        'The authority that certificates are ordered from. Who lets the server order agrees to its terms. For trying out: `https://acme-staging-v02.api.letsencrypt.org/directory`, whose certificates no browser trusts.',
+      ),
+    keyType: joi
+      .string()
+      .valid('P-256', 'RSA')
+      .default('P-256')
+      .description('The kind of key that certificates are ordered for; RSA, of 2048 bits, for very old clients.'),
+    preferredChain: joi
+      .string()
+      .max(256)
+      .meta(meta({ allowed: 'the common name of an authority' }))
+      .description('Of several chains of certificates the one that has this issuer is shown.'),
+    trustedFile: joi
+      .string()
+      .meta(meta({ allowed: 'a file; a relative one is sought from where the server was started' }))
+      .description(
+        'Certificates in PEM of who vouches for the directory, in the place of the usual ones: for an authority of your own.',
+      ),
+    externalAccount: joi
+      .object({
+        keyId: joi
+          .string()
+          .max(512)
+          .meta(meta({ allowed: '1 to 512 characters' }))
+          .description('The id of the key that the authority has given you.'),
+        hmacKey: joi
+          .string()
+          .pattern(/^[A-Za-z0-9_-]{16,1024}={0,2}$/)
+          .meta(meta({ secret: true, allowed: 'the key in base64url, 16 to 1024 characters' }))
+          .description('That key.'),
+      })
+      .default()
+      .description('Where an authority wants an account that was made with it before (external account binding).'),
+    retryFirst: duration(100, HOUR_MS)
+      .default(2 * MINUTE_MS)
+      .description(
+        'How long after a first failure the next order is tried; behind each further one three times as long, and never sooner than the authority asks.',
+      ),
+    retryMax: duration(SECOND_MS, 7 * 24 * HOUR_MS)
+      .default(24 * HOUR_MS)
+      .description('At most so long is waited between two orders.'),
+  })
+  .default()
+  .description('The order of certificates, for names that nobody at this machine can vouch for.')
+
 const sslSchema = joi
   .object({
     enabled: flag()
       .default(false)
       .meta(meta({ environment: 'SSER_SSL_ENABLED' }))
       .description(
-        'HTTPS by the server itself, over HTTP/2 and HTTP/1.1. The certificate is that of `server.ssl.certFile`; without one, for localhost, an address, and names below `.test` and `.local`, it is one that the server makes for itself.',
+        'HTTPS by the server itself, over HTTP/2 and HTTP/1.1. The certificate is that of `server.ssl.certFile`; without one, the domain decides: for none, localhost, an address, and names below `.test` and `.local`, the server makes one for itself, for others it orders one.',
       ),
     domainName: joi
       .string()
@@ -234,7 +304,9 @@ const sslSchema = joi
           allowed: 'a host name or an address, or several, by commas; `example.com` counts as missing',
         }),
       )
-      .description('What the certificate has to be for. The first one is the main name.'),
+      .description(
+        'What the certificate has to be for. The first one is the main name. An address has no certificate ordered for it.',
+      ),
     letsencryptEmail: joi
       .string()
       .pattern(/^[^\s@]+@[^\s@]+$/)
@@ -245,7 +317,7 @@ const sslSchema = joi
         }),
       )
       .description(
-        'Whom a certificate authority may write to. Read and checked, but not used by this version, which orders no certificates. The variable is spelled as the original spells it.',
+        'Whom the authority may write to; it can be left out. The variable is spelled as the original spells it; `SSER_LETSENCRYPT_EMAIL` is read, too.',
       ),
     certFile: file('SSER_SSL_CERT_FILE').description(
       'The certificate in PEM, with those of the authorities behind it. Looked at every `server.ssl.checkInterval`; a new one is shown without a restart.',
@@ -254,10 +326,13 @@ const sslSchema = joi
     cacheDir: joi
       .string()
       .meta(meta({ allowed: 'a folder', defaultText: 'the folder `certificates` in `storage.directory`' }))
-      .description('Where the certificate is kept that the server has made for itself.'),
+      .description(
+        'Where certificates are kept that the server has ordered or made for itself, and the key of its account. Several servers may share it.',
+      ),
     checkInterval: duration(100, 24 * HOUR_MS)
       .default(10 * SECOND_MS)
       .description('How often is looked for a new certificate.'),
+    acme: acmeSchema,
     handshakeTimeout: duration(SECOND_MS, 2 * MINUTE_MS)
       .default(10 * SECOND_MS)
       .description('A connection that has not agreed on keys within this time is cut off.'),
@@ -703,11 +778,14 @@ export const settingRelations: readonly SettingRelation[] = [
     holds: ({ server: { ssl } }) => (ssl.certFile === undefined) === (ssl.keyFile === undefined),
   },
   {
-    key: 'server.ssl.domainName',
-    others: ['server.ssl.enabled', 'server.ssl.certFile'],
+    key: 'server.ssl.acme.externalAccount.hmacKey',
+    others: ['server.ssl.acme.externalAccount.keyId'],
     words:
-      'a name that no authority has to vouch for (localhost, an address, one below `.test` or `.local`), or a certificate for it in `server.ssl.certFile` and `server.ssl.keyFile`: this version orders none by itself',
-    holds: ({ server: { ssl } }) => !ssl.enabled || ssl.certFile !== undefined || !isPublic(ssl.domainName ?? []),
+      'both `server.ssl.acme.externalAccount.keyId` and `server.ssl.acme.externalAccount.hmacKey`, or none of them',
+    holds: ({ server: { ssl } }) => {
+      const { keyId, hmacKey } = ssl.acme.externalAccount
+      return (keyId === undefined) === (hmacKey === undefined)
+    },
   },
   {
     key: 'server.sslAddr',
@@ -741,9 +819,15 @@ export const settingRelations: readonly SettingRelation[] = [
   },
 ]
 
-/** Whether one of the names is such that browsers everywhere could ask for it. */
-function isPublic(names: readonly string[]): boolean {
-  return names.some((name) => isIP(name) === 0 && name.includes('.') && !/\.(?:test|local|localhost)$/.test(name))
+/**
+ * Those of the names that a certificate is to be ordered for. An authority of one's own may know `.test` and `.local`, the
+ * usual one cannot; nobody vouches for localhost, and the usual one not for addresses.
+ */
+export function namesToOrder({ domainName = [], certFile, acme }: Settings['server']['ssl']): readonly string[] {
+  if (certFile !== undefined) return []
+  const isOwn = acme.directoryUrl !== DEFAULT_ACME_DIRECTORY
+  const reserved = isOwn ? /(?:^|\.)localhost$/ : /(?:^|\.)(?:test|local|localhost)$/
+  return domainName.filter((name) => isIP(name) === 0 && (isOwn || name.includes('.')) && !reserved.test(name))
 }
 
 function defaultBatchBytes(helpers: Joi.CustomHelpers): number {

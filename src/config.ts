@@ -74,6 +74,8 @@ export class ConfigError extends Error {
 
 /** Environment variables that no single setting reads. */
 const OWN_VARIABLES = ['APP_ENV', 'SSER_CONFIG_DIR']
+/** Variables that the original misspells, by their right spelling. */
+const ALIASES: Readonly<Record<string, string>> = { SSER_LETSENCRYPT_EMAIL: 'SSER_LETSENCYRPT_EMAIL' }
 const REFERENCE_FORMS = ['NAME', 'NAME:default'].map((inner) => `\`\${${inner}}\``).join(' or ')
 const TOKEN_CHARACTERS_MIN = 16
 const PLACEHOLDER_TOKEN =
@@ -123,7 +125,7 @@ class ConfigLoad {
   constructor({ env, cwd }: ConfigSource) {
     this.#cwd = cwd
     this.#given = env
-    this.#env = { ...this.#readDotEnv(), ...definedOf(env) }
+    this.#env = withAliases({ ...this.#readDotEnv(), ...definedOf(env) })
     this.#secretValues = Object.entries(this.#env).flatMap(([name, value]) =>
       /TOKEN|SECRET|PASSWORD/i.test(name) && value !== undefined && value.length >= 4 ? [value] : [],
     )
@@ -244,7 +246,11 @@ class ConfigLoad {
 
   /** A misspelt variable would otherwise do nothing in silence. Names that are far from ours are others' (Kubernetes). */
   noticeUnreadVariables(): void {
-    const read = [...OWN_VARIABLES, ...settingDescriptions.flatMap(({ environment }) => environment ?? [])]
+    const read = [
+      ...OWN_VARIABLES,
+      ...Object.keys(ALIASES),
+      ...settingDescriptions.flatMap(({ environment }) => environment ?? []),
+    ]
     for (const name of Object.keys(this.#env)) {
       if (!name.startsWith('SSER_') || read.includes(name) || this.#namedVariables.has(name)) continue
       const meant = nearest(name, read)
@@ -390,10 +396,12 @@ class ConfigLoad {
 function complete(settings: Settings, appEnv: AppEnv, cwd: string): Config {
   const directory = resolve(cwd, settings.storage.directory)
   const cacheDir = resolve(cwd, settings.server.ssl.cacheDir ?? join(directory, 'certificates'))
-  const { certFile, keyFile } = settings.server.ssl
+  const { certFile, keyFile, acme } = settings.server.ssl
+  const { trustedFile } = acme
   const files = {
     ...(certFile !== undefined && { certFile: resolve(cwd, certFile) }),
     ...(keyFile !== undefined && { keyFile: resolve(cwd, keyFile) }),
+    acme: Object.freeze({ ...acme, ...(trustedFile !== undefined && { trustedFile: resolve(cwd, trustedFile) }) }),
   }
   const recordBytesMax = recordBytesMaxOf(settings.server.maxRequestBodySize)
   return Object.freeze({
@@ -434,6 +442,12 @@ function packageConfigFolder(): string | undefined {
 
 function isFolder(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false
+}
+
+function withAliases(env: Readonly<Record<string, string | undefined>>): Record<string, string | undefined> {
+  const all = { ...env }
+  for (const [alias, name] of Object.entries(ALIASES)) all[name] ||= all[alias]
+  return all
 }
 
 function definedOf(env: Readonly<Record<string, string | undefined>>): Record<string, string | undefined> {

@@ -17,8 +17,8 @@ export interface MetricsSources {
   figures(): Figures | undefined
   log(): LogStatistics | undefined
   lag(): Lag | undefined
-  /** When the certificate ends that new connections are shown; undefined without TLS. */
-  certificateEndsMs(): number | undefined
+  /** What new connections are shown; undefined without TLS. */
+  certificate(): { readonly endsMs: number; readonly isSelfSigned: boolean } | undefined
 }
 
 export interface ScrapedText {
@@ -80,6 +80,7 @@ export class Metrics {
   #rateLimited = 0
   #throttled = 0
   readonly #limitsReached: Counter
+  #orderFailures = 0
 
   constructor(sources: MetricsSources) {
     const { figures, log } = sources
@@ -98,7 +99,17 @@ export class Metrics {
     this.#gauge(
       'sser_certificate_expiry_timestamp_seconds',
       'When the certificate ends that new connections are shown, in Unix time; NaN without TLS.',
-      () => (sources.certificateEndsMs() ?? none) / 1000,
+      () => (sources.certificate()?.endsMs ?? none) / 1000,
+    )
+    this.#gauge(
+      'sser_certificate_self_signed',
+      'Whether the certificate is one that the server has made for itself: 1 or 0; NaN without TLS.',
+      () => Number(sources.certificate()?.isSelfSigned ?? none),
+    )
+    this.#total(
+      'sser_certificate_order_failures_total',
+      'Orders of a certificate that came to nothing.',
+      () => this.#orderFailures,
     )
     this.#gauge('sser_topics', 'Topics that there are now.', () => figures()?.active_topics ?? none)
     this.#total('sser_topics_created_total', 'Topics made, read back at the start, or of the configuration.', () => {
@@ -283,6 +294,12 @@ export class Metrics {
     },
     failed: () => {
       this.#hasFailed = true
+    },
+  }
+
+  readonly tlsObserver = {
+    orderFailed: () => {
+      this.#orderFailures += 1
     },
   }
 

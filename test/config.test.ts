@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { configurationPage } from '../src/cli/config-docs.ts'
 import { type Config, ConfigError, type ConfigMistake, type LoadedConfig, loadConfig } from '../src/config.ts'
 import { settingDescriptions } from '../src/config-check.ts'
+import { namesToOrder } from '../src/config-schema.ts'
 import { MIB_BYTES, parseAddress, parseBytes, parseDuration, parseTopicId } from '../src/config-values.ts'
 
 const TOKEN = '0f1e2d3c4b5a69788796a5b4c3d2e1f0'
@@ -78,6 +79,13 @@ test('without any file or variable the defaults are those that the documentation
         handshakeTimeoutMs: 10_000,
         streamsPerConnectionMax: 250,
         strictTransportMs: 0,
+        acme: {
+          directoryUrl: 'https://acme-v02.api.letsencrypt.org/directory',
+          keyType: 'P-256',
+          externalAccount: {},
+          retryFirstMs: 120_000,
+          retryMaxMs: 86_400_000,
+        },
       },
     },
     pubsub: {
@@ -148,6 +156,7 @@ test('every variable of the schema reaches its setting, through base.yaml and wi
     SSER_METRICS_ACCESS_TOKEN: OTHER_TOKEN,
     SSER_DOMAIN_NAME: 'push.acme.org',
     SSER_SSL_ENABLED: 'false',
+    SSER_ACME_DIRECTORY: 'https://acme.acme.org/directory',
     SSER_SSL_CERT_FILE: '/etc/cert.pem',
     SSER_SSL_KEY_FILE: '/etc/key.pem',
     SSER_LETSENCYRPT_EMAIL: 'ops@acme.org',
@@ -167,6 +176,7 @@ test('every variable of the schema reaches its setting, through base.yaml and wi
     assert.equal(config.pubsub.metricsAccessToken, OTHER_TOKEN)
     assert.deepEqual(config.server.ssl.domainName, ['push.acme.org'])
     assert.equal(config.server.ssl.letsencryptEmail, 'ops@acme.org')
+    assert.equal(config.server.ssl.acme.directoryUrl, 'https://acme.acme.org/directory')
     assert.equal(config.server.ssl.certFile, '/etc/cert.pem')
     assert.equal(config.server.ssl.keyFile, '/etc/key.pem')
     assert.equal(config.server.ssl.cacheDir, '/var/lib/sser/certificates')
@@ -417,29 +427,53 @@ test('an APP_ENV that is none of the three stops the start, and no other mistake
   assert.deepEqual(keysOf(mistakesOf(() => load(t, {}, { APP_ENV: 'prod' }))), ['APP_ENV'])
 })
 
-test('HTTPS holds for names that nobody has to vouch for, and for others with a certificate in files', (t) => {
-  for (const name of [
-    '',
-    'localhost',
-    '10.0.0.7',
-    '::1',
-    'push.test',
-    'Push.Local',
-    'example.com',
-    'localhost, push.test',
-  ]) {
-    const { config } = load(t, {}, { SSER_SSL_ENABLED: 'true', SSER_DOMAIN_NAME: name })
-    assert.equal(config.server.ssl.enabled, true, name)
+test('the domain decides whether a certificate is ordered', (t) => {
+  const orderedFor = (env: Record<string, string>) => {
+    const { server } = load(t, {}, { SSER_SSL_ENABLED: 'true', ...env }).config
+    return namesToOrder(server.ssl).join()
   }
-  const acme = { SSER_SSL_ENABLED: 'true', SSER_DOMAIN_NAME: 'Push.acme.org,localhost' }
-  const [mistake, ...more] = mistakesOf(() => load(t, {}, acme))
-  assert.deepEqual([more, mistake?.key], [[], 'server.ssl.domainName'])
-  assert.match(mistake?.allowed ?? '', /server\.ssl\.certFile/)
+  const own = { SSER_ACME_DIRECTORY: 'https://ca.acme.org/directory' }
   const files = { SSER_SSL_CERT_FILE: 'tls/cert.pem', SSER_SSL_KEY_FILE: '/etc/key.pem' }
-  const { ssl } = load(t, {}, { ...acme, ...files }).config.server
-  assert.deepEqual(ssl.domainName, ['push.acme.org', 'localhost'])
+  for (const [name, usual, atOwn] of [
+    ['', '', ''],
+    ['localhost', '', ''],
+    ['10.0.0.7', '', ''],
+    ['::1', '', ''],
+    ['example.com', '', ''],
+    ['push.test', '', 'push.test'],
+    ['Push.Local', '', 'push.local'],
+    ['push.localhost', '', ''],
+    ['intranet', '', 'intranet'],
+    ['Push.acme.org,localhost, 10.0.0.7', 'push.acme.org', 'push.acme.org'],
+    ['push.acme.org,www.acme.org', 'push.acme.org,www.acme.org', 'push.acme.org,www.acme.org'],
+  ] as const) {
+    assert.equal(orderedFor({ SSER_DOMAIN_NAME: name }), usual, name)
+    assert.equal(orderedFor({ SSER_DOMAIN_NAME: name, ...own }), atOwn, name)
+    assert.equal(orderedFor({ SSER_DOMAIN_NAME: name, ...own, ...files }), '', name)
+  }
+  const { ssl } = load(t, {}, { SSER_SSL_ENABLED: 'true', SSER_DOMAIN_NAME: 'push.acme.org', ...files }).config.server
   assert.match(ssl.certFile ?? '', /^\/.*\/tls\/cert\.pem$/)
   assert.equal(ssl.keyFile, '/etc/key.pem')
+})
+
+test('the address for the authority is read under its right spelling, too', (t) => {
+  const { config, notices } = load(t, {}, { SSER_LETSENCRYPT_EMAIL: 'ops@acme.org' })
+  assert.equal(config.server.ssl.letsencryptEmail, 'ops@acme.org')
+  assert.deepEqual(notices, [])
+  const both = { SSER_LETSENCRYPT_EMAIL: 'ops@acme.org', SSER_LETSENCYRPT_EMAIL: 'old@acme.org' }
+  assert.equal(load(t, {}, both).config.server.ssl.letsencryptEmail, 'old@acme.org')
+})
+
+test('an authority wants HTTPS, and an account of its own both parts', (t) => {
+  const wrong = (yaml: string) => keysOf(mistakesOf(() => loadBase(t, `server: { ssl: { acme: ${yaml} } }`)))
+  assert.deepEqual(wrong('{ directoryUrl: "http://ca.acme.org" }'), ['server.ssl.acme.directoryUrl'])
+  assert.deepEqual(wrong('{ keyType: P-521 }'), ['server.ssl.acme.keyType'])
+  assert.deepEqual(wrong('{ externalAccount: { keyId: a } }'), ['server.ssl.acme.externalAccount.hmacKey'])
+  const secret = 'not base64url, and secret'
+  const [mistake] = mistakesOf(() =>
+    loadBase(t, `server: { ssl: { acme: { externalAccount: { keyId: a, hmacKey: "${secret}" } } } }`),
+  )
+  assert(mistake !== undefined && !mistake.found.includes(secret))
 })
 
 test('a certificate without a key, a name that is none, and one port for both are refused', (t) => {
@@ -487,7 +521,7 @@ test('settings that contradict each other are mistakes, unless one of them is wr
 
 test('a misspelt variable of ours is told, a foreign one that looks alike is not', (t) => {
   const env = {
-    SSER_LETSENCRYPT_EMAIL: 'a@b.org',
+    SSER_DOMAIN_NAMES: 'a.org',
     SSER_SERVICE_HOST: '10.0.0.1',
     SSER_PORT_80_TCP: 'x',
     SSER_TOPIC_1: TOKEN,
@@ -496,7 +530,7 @@ test('a misspelt variable of ours is told, a foreign one that looks alike is not
     ...env,
     SSER_STORAGE_DIRS: 'y',
   })
-  assert.deepEqual(notices, ['The environment variable SSER_LETSENCRYPT_EMAIL is not read; SSER_LETSENCYRPT_EMAIL is.'])
+  assert.deepEqual(notices, ['The environment variable SSER_DOMAIN_NAMES is not read; SSER_DOMAIN_NAME is.'])
 })
 
 test('nothing in the configuration can be changed', (t) => {

@@ -19,7 +19,7 @@ const silent = {
   figures: () => undefined,
   log: () => undefined,
   lag: () => undefined,
-  certificateEndsMs: () => undefined,
+  certificate: () => undefined,
 }
 
 /** name{labels} → value. */

@@ -133,6 +133,7 @@ export const readinessAnswer = record(
       source: Joi.string().description('Where it comes from.'),
       names: Joi.array().items(Joi.string()),
       expires_at: time,
+      ordering: Joi.boolean().description('Whether another one is on its way, and this one is shown until then.'),
     }).description('With TLS: the one that is shown.'),
   },
 )
@@ -159,6 +160,7 @@ export interface CertificateJson {
   readonly source: string
   readonly names: readonly string[]
   readonly expires_at: string
+  readonly ordering: boolean
 }
 
 export const createdTopicText = writer<{ pubsub: { id: string; token: string } }>(createdTopicAnswer)

@@ -123,7 +123,13 @@ export async function startHttpServer(
   if (secure) door.guardHttp2(secure.http2)
   await hapi.start()
 
-  const plain = secure ? makeRedirector(settings, () => (main.address() as AddressInfo).port) : main
+  const plain = secureOptions
+    ? makeRedirector(
+        settings,
+        () => (main.address() as AddressInfo).port,
+        (token) => secureOptions.certificates.proofFor(token),
+      )
+    : main
   if (secure) plain.on('clientError', refuseMalformed).on('connect', refuseTunnel)
   const listeners = secureOptions ? [main, plain] : [main]
   const connections = new Set<Socket>()

@@ -42,6 +42,7 @@ export const operationsPlugin: Plugin<OperationsOptions> = {
   },
 }
 
-function certificateOf({ source, current: { names, notAfterMs } }: Certificates): { certificate: CertificateJson } {
-  return { certificate: { source, names, expires_at: new Date(notAfterMs).toISOString() } }
+function certificateOf({ source, isInterim, current }: Certificates): { certificate: CertificateJson } {
+  const { names, notAfterMs } = current
+  return { certificate: { source, names, expires_at: new Date(notAfterMs).toISOString(), ordering: isInterim } }
 }

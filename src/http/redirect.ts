@@ -1,14 +1,43 @@
-// The port without TLS where there is one with it: it sends everybody over there. Promises that a method which carries a
+// The port without TLS where there is one with it: it answers authorities that look for a proof (ACME's HTTP-01), and sends
+// everybody else over there. Promises that a method which carries a
 // body stays what it is (308), and that nothing is read from such a body. Knows nothing of topics and tokens.
 import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http'
 import { errorBody } from './errors.ts'
 
 const httpsPort = 443
+const challengePath = /^\/\.well-known\/acme-challenge\/([A-Za-z0-9_-]+)$/
 const hostHeader = /^([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?$/i
 
 /** `port` is asked for at each request, since it is not known before the other listener has it. */
-export function makeRedirector(settings: ServerOptions, port: () => number): Server {
-  return createServer(settings, (request, response) => redirect(request, response, port()))
+export function makeRedirector(
+  settings: ServerOptions,
+  port: () => number,
+  proofFor: (token: string) => Promise<string | undefined>,
+): Server {
+  return createServer(settings, (request, response) => {
+    const [, token] = challengePath.exec(request.url ?? '') ?? []
+    if (token === undefined || (request.method !== 'GET' && request.method !== 'HEAD')) {
+      redirect(request, response, port())
+      return
+    }
+    proofFor(token).then(
+      (proof) => (proof === undefined ? redirect(request, response, port()) : prove(response, proof)),
+      () => redirect(request, response, port()),
+    )
+  })
+}
+
+/** RFC 8555, section 8.3. */
+function prove(response: ServerResponse, proof: string): void {
+  response.writeHead(200, [
+    'connection',
+    'close',
+    'content-type',
+    'application/octet-stream',
+    'content-length',
+    String(Buffer.byteLength(proof)),
+  ])
+  response.end(proof)
 }
 
 function redirect(request: IncomingMessage, response: ServerResponse, port: number): void {

@@ -19,8 +19,12 @@ export interface ShownCertificate {
 export interface Certificates {
   /** Where they come from, in a word. */
   readonly source: string
+  /** Another one is being ordered, and this one is shown until then. */
+  readonly isInterim: boolean
   readonly current: ShownCertificate
   onChange(listener: () => void): void
+  /** What an authority is to be answered on the port without TLS that looks for a proof of this token. */
+  proofFor(token: string): Promise<string | undefined>
 }
 
 export interface SecureOptions {

@@ -14,6 +14,8 @@ export interface Pair {
   readonly certificate: string
 }
 
+export type KeyType = 'P-256' | 'RSA'
+
 export interface Certificate extends Pair {
   /** Host names and addresses, in small letters; `*.` in front stands for one label. */
   readonly names: readonly string[]
@@ -75,7 +77,7 @@ export function coversName({ certificate }: Pair, name: string): boolean {
  * new one if it is left out, is of RSA: node-forge signs with no other.
  */
 export async function makeSelfSigned(names: readonly string[], nowMs: number, key?: string): Promise<Pair> {
-  const privateKey = key ?? (await makeRsaKey())
+  const privateKey = key ?? (await makeKey('RSA'))
   const signer = forge.pki.privateKeyFromPem(privateKey)
   const made = forge.pki.createCertificate()
   made.publicKey = forge.pki.setRsaPublicKey(signer.n, signer.e)
@@ -100,14 +102,12 @@ export async function makeSelfSigned(names: readonly string[], nowMs: number, ke
   return { key: privateKey, certificate: forge.pki.certificateToPem(made).replaceAll('\r\n', '\n') }
 }
 
-/** In a thread of its own: it takes up to a second. */
-async function makeRsaKey(): Promise<string> {
-  const { privateKey } = await promisify(generateKeyPair)('rsa', {
-    modulusLength: RSA_BITS,
-    publicKeyEncoding: { type: 'spki', format: 'pem' },
-    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
-  })
-  return privateKey
+/** In PEM. In a thread of its own: one of RSA takes up to a second. */
+export async function makeKey(type: KeyType): Promise<string> {
+  const make = promisify(generateKeyPair)
+  const { privateKey } =
+    type === 'RSA' ? await make('rsa', { modulusLength: RSA_BITS }) : await make('ec', { namedCurve: 'P-256' })
+  return privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
 }
 
 function readCertificates(text: string, source: string): X509Certificate {

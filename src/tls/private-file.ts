@@ -1,6 +1,7 @@
 /**
  * Files that hold keys: whole or absent, and for their owner's eyes only. Decides nothing about what is in them.
  */
+import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
 import { mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
@@ -9,6 +10,8 @@ const DIRECTORY_MODE = 0o700
 const FILE_MODE = 0o600
 /** Rights of the group and of all others. */
 const WIDER_MODE = 0o077
+/** Of files that were being written, also by a process that was killed. */
+export const TEMPORARY_ENDING = '.tmp'
 const FILE_BYTES_MAX = 1024 * 1024
 
 /** Makes the folder where it is missing, and takes it away from all but its owner. */
@@ -40,18 +43,22 @@ export async function readPrivateFile(path: string): Promise<string | undefined>
   }
 }
 
-/** By temporary name, sync, rename, sync of the folder, so that the file is never half there. */
+/** By temporary name, sync, rename, sync of the folder, so that the file is never half there; whoever else does the same. */
 export async function writePrivateFile(path: string, text: string): Promise<void> {
-  const temporary = `${path}.tmp`
-  await rm(temporary, { force: true })
-  const handle = await open(temporary, 'wx', FILE_MODE)
+  const temporary = `${path}.${randomBytes(6).toString('hex')}${TEMPORARY_ENDING}`
   try {
-    await handle.writeFile(text)
-    await handle.sync()
-  } finally {
-    await handle.close()
+    const handle = await open(temporary, 'wx', FILE_MODE)
+    try {
+      await handle.writeFile(text)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await rename(temporary, path)
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw error
   }
-  await rename(temporary, path)
   const folder = await open(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY)
   try {
     await folder.sync()

@@ -1,16 +1,20 @@
 /**
- * Which certificate the server shows: that of two files, watched, or one that it has made for itself and keeps. Promises
+ * Which certificate the server shows: that of two files, watched; one that is ordered from an authority and renewed; or one
+ * that it has made for itself and keeps, also until the first order is through. Promises
  * that there is one from the moment of `open` on, that one which cannot be used never takes the place of one that can, and that
  * no failure after the start ends anything. Knows nothing of sockets: whoever has them asks for `current`, and is told
  * when it changes.
  */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { AcmeCache } from './acme-cache.ts'
 import { type Certificate, coversName, makeSelfSigned, readPair, TlsError } from './certificate.ts'
 import { preparePrivateDirectory, readPrivateFile, writePrivateFile } from './private-file.ts'
+import { Renewer, type RenewerObserver, type RenewerOptions } from './renewer.ts'
 
+export type { Authority } from './acme-order.ts'
 export type { Certificate } from './certificate.ts'
-export type CertificateSource = 'files' | 'self-signed'
+export type CertificateSource = 'files' | 'acme' | 'self-signed'
 
 export interface TlsOptions {
   /** What the certificate is to be for; the first one is the main name. May be empty. */
@@ -20,14 +24,16 @@ export interface TlsOptions {
   readonly keyFile: string | undefined
   /** Where the server keeps what it makes. Made where it is missing. */
   readonly cacheDir: string
-  /** How often is looked whether the files have changed, and whether the self-signed certificate ends soon. */
+  /** How often is looked whether the files have changed, and whether a certificate ends soon. */
   readonly checkIntervalMs: number
+  /** Given: certificates for `domainNames` are ordered, unless there are files. */
+  readonly acme: Omit<RenewerOptions, 'names'> | undefined
 }
 
 /** What is told to the operator. Called in the middle of the work: to be quick, and never to throw. */
-export interface TlsObserver {
+export interface TlsObserver extends RenewerObserver {
   /** A certificate is shown from now on: at the start, and at every swap. */
-  certificateUsed(source: CertificateSource, certificate: Certificate): void
+  certificateUsed(source: CertificateSource, certificate: Certificate, isInterim: boolean): void
   /** The certificate that is shown, or that is to be shown, is expired, not valid yet, or not for a name. Once for each. */
   certificateDoubtful(words: string): void
   /** What lies in the files now cannot be used; the certificate before it stays. Once for each failure. */
@@ -35,14 +41,20 @@ export interface TlsObserver {
 }
 
 export interface Tls {
+  /** Of `current`. */
   readonly source: CertificateSource
+  /** Another one is being ordered, and this one is shown until then. */
+  readonly isInterim: boolean
   /** Where the certificate lies that the server has made for itself; undefined where it shows another. */
   readonly selfSignedFile: string | undefined
   readonly current: Certificate
+  /** What an authority is to be answered that looks for a proof of this token, on the port without TLS. */
+  proofFor(token: string): Promise<string | undefined>
   /** One listener, called after `current` has changed. */
   onChange(listener: () => void): void
   /** Looks at once whether there is something new; also done by itself. */
   check(): Promise<void>
+  /** Breaks off an order that is under way. */
   close(): Promise<void>
 }
 
@@ -53,17 +65,18 @@ const KEY_BLOCK = /-----BEGIN PRIVATE KEY-----[\s\S]+?-----END PRIVATE KEY-----\
 
 /** Rejects with a TlsError, in words for the operator, where the start should not go on. */
 export async function openTls(options: TlsOptions, observer: TlsObserver): Promise<Tls> {
-  const keeper = keeperOf(options)
-  let current = await keeper.load()
+  const { load, cache, renewer } = keeperOf(options, observer)
+  let shown = await load()
   let onChange: (() => void) | undefined
   let refusedWords: string | undefined
   const toldDoubts = new Set<string>()
   let running: Promise<void> | undefined
-  use(current)
+  let isClosed = false
+  use(shown)
 
-  function use(certificate: Certificate): void {
-    current = certificate
-    observer.certificateUsed(keeper.source, certificate)
+  function use(next: Shown): void {
+    shown = next
+    observer.certificateUsed(next.source, next.certificate, next.isInterim)
     toldDoubts.clear()
     tellDoubts()
     onChange?.()
@@ -71,7 +84,7 @@ export async function openTls(options: TlsOptions, observer: TlsObserver): Promi
 
   /** Again at every look: a certificate expires while nobody does anything. */
   function tellDoubts(): void {
-    for (const words of doubtsOf(current, options.domainNames)) {
+    for (const words of doubtsOf(shown.certificate, options.domainNames)) {
       if (!toldDoubts.has(words)) observer.certificateDoubtful(words)
       toldDoubts.add(words)
     }
@@ -79,8 +92,9 @@ export async function openTls(options: TlsOptions, observer: TlsObserver): Promi
 
   async function look(): Promise<void> {
     try {
-      const next = await keeper.load()
-      if (next.certificate !== current.certificate || next.key !== current.key) use(next)
+      const next = await load()
+      const { certificate, key } = shown.certificate
+      if (next.certificate.certificate !== certificate || next.certificate.key !== key) use(next)
       refusedWords = undefined
     } catch (error) {
       const words = error instanceof Error ? error.message : String(error)
@@ -97,36 +111,101 @@ export async function openTls(options: TlsOptions, observer: TlsObserver): Promi
     return running
   }
 
-  const timer = setInterval(check, options.checkIntervalMs).unref()
+  /** An order takes its time; what lies in the folder is looked at meanwhile. */
+  async function renew(): Promise<void> {
+    if ((await renewer?.look()) && !isClosed) await check()
+  }
+
+  function tick(): void {
+    void check()
+    void renew()
+  }
+
+  const timer = setInterval(tick, options.checkIntervalMs).unref()
+  void renew()
   return {
-    source: keeper.source,
-    selfSignedFile: keeper.source === 'self-signed' ? join(options.cacheDir, SELF_SIGNED_FILE) : undefined,
+    get source() {
+      return shown.source
+    },
+    get isInterim() {
+      return shown.isInterim
+    },
+    get selfSignedFile() {
+      return shown.source === 'self-signed' ? join(options.cacheDir, SELF_SIGNED_FILE) : undefined
+    },
     get current() {
-      return current
+      return shown.certificate
+    },
+    async proofFor(token) {
+      return await cache?.proofFor(token)
     },
     onChange(listener) {
       onChange = listener
     },
     check,
     async close() {
+      isClosed = true
       clearInterval(timer)
+      await renewer?.close()
       await running
     },
   }
 }
 
-/** Where certificates come from. `load` gives the one that should be shown now, or rejects with a TlsError. */
-interface Keeper {
-  readonly source: CertificateSource
-  load(): Promise<Certificate>
+/** The file of `server.ssl.acme.trustedFile`. */
+export async function readTrusted(path: string): Promise<string> {
+  const text = await readGiven(path)
+  if (text.includes('-----BEGIN CERTIFICATE-----')) return text
+  throw new TlsError(
+    `There is no certificate in ${path}, which server.ssl.acme.trustedFile names. It has to be text in PEM.`,
+  )
 }
 
-function keeperOf({ certFile, keyFile, domainNames, cacheDir }: TlsOptions): Keeper {
+interface Shown {
+  readonly source: CertificateSource
+  readonly certificate: Certificate
+  readonly isInterim: boolean
+}
+
+/** Where certificates come from. `load` gives the one that should be shown now, or rejects with a TlsError. */
+interface Keeper {
+  readonly load: () => Promise<Shown>
+  readonly cache?: AcmeCache
+  readonly renewer?: Renewer
+}
+
+function keeperOf({ certFile, keyFile, domainNames, cacheDir, acme }: TlsOptions, observer: RenewerObserver): Keeper {
   if (certFile !== undefined && keyFile !== undefined) {
-    return { source: 'files', load: () => loadFiles(certFile, keyFile) }
+    const load = async (): Promise<Shown> => ({
+      source: 'files',
+      certificate: await loadFiles(certFile, keyFile),
+      isInterim: false,
+    })
+    return { load }
   }
   const names = [...new Set([...domainNames, ...LOCAL_NAMES])]
-  return { source: 'self-signed', load: () => loadSelfSigned(cacheDir, names) }
+  const cache = acme && new AcmeCache(cacheDir)
+  const load = async (): Promise<Shown> => {
+    const kept = await readKept(cache)
+    if (kept !== undefined && domainNames.some((name) => coversName(kept, name)))
+      return { source: 'acme', certificate: kept, isInterim: false }
+    const certificate = await loadSelfSigned(cacheDir, names)
+    return { source: 'self-signed', certificate, isInterim: acme !== undefined }
+  }
+  if (acme === undefined || cache === undefined) return { load }
+  return { load, cache, renewer: new Renewer(cache, { ...acme, names: domainNames }, observer) }
+}
+
+async function readKept(cache: AcmeCache | undefined): Promise<Certificate | undefined> {
+  try {
+    return await cache?.certificate()
+  } catch (error) {
+    const words = error instanceof Error ? error.message : String(error)
+    throw new TlsError(
+      `The certificate that was ordered cannot be read: ${words}. Give the folder to the user that runs the server, or name another one by server.ssl.cacheDir.`,
+      error,
+    )
+  }
 }
 
 /** Read whole at each look, since what renews a certificate may rename, link or write in place. */
@@ -141,7 +220,7 @@ async function readGiven(path: string): Promise<string> {
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
     throw new TlsError(
-      `${path} cannot be read (${code}). It is named by server.ssl.certFile or server.ssl.keyFile: put it there, readable for the user that runs the server.`,
+      `${path} cannot be read (${code}). It is named by server.ssl.certFile, server.ssl.keyFile or server.ssl.acme.trustedFile: put it there, readable for the user that runs the server.`,
       error,
     )
   }

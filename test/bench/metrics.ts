@@ -114,7 +114,7 @@ async function compare(
 /** The turns say what their noise lets them; this is exact, and what it is a share of is not: both together are the answer. */
 function measureCalls(bench: Bench, publishCpuUs: number): void {
   const nothing = () => undefined
-  const sources = { figures: nothing, log: nothing, lag: nothing, certificateEndsMs: nothing }
+  const sources = { figures: nothing, log: nothing, lag: nothing, certificate: nothing }
   const metrics = new Metrics({ version: '', isReady: () => true, ...sources })
   const hub = telling(silentHubObserver, metrics.hubObserver)
   const http = telling(silentHttpObserver, metrics.httpObserver)

@@ -234,7 +234,10 @@ test('/readyz says which certificate is shown, and until when', async (t) => {
   const answer = await ask(http2(), { ':path': '/readyz' })
   const { status, certificate: shown } = JSON.parse(await whole(answer))
   const expires_at = new Date(certificate.notAfterMs).toISOString()
-  assert.deepEqual([status, shown], ['ready', { source: 'files', names: ['localhost', '127.0.0.1'], expires_at }])
+  assert.deepEqual(
+    [status, shown],
+    ['ready', { source: 'files', names: ['localhost', '127.0.0.1'], expires_at, ordering: false }],
+  )
 })
 
 test('whoever asks on this machine itself may scrape over HTTP/2, and nobody through a name of elsewhere', async (t) => {
@@ -446,6 +449,19 @@ test('the port without TLS sends to the other one, and keeps the method of what 
     const [, location] = /^location: (.*)\r$/m.exec(answer) ?? []
     assert.equal([status, location].filter((part) => part !== undefined).join(' '), expected, request)
   }
+})
+
+test('an authority that looks for a proof on the port without TLS gets it, and is sent on where there is none', async (t) => {
+  const { raw, certificates } = await startSecure(t)
+  const token = 'a'.repeat(43)
+  certificates.proofs.set(token, `${token}.thumbprint`)
+  const ask = (request: string) => raw(`${request} HTTP/1.1\r\nhost: push.test\r\n\r\n`).end()
+  const path = '/.well-known/acme-challenge/'
+  assert.match(await ask(`GET ${path}${token}`), /^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\na{43}\.thumbprint$/)
+  assert.match(await ask(`HEAD ${path}${token}`), /^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\n$/)
+  for (const other of [`GET ${path}${'b'.repeat(43)}`, `GET ${path}../${token}`, `GET ${path}${token}?a`])
+    assert.match(await ask(other), /^HTTP\/1\.1 301 /, other)
+  assert.match(await ask(`POST ${path}${token}`), /^HTTP\/1\.1 308 /)
 })
 
 test('a stop ends idle connections of HTTP/2 at once, and open streams after the grace', async (t) => {

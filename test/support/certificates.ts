@@ -9,6 +9,8 @@ export async function testCertificate(...names: readonly string[]): Promise<Cert
 /** In the place of what keeps certificates: shows the first until it is told to show another. */
 export class SwappedCertificates {
   readonly source = 'files'
+  readonly isInterim = false
+  readonly proofs = new Map<string, string>()
   current: Certificate
   #onChange: (() => void) | undefined
 
@@ -18,6 +20,10 @@ export class SwappedCertificates {
 
   onChange(listener: () => void): void {
     this.#onChange = listener
+  }
+
+  async proofFor(token: string): Promise<string | undefined> {
+    return this.proofs.get(token)
   }
 
   swap(next: Certificate): void {

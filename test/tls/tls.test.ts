@@ -36,12 +36,15 @@ async function open(t: TestContext, directory: string, options: Partial<TlsOptio
       keyFile: undefined,
       cacheDir: join(directory, 'cache'),
       checkIntervalMs: never,
+      acme: undefined,
       ...options,
     },
     {
       certificateUsed: (source) => told.push(`used: ${source}`),
       certificateDoubtful: (words) => told.push(`doubtful: ${words}`),
       certificateRefused: (words) => told.push(`refused: ${words}`),
+      orderBegins: () => told.push('order'),
+      orderFailed: (words) => told.push(`failed: ${words}`),
     },
   )
   t.after(() => tls.close())
