@@ -5,21 +5,17 @@
 
 import { type CallOptions, type ClientOptions, Connection, memberOf } from './connection.ts'
 import { type HistoryOptions, history, type StoredItem } from './history.ts'
+import {
+  type NewEvent,
+  type PublishedEvent,
+  type PublishOptions,
+  publishList,
+  publishOne,
+  publishSource,
+  type RepeatOptions,
+} from './publish.ts'
 import { type ReceivedItem, type SubscribeOptions, subscribe } from './subscribe.ts'
 import { TopicTokens } from './topic-tokens.ts'
-
-export interface NewEvent {
-  /** Any JSON value. A string reaches subscribers as it is, everything else as JSON. */
-  readonly message: unknown
-  readonly type?: string
-  /** The publisher's own id, up to 256 bytes. */
-  readonly id?: string
-}
-
-export interface PublishedEvent {
-  /** The server's number. */
-  readonly id: string
-}
 
 /** Limits beyond which the oldest events go; null: none; absent: the server's default, or, in a change, as it is. */
 export interface RetentionRequest {
@@ -69,14 +65,6 @@ export interface Ticket {
   readonly expires_at: string
 }
 
-export interface PublishOptions extends CallOptions {
-  /**
-   * The server's id of the event that is taken for the topic's newest, `00000000000` for none: where it is another one,
-   * nothing is published, and the call rejects with status 409 and `details.last_id`.
-   */
-  readonly expectedLastId?: string
-}
-
 export interface ListTopicsOptions extends CallOptions {
   /** `next` of the page before. */
   readonly after?: string
@@ -107,26 +95,30 @@ export class SserClient {
   }
 
   /** Resolves when the event is as durable as its topic promises. */
-  async publish(
-    topicId: string,
-    event: NewEvent,
-    { expectedLastId, ...options }: PublishOptions = {},
-  ): Promise<PublishedEvent> {
-    const request = { event, expected_last_id: expectedLastId }
-    const body = await this.#connection.call('POST', eventsPath(topicId), request, options)
-    return memberOf<PublishedEvent>(body, 'event')
+  async publish(topicId: string, event: NewEvent, options: PublishOptions = {}): Promise<PublishedEvent> {
+    return await publishOne(this.#connection, eventsPath(topicId), event, options)
   }
 
   /** As `publish`, for a list: all of them or none. Resolves with their numbers, in their order. */
   async publishMany(
     topicId: string,
     events: readonly NewEvent[],
-    { expectedLastId, ...options }: PublishOptions = {},
+    options: PublishOptions = {},
   ): Promise<readonly PublishedEvent[]> {
-    if (events.length === 0) return []
-    const request = { events, expected_last_id: expectedLastId }
-    const body = await this.#connection.call('POST', eventsPath(topicId), request, options)
-    return memberOf<readonly PublishedEvent[]>(body, 'events')
+    return await publishList(this.#connection, eventsPath(topicId), events, options)
+  }
+
+  /**
+   * Publishes what a source brings, such as an async generator, while it brings it and in its order: those events together that
+   * have come while the ones before were published. Yields the numbers of each such list; asks the source no faster than
+   * they are taken. Where the source throws, what came before is published.
+   */
+  publishFrom(
+    topicId: string,
+    source: AsyncIterable<NewEvent> | Iterable<NewEvent>,
+    options: RepeatOptions = {},
+  ): AsyncGenerator<readonly PublishedEvent[], void, void> {
+    return publishSource(this.#connection, eventsPath(topicId), source, options)
   }
 
   /** A token for streams of these topics, by an EventSource in a browser, say; this client's own has to open them. */

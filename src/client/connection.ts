@@ -28,12 +28,22 @@ export class Connection {
     this.#fetch = fetch ?? globalThis.fetch.bind(globalThis)
   }
 
-  /** Resolves with the answer's JSON, undefined where it has no body. Rejects with SserError, or the signal's reason. */
-  async call(method: string, path: string, body: unknown, { signal }: CallOptions): Promise<unknown> {
+  /**
+   * `body`: an object, or its JSON. Resolves with the answer's JSON, undefined where it has no body. Rejects with
+   * SserError, or the signal's reason.
+   */
+  async call(
+    method: string,
+    path: string,
+    body: object | string | undefined,
+    { signal }: CallOptions,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<unknown> {
+    const type = body === undefined ? {} : { 'content-type': 'application/json' }
     const response = await this.send(path, {
       method,
-      headers: { accept: 'application/json', ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      headers: { accept: 'application/json', ...type, ...headers },
+      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
       ...(signal === undefined ? {} : { signal }),
     })
     if (!response.ok) throw await refusal(response)

@@ -1,5 +1,7 @@
 /** What a call to the server failed with. The message is the server's own sentence where it gave one. */
 
+import { retryAfterMs } from './retry-after.ts'
+
 export type SserErrorCode =
   | 'SSER_REFUSED' // the server answered with a status that says no; `status` says which
   | 'SSER_UNREACHABLE' // no answer: the network, or no server there
@@ -12,16 +14,25 @@ export class SserError extends Error {
   /** What the server says beside its message, such as the `path` of the member that is wrong. */
   readonly details: Readonly<Record<string, unknown>> | undefined
 
+  /** So long the server asks to be left alone; 0 where it says nothing of that. */
+  readonly retryAfterMs: number
+
   constructor(
     code: SserErrorCode,
     message: string,
-    options: { status?: number; details?: Readonly<Record<string, unknown>>; cause?: unknown } = {},
+    options: {
+      status?: number
+      details?: Readonly<Record<string, unknown>>
+      retryAfterMs?: number
+      cause?: unknown
+    } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'SserError'
     this.code = code
     this.status = options.status
     this.details = options.details
+    this.retryAfterMs = options.retryAfterMs ?? 0
   }
 }
 
@@ -32,7 +43,8 @@ export async function refusal(response: Response): Promise<SserError> {
   const error = isRecord(body) && isRecord(body['error']) ? body['error'] : {}
   const message = typeof error['message'] === 'string' ? error['message'] : `The server answered ${status}.`
   const details = isRecord(error['details']) ? { details: error['details'] } : {}
-  return new SserError('SSER_REFUSED', message, { status, ...details })
+  const waitMs = retryAfterMs(response.headers.get('retry-after'), Date.now())
+  return new SserError('SSER_REFUSED', message, { status, retryAfterMs: waitMs, ...details })
 }
 
 export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -4,10 +4,7 @@ export {
   type CreatedTopic,
   type EventPlace,
   type ListTopicsOptions,
-  type NewEvent,
   type NewTopic,
-  type PublishedEvent,
-  type PublishOptions,
   type RetentionRequest,
   SserClient,
   type Ticket,
@@ -17,5 +14,6 @@ export {
 export type { CallOptions, ClientOptions } from './connection.ts'
 export { SserError, type SserErrorCode } from './errors.ts'
 export type { HistoryOptions, StoredEvent, StoredGap, StoredItem } from './history.ts'
+export type { NewEvent, PublishedEvent, PublishOptions, RepeatOptions } from './publish.ts'
 export type { ReceivedEvent, ReceivedGap, ReceivedItem, SubscribeOptions } from './subscribe.ts'
 export type { IssuedToken, NewToken, TokenDetails } from './topic-tokens.ts'

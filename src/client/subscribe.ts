@@ -7,6 +7,7 @@
 import { createDecoder, SseDecodeError } from '../sse/decode.ts'
 import type { Connection } from './connection.ts'
 import { isRecord, refusal, SserError } from './errors.ts'
+import { pause } from './pause.ts'
 import { retryAfterMs } from './retry-after.ts'
 
 export interface SubscribeOptions {
@@ -221,19 +222,4 @@ function reasonOf(data: string): string {
     if (!(error instanceof SyntaxError)) throw error
   }
   return data
-}
-
-/** Rejects with the signal's reason as soon as it is aborted. */
-function pause(timeMs: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const stop = () => {
-      clearTimeout(timer)
-      reject(signal?.reason)
-    }
-    const timer = setTimeout(() => {
-      signal?.removeEventListener('abort', stop)
-      resolve()
-    }, timeMs)
-    signal?.addEventListener('abort', stop, { once: true })
-  })
 }

@@ -1,7 +1,7 @@
 /** `sser publish`: one event from the arguments or from standard input, or one for each line of it. */
 
 import { createInterface } from 'node:readline'
-import type { NewEvent, PublishedEvent, SserClient } from '../../client/index.ts'
+import type { NewEvent, PublishedEvent } from '../../client/index.ts'
 import type { CliCommand } from '../cli-command.ts'
 import { type CliHost, print, UsageError } from '../host.ts'
 import { clientOf, type ServerOptions, withServerOptions } from './server-options.ts'
@@ -14,11 +14,9 @@ interface PublishOptions extends ServerOptions {
   readonly lines?: boolean
   readonly events?: boolean
   readonly parse?: boolean
+  readonly retries?: string
+  readonly idempotencyKey?: string
 }
-
-/** Lines that came while the request before was under way go out together, up to so many. */
-const EVENTS_PER_REQUEST_MAX = 1_000
-const BYTES_PER_REQUEST_MAX = 256 * 1024
 
 export function addPublishCommand(program: CliCommand, host: CliHost): void {
   withServerOptions(program.command('publish <topic> [message]'))
@@ -27,13 +25,19 @@ export function addPublishCommand(program: CliCommand, host: CliHost): void {
     .option('--id <ID>', "the publisher's own id of the event")
     .option('--parse', 'messages are JSON, and sent as such instead of as text')
     .option('--lines', 'each line of standard input is a message')
-    .option('--events', 'each line of standard input is an event in JSON: {"message":…,"type":…,"id":…}')
+    .option('--events', 'each line of standard input is an event in JSON: {"message":…,"type":…,"id":…,"dedupe":…}')
+    .option(
+      '--retries <N>',
+      'try so often again, without publishing anything twice, where a server does not answer or is busy',
+    )
+    .option('--idempotency-key <KEY>', 'of one event: a repeat of the command with the same key publishes nothing')
     .note('Lines are published while they come, in their order, as many at a time as there are.')
     .example(
       "sser publish $TOPIC 'Hello from a shell' --type greeting",
       'date | sser publish $TOPIC',
       'sser publish $TOPIC --parse \'{"temperature": 21.5}\'',
-      "printf 'one\\ntwo\\n' | sser publish $TOPIC --lines",
+      "printf 'one\\ntwo\\n' | sser publish $TOPIC --lines --retries 5",
+      "sser publish $TOPIC 'Backup is done' --idempotency-key backup-2026-11-27",
       'echo \'{"message":[1,2],"type":"pair","id":"order-7"}\' | sser publish $TOPIC --events --json',
     )
     .action((topic: string, message: string | undefined, options: PublishOptions) =>
@@ -53,12 +57,13 @@ async function publish(
   if (!isLineByLine(options)) {
     const whole = message ?? (await textOfStdin(host)).replace(/\r?\n$/, '')
     const event = { message: options.parse === true ? parsed(whole, 'The message') : whole, ...namesOf(options) }
-    await printIds([await client.publish(topic, event, { signal })], options, host)
+    const key = options.idempotencyKey === undefined ? {} : { idempotencyKey: options.idempotencyKey }
+    await printIds([await client.publish(topic, event, { signal, ...repeatsOf(options), ...key })], options, host)
     return
   }
   // What was read is published, and its ids are printed, also when a signal came meanwhile.
-  for await (const events of inBatches(host, options)) {
-    await printIds(await published(client, topic, events), options, host)
+  for await (const published of client.publishFrom(topic, eventsOf(host, options), repeatsOf(options))) {
+    await printIds(published, options, host)
   }
   signal.throwIfAborted()
 }
@@ -71,77 +76,41 @@ function checkUse(message: string | undefined, options: PublishOptions): void {
   if (options.token === STDIN && message === undefined) {
     throw new UsageError('Standard input brings the token: give the message as an argument, or the token by a file.')
   }
+  if (options.retries !== undefined && !/^\d{1,3}$/.test(options.retries)) {
+    throw new UsageError('--retries is a whole number from 0 to 999.')
+  }
   if (!isLineByLine(options)) return
   if (message !== undefined) throw new UsageError('With --lines or --events the messages come from standard input.')
   if (options.id !== undefined) throw new UsageError('--id is for one event; put ids into the lines of --events.')
+  if (options.idempotencyKey !== undefined) {
+    throw new UsageError('--idempotency-key is for one event; put dedupe into the lines of --events.')
+  }
+}
+
+function repeatsOf({ retries = '0' }: PublishOptions): { readonly retries: number } {
+  return { retries: Number(retries) }
 }
 
 function namesOf({ type, id }: PublishOptions): Pick<NewEvent, 'type' | 'id'> {
   return { ...(type === undefined ? {} : { type }), ...(id === undefined ? {} : { id }) }
 }
 
-async function published(
-  client: SserClient,
-  topic: string,
-  events: readonly NewEvent[],
-): Promise<readonly PublishedEvent[]> {
-  const [first] = events
-  // One alone goes the way that the original server knows, too.
-  return events.length === 1 && first !== undefined
-    ? [await client.publish(topic, first)]
-    : await client.publishMany(topic, events)
-}
-
 async function printIds(events: readonly PublishedEvent[], { json }: PublishOptions, host: CliHost): Promise<void> {
   await print(host, events.map(({ id }) => (json === true ? `${JSON.stringify({ id })}\n` : `${id}\n`)).join(''))
 }
 
-/** Whatever lines are there, but never waiting for more than one. Input is read no faster than it is published. */
-async function* inBatches(host: CliHost, options: PublishOptions): AsyncGenerator<readonly NewEvent[]> {
+/** Read no faster than they are published. A signal ends them: what was read by then is published. */
+async function* eventsOf(host: CliHost, options: PublishOptions): AsyncGenerator<NewEvent> {
   const lines = createInterface({ input: host.stdin, crlfDelay: Number.POSITIVE_INFINITY })
-  const waiting: NewEvent[] = []
-  let bytes = 0
-  let number = 0
-  let wake: (() => void) | undefined
-  let isEnded = false
-  let mistake: unknown
-  lines.on('line', (line) => {
-    number += 1
-    try {
-      waiting.push(eventOf(line, number, options))
-    } catch (error) {
-      // What came before it is published; what comes behind is not.
-      mistake ??= error
-      lines.close()
-    }
-    bytes += line.length
-    if (waiting.length >= EVENTS_PER_REQUEST_MAX || bytes >= BYTES_PER_REQUEST_MAX) lines.pause()
-    wake?.()
-  })
-  lines.on('close', () => {
-    isEnded = true
-    wake?.()
-  })
   const signal = host.stopSignal()
   const stop = () => lines.close()
   if (signal.aborted) stop()
   signal.addEventListener('abort', stop, { once: true })
   try {
-    for (;;) {
-      if (waiting.length > 0) {
-        const batch = waiting.splice(0, EVENTS_PER_REQUEST_MAX)
-        bytes = 0
-        yield batch
-        if (!isEnded) lines.resume()
-      } else if (isEnded) {
-        if (mistake !== undefined) throw mistake
-        return
-      } else {
-        await new Promise<void>((resolve) => {
-          wake = resolve
-        })
-        wake = undefined
-      }
+    let number = 0
+    for await (const line of lines) {
+      number += 1
+      yield eventOf(line, number, options)
     }
   } finally {
     signal.removeEventListener('abort', stop)
