@@ -24,6 +24,8 @@ export interface DoorOptions extends StreamLimits {
 
 export const headerBytesMax = 16 * 1024
 const eventsPath = /^\/api\/v1\/pubsubs\/[^/?]+\/events(?:\?|$)/
+/** Of streams of several topics, and of nothing else. */
+const severalPath = /^\/api\/v1\/events(?:\?|$)/
 const tunnelWords = 'This server is no proxy: it has no CONNECT.'
 
 /** Stands before listeners, and hands on to the router what may pass. */
@@ -117,8 +119,7 @@ export class FrontDoor {
   /** A stream with its end and a time to come back, everything else with this error. */
   #refuseForNow(request: IncomingMessage, response: ServerResponse, error: Error): void {
     const headers = [...this.#cors.headers(request.headers.origin)]
-    const isStream = (request.method === 'GET' || request.method === 'HEAD') && eventsPath.test(request.url ?? '')
-    const endsStream = isStream && eventFormOf(request.headers.accept) === 'stream'
+    const endsStream = isForStream(request)
     const answer = answerOf(error)
     this.#counted(request, endsStream ? 200 : answer.status)
     if (!endsStream) {
@@ -128,6 +129,11 @@ export class FrontDoor {
     if (answer.headers['connection'] === 'close') headers.push('connection', 'close')
     endWithRetry(response, headers, retryMsOf(this.#service, this.#options))
   }
+}
+
+function isForStream({ method, url = '', headers }: IncomingMessage): boolean {
+  if (method !== 'GET' && method !== 'HEAD') return false
+  return severalPath.test(url) || (eventsPath.test(url) && eventFormOf(headers.accept) === 'stream')
 }
 
 /** What is wrong with the name that was asked for, in words. */

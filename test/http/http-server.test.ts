@@ -146,7 +146,7 @@ test('the page at / and its files are given, nothing else is, and HEAD gets the 
   const policy = String(page.headers['content-security-policy'])
   assert.match(policy, /default-src 'none'/)
   assert.doesNotMatch(policy, /unsafe/)
-  const references = [...page.payload.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, url]) => url!)
+  const references = [...page.payload.matchAll(/(?:src|href)="(\/[^"]+)"/g)].map(([, url]) => url!)
   assert.equal(references.length, 4)
   for (const url of references) assert.equal((await http.hapi.inject(url)).statusCode, 200, url)
   for (const url of [
@@ -180,7 +180,7 @@ test('readiness tells ready, failed with its reason, and stopping; health is wel
 })
 
 test('while it recovers, calls get a 503 and streams a retry and their end, and readiness says how far it is', async (t) => {
-  const { api, origin, service, hub, subscribe, createTopic } = await startFixture(t, { ready: false })
+  const { api, origin, service, hub, raw, subscribe, createTopic } = await startFixture(t, { ready: false })
   const { id } = await createTopic()
   service.progress({ bytes_done: 5, bytes_total: 10 })
   const readiness = await fetch(`${origin}/readyz`)
@@ -195,11 +195,15 @@ test('while it recovers, calls get a 503 and streams a retry and their end, and 
     assert.equal(response.headers.get('retry-after'), '1')
     assert.equal((await errorOf(response)).code, 503)
   }
-  const stream = subscribe(`${id}/events?since=earliest`, { authorization: 'none yet' })
-  const answer = await stream.until('\r\n0\r\n\r\n')
-  assert.match(answer, /^HTTP\/1\.1 200 OK\r\n/)
-  assert.match(answer, /\r\ncontent-type: text\/event-stream\r\n/)
-  assert.match(dechunk(answer).body, /^retry: [234]\d\d\d\n\n$/)
+  for (const stream of [
+    subscribe(`${id}/events?since=earliest`, { authorization: 'none yet' }),
+    raw(`GET /api/v1/events?topic=${id}&access_token=yet HTTP/1.1\r\nhost: test\r\n\r\n`),
+  ]) {
+    const answer = await stream.until('\r\n0\r\n\r\n')
+    assert.match(answer, /^HTTP\/1\.1 200 OK\r\n/)
+    assert.match(answer, /\r\ncontent-type: text\/event-stream\r\n/)
+    assert.match(dechunk(answer).body, /^retry: [234]\d\d\d\n\n$/)
+  }
   service.ready(hub)
   assert.equal((await post(`${api}/pubsubs/${id}/events`, '{"event":{"message":1}}')).status, 201)
 })
