@@ -14,7 +14,7 @@ import {
   publishSource,
   type RepeatOptions,
 } from './publish.ts'
-import { type ReceivedItem, type SubscribeOptions, subscribe } from './subscribe.ts'
+import { type ReceivedItem, type Source, type SubscribeOptions, subscribe } from './subscribe.ts'
 import { TopicTokens } from './topic-tokens.ts'
 
 /** Limits beyond which the oldest events go; null: none; absent: the server's default, or, in a change, as it is. */
@@ -132,9 +132,15 @@ export class SserClient {
     return history(this.#connection, eventsPath(topicId), options)
   }
 
-  /** See `subscribe`: the events of a topic, over any number of connections, until the topic is deleted. */
-  subscribe(topicId: string, options: SubscribeOptions = {}): AsyncGenerator<ReceivedItem, void, void> {
-    return subscribe(this.#connection, eventsPath(topicId), options)
+  /**
+   * See `subscribe`: the events of a topic, over any number of connections, until the topic is deleted; or of several, by their
+   * ids, in one order, each with its topic. This client's token has to open all of them.
+   */
+  subscribe(
+    topicId: string | readonly string[],
+    options: SubscribeOptions = {},
+  ): AsyncGenerator<ReceivedItem, void, void> {
+    return subscribe(this.#connection, sourceOf(topicId), options)
   }
 }
 
@@ -195,6 +201,13 @@ export class Topics {
 
 function topicPath(topicId: string): string {
   return `/pubsubs/${encodeURIComponent(topicId)}`
+}
+
+function sourceOf(topicId: string | readonly string[]): Source {
+  if (typeof topicId === 'string') return { path: eventsPath(topicId), isEnveloped: false }
+  const query = new URLSearchParams({ envelope: 'json' })
+  for (const id of topicId) query.append('topic', id)
+  return { path: `/events?${query}`, isEnveloped: true }
 }
 
 function eventsPath(topicId: string): string {

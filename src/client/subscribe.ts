@@ -1,11 +1,12 @@
 /**
- * A topic's events as an async iterator that outlives its connections: when one ends, the next resumes behind the last
+ * The events of a topic, or of several, as an async iterator that outlives its connections: when one ends, the next resumes behind the last
  * finished block, after a pause that grows and is jittered. It reads from the network only when its consumer asks for
  * more, so a slow consumer costs the memory of one piece of the stream, and the server keeps the rest in its log.
  */
 
 import { createDecoder, SseDecodeError } from '../sse/decode.ts'
 import type { Connection } from './connection.ts'
+import { unwrap } from './envelope.ts'
 import { isRecord, refusal, SserError } from './errors.ts'
 import { pause } from './pause.ts'
 import { retryAfterMs } from './retry-after.ts'
@@ -27,6 +28,8 @@ export interface SubscribeOptions {
 
 export interface ReceivedEvent {
   readonly kind: 'event'
+  /** The id of its topic, in a subscription to several. */
+  readonly topic?: string
   /** The publisher's own id where there is one, the server's otherwise. */
   readonly id: string
   /** `message` where the publisher named none. */
@@ -41,6 +44,8 @@ export interface ReceivedGap {
   readonly kind: 'gap'
   /** For people. */
   readonly reason: string
+  /** In a subscription to several topics: the ids of those of which events may be missing; absent: any may be. */
+  readonly topics?: readonly string[]
   readonly cursor: string
 }
 
@@ -58,13 +63,21 @@ const CLOSED_DATA = '{"status": "closed"}'
 /** Whoever asks again gets the same answer. */
 const FINAL_STATUSES: ReadonlySet<number> = new Set([400, 401, 403, 404, 406, 410])
 
+/** What to ask for. */
+export interface Source {
+  /** Below the server's API. */
+  readonly path: string
+  /** Whether events come in an envelope that tells their topic. */
+  readonly isEnveloped: boolean
+}
+
 /**
- * Ends when the topic is deleted. Throws SserError where the server refuses the stream for good (400, 401, 403, 404);
+ * Ends when the one topic is deleted; of several, the next attempt is refused with 404. Throws SserError where the server refuses the stream for good (400, 401, 403, 404);
  * everything else is tried again. Leaving the loop ends the connection.
  */
 export async function* subscribe(
   connection: Connection,
-  path: string,
+  source: Source,
   options: SubscribeOptions,
 ): AsyncGenerator<ReceivedItem, void, void> {
   const { signal, since, retryMsMax = RETRY_MS_MAX } = options
@@ -74,9 +87,9 @@ export async function* subscribe(
   for (;;) {
     signal?.throwIfAborted()
     let waitMs = 0
-    const query = state.cursor === '' && from !== undefined ? `?since=${encodeURIComponent(from)}` : ''
+    const query = state.cursor === '' && from !== undefined ? { since: from } : undefined
     try {
-      for await (const items of receive(connection, path + query, state, options)) {
+      for await (const items of receive(connection, source, query, state, options)) {
         failures = 0
         for (const item of items) {
           yield item
@@ -115,7 +128,8 @@ class Interruption extends Error {
 /** One connection, piece by piece. Throws Interruption, or what is final. */
 async function* receive(
   connection: Connection,
-  path: string,
+  { path, isEnveloped }: Source,
+  query: Readonly<Record<string, string>> | undefined,
   state: StreamState,
   { signal, silenceMsMax = SILENCE_MS_MAX, eventBytesMax = EVENT_BYTES_MAX }: SubscribeOptions,
 ): AsyncGenerator<readonly ReceivedItem[]> {
@@ -129,10 +143,10 @@ async function* receive(
   }
   try {
     heard()
-    const response = await opened(connection, path, state, attempt.signal)
+    const response = await opened(connection, withQuery(path, query), state, attempt.signal)
     if (response === undefined) return
     const reader = response.getReader()
-    const { feed } = itemDecoder(state, eventBytesMax)
+    const { feed } = itemDecoder(state, isEnveloped, eventBytesMax)
     for (;;) {
       heard()
       const { value, done } = await reader.read()
@@ -182,7 +196,7 @@ async function opened(
 }
 
 /** Turns pieces of the stream into items, and keeps the state up to date. */
-function itemDecoder(state: StreamState, eventBytesMax: number) {
+function itemDecoder(state: StreamState, isEnveloped: boolean, eventBytesMax: number) {
   let items: (ReceivedItem & { cursor: string })[] = []
   const decoder = createDecoder({
     bufferBytesMax: eventBytesMax,
@@ -198,10 +212,10 @@ function itemDecoder(state: StreamState, eventBytesMax: number) {
       if (alone && last !== undefined) last.cursor = id
     },
     onEvent: ({ type, data, lastEventId }, namesId) => {
-      if (type === GAP_TYPE) items.push({ kind: 'gap', reason: reasonOf(data), cursor: lastEventId })
+      if (type === GAP_TYPE) items.push({ kind: 'gap', ...gapOf(data), cursor: lastEventId })
       // Others of the server's own are no events of the topic, although one of them has an id.
       else if (namesId && !type.startsWith(OWN_TYPES))
-        items.push({ kind: 'event', id: lastEventId, type, data, cursor: lastEventId })
+        items.push({ kind: 'event', ...eventOf(data, lastEventId, isEnveloped), type, cursor: lastEventId })
       else if (data === CLOSED_DATA) state.isDeleted = true
     },
   })
@@ -214,12 +228,26 @@ function itemDecoder(state: StreamState, eventBytesMax: number) {
   }
 }
 
-function reasonOf(data: string): string {
+function eventOf(data: string, id: string, isEnveloped: boolean): Pick<ReceivedEvent, 'id' | 'data' | 'topic'> {
+  if (!isEnveloped) return { id, data }
+  const { topic, publisherId, data: message } = unwrap(data)
+  return { topic, id: publisherId ?? id, data: message }
+}
+
+function gapOf(data: string): Pick<ReceivedGap, 'reason' | 'topics'> {
   try {
     const gap: unknown = JSON.parse(data)
-    if (isRecord(gap) && typeof gap['reason'] === 'string') return gap['reason']
+    if (isRecord(gap) && typeof gap['reason'] === 'string') {
+      const { reason, topics } = gap
+      return { reason: String(reason), ...(Array.isArray(topics) ? { topics: topics.map(String) } : {}) }
+    }
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error
   }
-  return data
+  return { reason: data }
+}
+
+function withQuery(path: string, query: Readonly<Record<string, string>> | undefined): string {
+  if (query === undefined) return path
+  return `${path}${path.includes('?') ? '&' : '?'}${new URLSearchParams(query)}`
 }

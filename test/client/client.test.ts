@@ -348,3 +348,42 @@ test('leaving the loop ends the connection', async (context) => {
   await take(client.subscribe('t'), 1)
   await ended
 })
+
+test('several topics come in one order, each event with its topic and as it was published, over broken connections', async (context) => {
+  const { origin } = await startFixture(context)
+  const { port } = new URL(origin)
+  const proxy = await CuttingProxy.start(Number(port), () => 600)
+  context.after(() => proxy.close())
+  const direct = new SserClient({ url: origin, token: API_TOKEN })
+  const topics = [await direct.topics.create({ persist: true }), await direct.topics.create()]
+  const sent: (readonly [string, string, string])[] = []
+  for (let n = 0; n < 30; n++) {
+    const { id: topic } = topics[n % 2]!
+    const message = n % 3 === 0 ? { n, text: ',"message":"forged"' } : `,"message":${n}\nline`
+    const id = n % 5 === 0 ? `mine-${n}` : undefined
+    const { id: number } = await direct.publish(topic, { message, ...(id === undefined ? {} : { id }) })
+    sent.push([topic, id ?? number, typeof message === 'string' ? message : JSON.stringify(message)])
+  }
+  const client = new SserClient({ url: proxy.url, token: API_TOKEN })
+  const ids = topics.map(({ id }) => id)
+  const items = await take(client.subscribe(ids, { since: 'earliest', retryMsMax: 20 }), sent.length)
+  assert.deepEqual(
+    items.map((item) => item.kind === 'event' && [item.topic, item.id, item.data]),
+    sent,
+  )
+  assert.ok(proxy.connections > 1, 'connections were cut')
+})
+
+test('a gap of several topics says which, and a topic that is gone is an error', async (context) => {
+  const { origin, createTopic } = await startFixture(context)
+  const client = new SserClient({ url: origin, token: API_TOKEN })
+  const ids = [(await createTopic(true)).id, (await createTopic(true)).id]
+  const { id: first } = await client.publish(ids[0]!, { message: 1 })
+  await client.publish(ids[0]!, { message: 2 })
+  await client.topics.empty(ids[0]!)
+  const [gap] = await take(client.subscribe(ids, { lastEventId: first }), 1)
+  assert.ok(gap?.kind === 'gap')
+  assert.deepEqual(gap.topics, [ids[0]])
+  await client.topics.delete(ids[1]!)
+  await refuses(take(client.subscribe(ids), 1), 404)
+})

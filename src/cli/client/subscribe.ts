@@ -16,8 +16,10 @@ interface SubscribeCommandOptions extends ServerOptions {
 }
 
 export function addSubscribeCommand(program: CliCommand, host: CliHost): void {
-  withServerOptions(program.command('subscribe <topic>'))
-    .description('print the events of a topic as they come; goes on after every interruption')
+  withServerOptions(program.command('subscribe <topic...>'))
+    .description(
+      'print the events of a topic, or of several in one order, as they come; goes on after every interruption',
+    )
     .option(
       '--since <WHEN>',
       'begin with the earliest event that is kept (earliest), or at a time such as 2026-01-31T08:00:00Z',
@@ -27,7 +29,7 @@ export function addSubscribeCommand(program: CliCommand, host: CliHost): void {
     .option('--count <N>', 'end after so many events')
     .note(
       'A message with line breaks is printed as it is; --json keeps each event on one line, with its id, type\n' +
-        'and cursor. What may be missing is told on standard error, with --json among the events.',
+        'and cursor, and, of several topics, its topic. What may be missing is told on standard error, with --json among the events.',
       'With --state the place is written behind what is printed: where a call is killed, its last events may be\n' +
         'printed again by the next one, and none is left out. Where it ends by itself or by a signal, none is.',
     )
@@ -40,17 +42,18 @@ export function addSubscribeCommand(program: CliCommand, host: CliHost): void {
       [0, 'the events that were asked for, or the end of the topic, or of the command by a signal'],
       ...CLIENT_EXIT_CODES.filter(([code]) => code !== 0 && code < 128),
     ])
-    .action((topic: string, options: SubscribeCommandOptions) => subscribe(topic, options, host))
+    .action((topics: readonly string[], options: SubscribeCommandOptions) => subscribe(topics, options, host))
 }
 
-async function subscribe(topic: string, options: SubscribeCommandOptions, host: CliHost): Promise<void> {
+async function subscribe(topics: readonly string[], options: SubscribeCommandOptions, host: CliHost): Promise<void> {
   const countMax = options.count === undefined ? Number.POSITIVE_INFINITY : wholeNumber('--count', options.count)
   const since = options.since === undefined ? undefined : whenOf(options.since)
   const client = await clientOf(options, host)
   const state = options.state === undefined ? undefined : new StateFile(resolve(host.cwd, options.state))
   const lastEventId = (await state?.read()) ?? options.lastEventId
   const signal = host.stopSignal()
-  const stream = client.subscribe(topic, {
+  const [topic] = topics
+  const stream = client.subscribe(topics.length === 1 && topic !== undefined ? topic : topics, {
     signal,
     ...(lastEventId === undefined ? {} : { lastEventId }),
     ...(since === undefined ? {} : { since }),
