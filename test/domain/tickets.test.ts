@@ -158,6 +158,41 @@ test('streams that come and go write nothing once the log says that the ticket i
   await close(server)
 })
 
+test('it opens what the token of its maker opens: nothing once that has ended or was revoked, also in use and over a crash', async () => {
+  const clock = new FakeClock()
+  let server = await start(clock)
+  const { topic } = await server.hub.createTopic({ persist: true })
+  const secrets: string[] = []
+  for (const expiresAtMs of [clock.wallMs() + HOUR_MS, undefined]) {
+    const request = { rights: ['subscribe'] as const, label: undefined, expiresAtMs }
+    secrets.push((await server.hub.issueToken(topic, request)).secret)
+  }
+  const tickets: Uint8Array[] = []
+  for (const secret of secrets) {
+    const { tickets: office } = server.hub
+    tickets.push(hashToken((await office.issue([{ topics: [topic.id], by: hashToken(secret) }])).secret))
+    await office.enter(found(server.hub, tickets.at(-1)!))
+  }
+  const opening = () =>
+    tickets.map((sha256) => {
+      const authority = found(server.hub, sha256).authorityFor(topic.id) ?? assert.fail()
+      const present = server.hub.topic(topic.id) ?? assert.fail()
+      return server.hub.accessTo(present, authority, 'subscribe') !== undefined
+    })
+  clock.advance(HOUR_MS - 1)
+  assert.deepEqual(opening(), [true, true])
+  clock.advance(1)
+  assert.deepEqual(opening(), [false, true])
+  const [lasting] = server.hub.tokensOf(topic)
+  await server.hub.revokeToken(topic, lasting?.number ?? assert.fail())
+  assert.deepEqual(opening(), [false, false])
+  server = await startAgain(server, clock, true)
+  assert.deepEqual(opening(), [false, false])
+  await server.hub.deleteTopic(topic.id)
+  assert.equal(server.hub.topic(topic.id), undefined)
+  await close(server)
+})
+
 test('a ticket whose time ends between its being found and its being used stays in use', async () => {
   const clock = new FakeClock()
   const server = await start(clock)
