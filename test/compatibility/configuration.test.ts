@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { get } from 'node:https'
+import { request } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -122,13 +122,21 @@ test('production, as it ships it, starts once there are tokens: HTTPS, and the p
   })
   t.after(() => server.close())
   await server.line(/The server is ready/)
-  const status = await new Promise((resolve, reject) => {
-    get(`https://localhost:${securePort}/readyz`, { rejectUnauthorized: false }, (response) => {
-      response.resume()
-      resolve(response.statusCode)
-    }).once('error', reject)
-  })
-  assert.equal(status, 200)
+  const ask = (method: string, path: string, body?: string) =>
+    new Promise((resolve, reject) => {
+      const headers = { authorization: `Bearer ${server.apiToken}`, 'content-type': 'application/json' }
+      const options = { method, headers, rejectUnauthorized: false }
+      const asked = request(`https://localhost:${securePort}${path}`, options, (response) => {
+        response.resume()
+        resolve(response.statusCode)
+      })
+      asked.once('error', reject)
+      asked.end(body)
+    })
+  assert.equal(await ask('GET', '/'), 200)
+  assert.equal(await ask('POST', '/api/v1/pubsubs', '{}'), 201)
+  // It ships with the store switched off.
+  assert.equal(await ask('POST', '/api/v1/pubsubs', '{"pubsub":{"persist":true}}'), 400)
   const plain = await fetch(`http://localhost:${server.port}/api/v1/metrics?x=1`, { redirect: 'manual' })
   assert.equal(plain.status, 301)
   assert.equal(plain.headers.get('location'), `https://localhost:${securePort}/api/v1/metrics?x=1`)
