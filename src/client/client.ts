@@ -168,8 +168,8 @@ export class Topics {
     return { topics: memberOf(body, 'pubsubs'), next: (body as { readonly next: string | null }).next }
   }
 
-  /** Every topic, page by page. */
-  async *all(options: CallOptions = {}): AsyncGenerator<TopicDetails, void, void> {
+  /** Every topic that is asked for, page by page. */
+  async *all(options: Omit<ListTopicsOptions, 'after'> = {}): AsyncGenerator<TopicDetails, void, void> {
     let after: string | undefined
     do {
       const page = await this.list({ ...options, ...(after === undefined ? {} : { after }) })

@@ -7,8 +7,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
 import { type TestContext, test } from 'node:test'
+import { wordsOf } from '../../src/cli/client/failure.ts'
 import { Interruption } from '../../src/cli/host.ts'
 import { runProgram } from '../../src/cli/program.ts'
+import { SserError } from '../../src/client/index.ts'
 import { API_TOKEN, type Fixture, startFixture } from '../http/fixture.ts'
 import { silentHost } from './silent-host.ts'
 
@@ -264,4 +266,25 @@ test('lines that were read when a signal comes are published, and their ids prin
   assert.equal(ran.code, 143)
   assert.equal(ran.out.split('\n').length - 1, 2)
   assert.equal(await prints(fixture, ['subscribe', topic, '--since', 'earliest', '--count', '2']), 'one\ntwo\n')
+})
+
+test('topics are searched, and listed by what is asked for', async (context) => {
+  const fixture = await startFixture(context)
+  for (const name of ['orders', 'Old orders', 'press']) await prints(fixture, ['topic', 'create', '--name', name])
+  const names = async (...args: readonly string[]) =>
+    (await prints(fixture, ['topic', 'list', '--json', ...args]))
+      .trimEnd()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { name: string }).name)
+  assert.deepEqual(await names('--search', 'orders', '--sort', 'name'), ['Old orders', 'orders'])
+  assert.deepEqual((await names('--sort', 'name', '--desc'))[0], 'press')
+  assert.equal((await run(fixture, ['topic', 'list', '--sort', 'colour'])).code, 64)
+})
+
+test('a certificate that nobody vouches for is told with what to do', () => {
+  const cause = new Error('fetch failed', {
+    cause: Object.assign(new Error('self-signed certificate'), { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' }),
+  })
+  const words = wordsOf(new SserError('SSER_UNREACHABLE', 'No answer from https://x.', { cause }))
+  assert.match(words, /^No answer from https:\/\/x\. \(self-signed certificate\) .*NODE_EXTRA_CA_CERTS=FILE\.$/)
 })

@@ -1,6 +1,6 @@
 /** What shells make of the completions: real ones, where they are installed; bash everywhere. */
 import assert from 'node:assert/strict'
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,6 +9,7 @@ import { after, test } from 'node:test'
 import type { CliCommand } from '../../src/cli/cli-command.ts'
 import { programOf, runProgram } from '../../src/cli/program.ts'
 import { APP_ENVS } from '../../src/config-schema.ts'
+import { missingProgram } from '../support/programs.ts'
 import { silentHost } from './silent-host.ts'
 
 const home = mkdtempSync(join(tmpdir(), 'sser-completion-'))
@@ -46,10 +47,6 @@ async function completionOf(shell: string): Promise<string> {
   const path = join(home, `completion.${shell}`)
   writeFileSync(path, script)
   return path
-}
-
-function isMissing(program: string): string | false {
-  return spawnSync(program, ['--version']).error === undefined ? false : `${program} is not installed`
 }
 
 /** Without what readline, or fish, puts behind a word. */
@@ -98,7 +95,7 @@ test('every command and every option is in each of the scripts', async () => {
   }
 })
 
-test('zsh is offered what can stand there', { skip: isMissing('zsh') }, async () => {
+test('zsh is offered what can stand there', { skip: missingProgram('zsh') }, async () => {
   const script = await completionOf('zsh')
   // The completion system itself wants a terminal: in its place what it is asked is printed.
   const press = `
@@ -118,7 +115,7 @@ test('zsh is offered what can stand there', { skip: isMissing('zsh') }, async ()
   }
 })
 
-test('fish is offered what can stand there', { skip: isMissing('fish') }, async () => {
+test('fish is offered what can stand there', { skip: missingProgram('fish') }, async () => {
   const script = await completionOf('fish')
   for (const [line, offered] of CASES) {
     const press = `source ${script}; complete -C ${JSON.stringify(line)}`

@@ -1,11 +1,12 @@
 /** The program as a process: its signals, its pipes and its exit codes, against a server with logs in memory. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { API_TOKEN, startFixture } from '../http/fixture.ts'
+import { missingProgram } from '../support/programs.ts'
 import { builtMain } from '../support/server-process.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'sser-process-'))
@@ -114,13 +115,13 @@ test('a reader that goes away ends every kind of output without a complaint', as
 })
 
 test('on a terminal the token is asked for, and not shown', {
-  skip: !existsSync('/usr/bin/script'),
+  skip: missingProgram('script'),
 }, async (context) => {
   const fixture = await startFixture(context)
   const { id } = await fixture.createTopic(true)
   const env = { SSER_URL: fixture.origin, SSER_TOKEN: '', NODE: process.execPath, MAIN: main }
   const line = '"$NODE" "$MAIN" topic list --token -'
-  const given = startProgram('/usr/bin/script', ['-qec', line, '/dev/null'], env)
+  const given = startProgram('script', ['-qec', line, '/dev/null'], env)
   await given.until(/Token: /)
   given.child.stdin.write(`${API_TOKEN}\r`)
   const { code, out } = await given.ended
@@ -128,7 +129,7 @@ test('on a terminal the token is asked for, and not shown', {
   assert.ok(out.includes(id), out)
   assert.ok(!out.includes(API_TOKEN), 'the token is not shown')
 
-  const refused = startProgram('/usr/bin/script', ['-qec', line, '/dev/null'], env)
+  const refused = startProgram('script', ['-qec', line, '/dev/null'], env)
   await refused.until(/Token: /)
   refused.child.stdin.write('\x03')
   assert.equal((await refused.ended).code, 130)

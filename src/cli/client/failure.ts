@@ -2,7 +2,7 @@
 
 import type { SserError } from '../../client/index.ts'
 import type { ExitCodes } from '../cli-command.ts'
-import { exitFailed, exitNoPermission, exitUnavailable } from '../host.ts'
+import { exitFailed, exitNoPermission, exitUnavailable, systemCodeOf } from '../host.ts'
 
 /** Of the commands that talk to a server. */
 export const CLIENT_EXIT_CODES: ExitCodes = [
@@ -26,9 +26,23 @@ export function wordsOf(error: SserError): string {
   const path = error.details?.['path']
   const where = typeof path === 'string' ? ` (${path})` : ''
   const cause = error.cause instanceof Error ? ` ${causeOf(error.cause)}` : ''
-  const advice = error.status === 401 ? ' Give a token by SSER_TOKEN or --token-file.' : ''
-  return `${error.message}${where}${cause}${advice}`
+  return `${error.message}${where}${cause}${adviceOf(error)}`
 }
+
+function adviceOf({ status, cause }: SserError): string {
+  if (status === 401) return ' Give a token by SSER_TOKEN or --token-file.'
+  const code = cause instanceof Error ? systemCodeOf(cause.cause) : undefined
+  if (code === undefined || !UNKNOWN_AUTHORITY.has(code)) return ''
+  return ' If the certificate is one of your own, name it, or its authority, by NODE_EXTRA_CA_CERTS=FILE.'
+}
+
+/** Codes of certificates that nobody known vouches for. */
+const UNKNOWN_AUTHORITY: ReadonlySet<string> = new Set([
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+])
 
 /** fetch says "fetch failed", and what failed as its cause. */
 function causeOf(error: Error): string {

@@ -1,6 +1,7 @@
 /** `sser topic`: make, see, change, empty and delete topics. */
 
-import type { NewTopic, RetentionRequest, TopicDetails } from '../../client/index.ts'
+import { Option } from 'commander'
+import type { ListTopicsOptions, NewTopic, RetentionRequest, TopicDetails } from '../../client/index.ts'
 import type { CliCommand } from '../cli-command.ts'
 import { type CliHost, print, UsageError } from '../host.ts'
 import { wholeNumber } from '../whole-number.ts'
@@ -14,6 +15,18 @@ interface TopicOptions extends ServerOptions {
 }
 
 const NONE = 'none'
+
+/** As many as the server gives at once. */
+const TOPICS_PER_PAGE = 1_000
+
+type Sort = NonNullable<ListTopicsOptions['sort']>
+const SORTS: readonly Sort[] = ['id', 'name', 'events', 'bytes', 'subscribers', 'latest']
+
+interface ListOptions extends ServerOptions {
+  readonly search?: string
+  readonly sort?: Sort
+  readonly desc?: boolean
+}
 
 export function addTopicCommand(program: CliCommand, host: CliHost): void {
   const topic = program.command('topic').description('make, see, change, empty and delete topics')
@@ -32,10 +45,23 @@ export function addTopicCommand(program: CliCommand, host: CliHost): void {
     })
 
   subcommand('list', 'all topics, one a line: id, events, bytes, subscribers, name')
-    .example('sser topic list', 'sser topic list --json | grep orders')
-    .action(async (options: ServerOptions) => {
+    .option('--search <TEXT>', 'only those with this in their name or id')
+    .addOption(new Option('--sort <BY>', 'by this; by id, where nothing is said').choices(SORTS))
+    .option('--desc', 'the highest first')
+    .example(
+      'sser topic list',
+      'sser topic list --search orders --sort bytes --desc',
+      'sser topic list --json | head -n 3',
+    )
+    .action(async ({ search, sort, desc, ...options }: ListOptions) => {
       const client = await clientOf(options, host)
-      for await (const details of client.topics.all(call())) {
+      const wanted = {
+        limit: TOPICS_PER_PAGE,
+        ...(search === undefined ? {} : { search }),
+        ...(sort === undefined ? {} : { sort }),
+        ...(desc === true ? { order: 'desc' as const } : {}),
+      }
+      for await (const details of client.topics.all({ ...wanted, ...call() })) {
         await print(host, options.json === true ? line(details) : row(details))
       }
     })
