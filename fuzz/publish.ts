@@ -3,7 +3,13 @@
 import assert from 'node:assert/strict'
 import { isBoom } from '@hapi/boom'
 import { DomainError } from '../src/domain/errors.ts'
-import { messageSource, messageSources, type PublishInput, parsePublish } from '../src/domain/publish-input.ts'
+import {
+  messageSource,
+  messageSources,
+  type PublishInput,
+  parseBareEvent,
+  parsePublish,
+} from '../src/domain/publish-input.ts'
 import { parseJson } from '../src/http/json-body.ts'
 import type { Random } from './random.ts'
 import type { ByteTarget } from './target.ts'
@@ -12,7 +18,10 @@ export const publishInput: ByteTarget = {
   name: 'publish-input',
   about: 'Any JSON body is taken or is a coded mistake, and a message that is taken means what was sent.',
   generate: someBody,
-  check: (input) => checkPublish(input, parsePublish),
+  check(input) {
+    checkPublish(input, parsePublish)
+    checkLine(input)
+  },
   planted: [{ bug: "a message's text is made anew from its value", check: (input) => checkPublish(input, parseAnew) }],
 }
 
@@ -52,6 +61,23 @@ function checkPublish(source: Buffer, parse: typeof parsePublish): void {
     if (!(error instanceof DomainError)) throw error
     if (error.code === 'TOO_LARGE') assert.ok(events !== undefined && events.length > 4, 'too many events')
     else if (error.code !== 'INVALID') throw error
+  }
+}
+
+/** The same text as a line of many, which is an event without anything around it. */
+function checkLine(source: Buffer): void {
+  let event: SentEvent
+  try {
+    event = parseJson(source) as SentEvent
+  } catch (error) {
+    assert.ok(isBoom(error))
+    return
+  }
+  try {
+    const input = parseBareEvent(event, source, { idBytesMax: 20, typeBytesMax: 20, eventsPerRequestMax: 4 })
+    assertMeans([input], [event], [input.message])
+  } catch (error) {
+    if (!(error instanceof DomainError && error.code === 'INVALID')) throw error
   }
 }
 
@@ -99,7 +125,7 @@ function randomKey(random: Random, key: string): string {
 function randomMembers(random: Random, depth: number): string[] {
   const members: string[] = []
   for (let rest = random.below(5); rest > 0; rest--) {
-    const key = random.pick(['event', 'events', 'message', 'message', 'id', 'type', '__proto__', 'x'])
+    const key = random.pick(['event', 'events', 'message', 'message', 'id', 'type', 'dedupe', '__proto__', 'x'])
     members.push(`${randomKey(random, key)}:${randomValue(random, depth)}`)
   }
   return members
