@@ -67,24 +67,44 @@ export async function call<Body>(
   body?: unknown,
   signal?: AbortSignal,
 ): Promise<Body> {
-  const headers: Record<string, string> = { authorization: `Bearer ${token}`, accept: 'application/json' }
-  const init: RequestInit = { method, headers, cache: 'no-store' }
+  const headers: Record<string, string> = { accept: 'application/json' }
+  const init: RequestInit = { method, headers }
   if (body !== undefined) {
     headers['content-type'] = 'application/json'
     init.body = JSON.stringify(body)
   }
-  if (signal !== undefined) init.signal = signal
-  let response: Response
-  let text: string
-  try {
-    response = await fetch(`/api/v1${path}`, init)
-    text = await response.text()
-  } catch (error) {
-    signal?.throwIfAborted()
-    throw new ApiError(0, `The server does not answer (${error instanceof Error ? error.message : error}).`)
+  const { text } = await answerOf(token, path, init, signal)
+  return (text === '' ? undefined : JSON.parse(text)) as Body
+}
+
+/** The number after which a stream of the topic would begin that is asked for now: no event up to it is still to come. */
+export async function presentOf(token: string, topic: string, signal: AbortSignal): Promise<string> {
+  const { response } = await answerOf(token, `${topicPath(topic)}/events`, { method: 'HEAD' }, signal)
+  return response.headers.get('sser-resumed-from') ?? ''
+}
+
+async function answerOf(
+  token: string,
+  path: string,
+  { headers, ...init }: RequestInit,
+  signal: AbortSignal | undefined,
+): Promise<{ readonly response: Response; readonly text: string }> {
+  const answer = async () => {
+    const authorized = { authorization: `Bearer ${token}`, ...(headers as Record<string, string>) }
+    const bounds = signal === undefined ? {} : { signal }
+    const response = await fetch(`/api/v1${path}`, { ...init, ...bounds, headers: authorized, cache: 'no-store' })
+    return { response, text: await response.text() }
   }
-  if (response.ok) return (text === '' ? undefined : JSON.parse(text)) as Body
-  throw new ApiError(response.status, messageOf(text) ?? `The server answered ${response.status}.`)
+  try {
+    const answered = await answer()
+    if (answered.response.ok) return answered
+    const { status } = answered.response
+    throw new ApiError(status, messageOf(answered.text) ?? `The server answered ${status}.`)
+  } catch (error) {
+    if (error instanceof ApiError) throw error
+    signal?.throwIfAborted()
+    throw new ApiError(0, `The server does not answer (${wordsOf(error)}).`)
+  }
 }
 
 function messageOf(text: string): string | undefined {

@@ -1,6 +1,6 @@
 // A topic's events: live, the newest on top, or replayed page by page from a place. What a publisher has written is shown as
 // text, whatever it looks like.
-import { call, type HistoryPage, type StoredEvent, type TopicDetails, topicPath, wordsOf } from './api.ts'
+import { call, type HistoryPage, presentOf, type StoredEvent, type TopicDetails, topicPath, wordsOf } from './api.ts'
 import { button, labelled, make, onSubmit, write } from './dom.ts'
 import { timeText, wholeText } from './format.ts'
 import { itemsMax, type TailItem, type TailNews, type TailState, textMax } from './tail.ts'
@@ -63,11 +63,14 @@ export function eventList(topic: string): EventList {
     if (rows.childElementCount > rowsMax) rows.lastElementChild?.remove()
   }
 
-  function history(query: string): Promise<{ readonly page: HistoryPage; readonly token: string }> {
-    return withToken(place, wish, async (token) => ({
-      page: await call<HistoryPage>(token, 'GET', `${topicPath(topic)}/events?${query}`, undefined, ended.signal),
-      token,
-    }))
+  function opened<Result>(
+    work: (token: string) => Promise<Result>,
+  ): Promise<{ readonly token: string; readonly result: Result }> {
+    return withToken(place, wish, async (token) => ({ token, result: await work(token) }))
+  }
+
+  function history(token: string, query: string): Promise<HistoryPage> {
+    return call<HistoryPage>(token, 'GET', `${topicPath(topic)}/events?${query}`, undefined, ended.signal)
   }
 
   async function live(): Promise<void> {
@@ -76,12 +79,14 @@ export function eventList(topic: string): EventList {
     clear()
     write(status, 'Connecting …')
     status.dataset['state'] = ''
-    await telling(async () => {
-      const { page, token } = await history(`order=desc&limit=${pageEvents}`)
+    await telling(mine, async () => {
+      // Asked for ahead of the history, so that nothing can come between the two.
+      const { token, result: present } = await opened((token) => presentOf(token, topic, ended.signal))
+      const page = await history(token, `order=desc&limit=${pageEvents}`)
       if (mine !== turn) return
       place.replaceChildren(shown)
       rows.replaceChildren(...page.events.map(storedRow))
-      let newest = page.events[0]?.id ?? (isNumberOfLog(topic) ? topic : '')
+      let newest = [present, page.events[0]?.id ?? ''].toSorted().at(-1) ?? ''
       fill('No event yet. Publish one below; it appears here at once.')
       leave = watchTail(
         () => ({ topic, token, after: newest }),
@@ -114,8 +119,8 @@ export function eventList(topic: string): EventList {
     const mine = turn
     clear()
     query.set('limit', String(pageEvents))
-    await telling(async () => {
-      const { page } = await history(String(query))
+    await telling(mine, async () => {
+      const { result: page } = await opened((token) => history(token, String(query)))
       if (mine !== turn) return
       place.replaceChildren(shown)
       status.dataset['state'] = ''
@@ -133,11 +138,11 @@ export function eventList(topic: string): EventList {
     write(none, list.hidden ? words : '')
   }
 
-  async function telling(work: () => Promise<void>): Promise<void> {
+  async function telling(mine: number, work: () => Promise<void>): Promise<void> {
     try {
       await work()
     } catch (error) {
-      if (ended.signal.aborted) return
+      if (mine !== turn) return
       place.replaceChildren(shown)
       status.dataset['state'] = 'stale'
       write(status, wordsOf(error))
@@ -154,14 +159,6 @@ export function eventList(topic: string): EventList {
       leave?.()
     },
   }
-}
-
-/**
- * A topic that was made has the number of its making as its id, and no event before it. One of the configuration may have any
- * id; small ones, as people choose them, were never given to an event.
- */
-function isNumberOfLog(topic: string): boolean {
-  return topic > '00001' && topic < '00fFgnDxSe7'
 }
 
 function replayForm(replay: (query: URLSearchParams) => Promise<void>): HTMLElement {
