@@ -183,9 +183,13 @@ test('seven tabs follow seven topics as connections allow; every one can still c
   const context = await newContext(t, browser)
   const topics = await Promise.all(Array.from({ length: TABS }, () => api.createTopic()))
   const tabs: Page[] = []
-  for (const topic of topics) tabs.push((await openTopic(context, server.url, topic)).page)
   const state = (page: Page, text: RegExp) => page.locator('.state', { hasText: text }).waitFor()
-  await Promise.all(tabs.map((page, index) => state(page, index < 3 ? /^Live/ : /^Other tabs follow/)))
+  for (const [index, topic] of topics.entries()) {
+    const { page } = await openTopic(context, server.url, topic)
+    // Who asks first is served first.
+    await state(page, index < 3 ? /^Live/ : /^Other tabs follow/)
+    tabs.push(page)
+  }
   for (const [index, page] of tabs.entries()) {
     await page.getByRole('button', { name: 'Replay', exact: true }).click()
     await page.getByText('Replay, the oldest first').waitFor()
