@@ -225,6 +225,7 @@ function secureOptions({ server }: Config, certificates: Tls): SecureOptions {
     certificates,
     handshakeTimeoutMs: server.ssl.handshakeTimeoutMs,
     streamsPerConnectionMax: server.ssl.streamsPerConnectionMax,
+    streamResetsMax: server.ssl.streamResetsMax,
     strictTransportSeconds: Math.floor(server.ssl.strictTransportMs / 1000),
   }
 }

@@ -77,6 +77,7 @@ export interface Settings {
       readonly checkIntervalMs: number
       readonly handshakeTimeoutMs: number
       readonly streamsPerConnectionMax: number
+      readonly streamResetsMax: number
       readonly strictTransportMs: number
       readonly acme: {
         readonly directoryUrl: string
@@ -339,6 +340,12 @@ const sslSchema = joi
     streamsPerConnectionMax: count(1, 10_000)
       .default(250)
       .description('At most so many streams and requests at once on one connection of HTTP/2.'),
+    // Below the 1000 at which nghttp2 itself hears no more.
+    streamResetsMax: count(10, 900)
+      .default(500)
+      .description(
+        'A connection of HTTP/2 on which so many requests and streams are taken back at once is cut off; each second a tenth of it is allowed again. A page that is closed takes back all its streams.',
+      ),
     strictTransport: duration(0, 2 * 365 * 24 * HOUR_MS)
       .default(0)
       .description(

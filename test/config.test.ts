@@ -78,6 +78,7 @@ test('without any file or variable the defaults are those that the documentation
         checkIntervalMs: 10_000,
         handshakeTimeoutMs: 10_000,
         streamsPerConnectionMax: 250,
+        streamResetsMax: 500,
         strictTransportMs: 0,
         acme: {
           directoryUrl: 'https://acme-v02.api.letsencrypt.org/directory',

@@ -48,6 +48,8 @@ export class Http2Answer extends Http2ServerResponse<Http2Request> {
     const leave = () => leaveReset(stream)
     stream.once('aborted', leave)
     stream.once('end', leave)
+    // The reset may have come along with the request.
+    leave()
   }
 
   static {

@@ -2,7 +2,7 @@
 // without TLS, by the same limits. Promises that a new certificate holds from the next handshake on and touches nothing
 // that is open, and that whoever is slow to say what it wants is cut off. Knows nothing of where certificates come from.
 import { randomBytes } from 'node:crypto'
-import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from 'node:http2'
+import { constants, createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from 'node:http2'
 import { createServer as createHttpsServer, type Server, type ServerOptions } from 'node:https'
 import type { SecureContextOptions, TLSSocket } from 'node:tls'
 import { headerBytesMax } from './front-door.ts'
@@ -37,6 +37,8 @@ export interface SecureOptions {
   readonly handshakeTimeoutMs: number
   /** Requests and streams at once on one connection of HTTP/2. */
   readonly streamsPerConnectionMax: number
+  /** A connection of HTTP/2 on which more requests are taken back in a row is cut off; a tenth of it more each second. */
+  readonly streamResetsMax: number
   /** How long browsers are told to use HTTPS only; 0: they are told nothing. */
   readonly strictTransportSeconds: number
 }
@@ -110,6 +112,7 @@ export function makeSecureListener(
     sessions.add(session)
     session.once('close', () => sessions.delete(session))
     endWhenIdle(session, limits)
+    endWhenReset(session, options.streamResetsMax)
   })
   // Of one client, which has broken the protocol or its connection; node has ended the session.
   http2.on('sessionError', () => undefined)
@@ -141,6 +144,26 @@ function endWhenIdle(session: ServerHttp2Session, { readTimeoutMs, idleTimeoutMs
     stream.once('close', () => {
       open -= 1
     })
+  })
+}
+
+/**
+ * Opening streams only to reset them costs a client nothing and the server a request each (CVE-2023-44487). nghttp2 has a
+ * limit of its own, at which it hears no more, and keeps the connection.
+ */
+function endWhenReset(session: ServerHttp2Session, resetsMax: number): void {
+  let resets = 0
+  let atMs = performance.now()
+  function count(): void {
+    const nowMs = performance.now()
+    resets = Math.max(0, resets - ((nowMs - atMs) / 1000) * (resetsMax / 10)) + 1
+    atMs = nowMs
+    if (resets > resetsMax && !session.destroyed) session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM)
+  }
+  session.on('stream', (stream) => {
+    // The reset may have come along with the request.
+    if (stream.closed) count()
+    else stream.once('aborted', count)
   })
 }
 

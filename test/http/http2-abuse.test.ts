@@ -1,0 +1,244 @@
+/** What breaks servers of HTTP/2: over a limit the connection ends, and nobody else notices. Frames are sent as bytes. */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect as connectHttp2 } from 'node:http2'
+import type { AddressInfo } from 'node:net'
+import { type TestContext, test } from 'node:test'
+import { connect, type TLSSocket } from 'node:tls'
+import { SwappedCertificates, testCertificate } from '../support/certificates.ts'
+import { API_TOKEN, type Fixture, startFixture } from './fixture.ts'
+
+const certificate = await testCertificate()
+const streamsMax = 50
+
+// RFC 9113, section 6.
+const frame = { data: 0, headers: 1, reset: 3, settings: 4, ping: 6, goaway: 7, continuation: 9 } as const
+const endStream = 1
+const endHeaders = 4
+const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+/** HPACK: GET, https, /, and an :authority. */
+const get = Buffer.from([0x82, 0x87, 0x84, 0x41, 9, ...Buffer.from('localhost')])
+const postEvents = (topic: string) => {
+  const path = Buffer.from(`/api/v1/pubsubs/${topic}/events`)
+  const token = Buffer.from(`Bearer ${API_TOKEN}`)
+  const authorization = [0x0f, 8, token.length, ...token]
+  return Buffer.from([0x83, 0x87, 0x04, path.length, ...path, 0x41, 9, ...Buffer.from('localhost'), ...authorization])
+}
+
+function frameOf(type: number, flags: number, stream: number, payload: Uint8Array = Buffer.alloc(0)): Buffer {
+  const head = Buffer.alloc(9)
+  head.writeUIntBE(payload.length, 0, 3)
+  head[3] = type
+  head[4] = flags
+  head.writeUInt32BE(stream, 5)
+  return Buffer.concat([head, payload])
+}
+
+const resetOf = (stream: number, code: number) => frameOf(frame.reset, 0, stream, Buffer.from([0, 0, 0, code]))
+
+class RawHttp2 {
+  readonly socket: TLSSocket
+  received = Buffer.alloc(0)
+  isEnded = false
+
+  constructor(socket: TLSSocket) {
+    this.socket = socket
+    socket.on('data', (chunk: Buffer) => {
+      this.received = Buffer.concat([this.received.subarray(-100_000), chunk])
+    })
+    socket.on('error', () => undefined)
+    socket.on('close', () => {
+      this.isEnded = true
+    })
+    socket.write(Buffer.concat([preface, frameOf(frame.settings, 0, 0)]))
+  }
+
+  /** Until there is room in the socket, or it has ended. */
+  #room(): Promise<void> {
+    const { socket } = this
+    return new Promise((resolve) => {
+      const settle = () => {
+        for (const event of ['drain', 'end', 'close']) socket.off(event, settle)
+        resolve()
+      }
+      for (const event of ['drain', 'end', 'close']) socket.on(event, settle)
+    })
+  }
+
+  /** At the pace in which it is taken, until the server ends it. False where it has taken all of it. */
+  async floods(pieceOf: (round: number) => Buffer, rounds: number): Promise<boolean> {
+    const { socket } = this
+    for (let round = 0; round < rounds && socket.writable; round += 1) {
+      if (!socket.write(pieceOf(round)) && socket.writable) await this.#room()
+      else await new Promise((resolve) => setImmediate(resolve))
+    }
+    return !socket.writable
+  }
+}
+
+interface Server extends Fixture {
+  raw2(): Promise<RawHttp2>
+  /** Somebody else, on a connection of its own, who was there before and does not notice. */
+  readonly neighbour: { isWell(): Promise<void> }
+}
+
+async function start(t: TestContext, http: { readTimeoutMs?: number } = {}): Promise<Server> {
+  const certificates = new SwappedCertificates(certificate)
+  const secure = {
+    host: '127.0.0.1',
+    port: 0,
+    certificates,
+    handshakeTimeoutMs: 30_000,
+    strictTransportSeconds: 0,
+    streamResetsMax: 500,
+  }
+  const fixture = await startFixture(t, {
+    http: { ...http, secure: { ...secure, streamsPerConnectionMax: streamsMax } },
+  })
+  const { port } = fixture.http.secureAddress as AddressInfo
+  const { id } = await fixture.createTopic()
+  const session = connectHttp2(`https://localhost:${port}`, { ca: certificate.certificate })
+  session.on('error', () => undefined)
+  t.after(() => session.destroy())
+  const stream = session.request({ ':path': `/api/v1/pubsubs/${id}/events`, authorization: `Bearer ${API_TOKEN}` })
+  let text = ''
+  stream.setEncoding('utf8').on('data', (part: string) => {
+    text += part
+  })
+  await once(stream, 'response')
+  let count = 0
+  return {
+    ...fixture,
+    async raw2() {
+      const options = { servername: 'localhost', ca: certificate.certificate, ALPNProtocols: ['h2'] }
+      const socket = connect({ host: '127.0.0.1', port, ...options })
+      t.after(() => socket.destroy())
+      await once(socket, 'secureConnect')
+      return new RawHttp2(socket)
+    },
+    neighbour: {
+      async isWell() {
+        count += 1
+        assert.equal((await fixture.hub.publish(fixture.hub.topic(id)!, eventOf(`well ${count}`))) > 0, true)
+        while (!text.includes(`data: well ${count}\n`)) await once(stream, 'data')
+      },
+    },
+  }
+}
+
+function eventOf(message: string) {
+  const none = new Uint8Array(0)
+  return { key: none, type: none, isString: true, message: Buffer.from(message) }
+}
+
+for (const [name, code] of [
+  ['CANCEL', 8],
+  ['NO_ERROR', 0],
+] as const) {
+  test(`rapid reset, with ${name}: whoever opens streams only to reset them is cut off`, async (t) => {
+    const { raw2, neighbour } = await start(t)
+    const attacker = await raw2()
+    const pair = (round: number) => {
+      const first = 1 + round * 200
+      const ids = Array.from({ length: 100 }, (_, index) => first + 2 * index)
+      const both = ids.flatMap((id) => [frameOf(frame.headers, endStream | endHeaders, id, get), resetOf(id, code)])
+      return Buffer.concat(both)
+    }
+    assert.equal(await attacker.floods(pair, 2000), true)
+    await neighbour.isWell()
+  })
+}
+
+test('a head that never ends (CONTINUATION flood) is cut off', async (t) => {
+  const { raw2, neighbour } = await start(t)
+  const attacker = await raw2()
+  // A literal header that is not kept, again and again.
+  const field = Buffer.concat([Buffer.from([0x00, 1, 0x78, 100]), Buffer.alloc(100, 'x')])
+  const block = Buffer.concat(Array.from({ length: 100 }, () => field))
+  attacker.socket.write(frameOf(frame.headers, 0, 1, get))
+  assert.equal(await attacker.floods(() => frameOf(frame.continuation, 0, 1, block), 2000), true)
+  await neighbour.isWell()
+})
+
+test('empty pieces of a head are cut off as well', async (t) => {
+  const { raw2, neighbour } = await start(t)
+  const attacker = await raw2()
+  attacker.socket.write(frameOf(frame.headers, 0, 1, get))
+  const empty = frameOf(frame.continuation, 0, 1)
+  assert.equal(await attacker.floods(() => Buffer.concat(Array.from({ length: 100 }, () => empty)), 2000), true)
+  await neighbour.isWell()
+})
+
+for (const [name, one] of [
+  ['SETTINGS', frameOf(frame.settings, 0, 0)],
+  ['PING', frameOf(frame.ping, 0, 0, Buffer.alloc(8))],
+] as const) {
+  test(`a flood of ${name} whose answers nobody takes is cut off`, async (t) => {
+    const { raw2, neighbour } = await start(t)
+    const attacker = await raw2()
+    attacker.socket.pause()
+    const many = Buffer.concat(Array.from({ length: 1000 }, () => one))
+    assert.equal(await attacker.floods(() => many, 5000), true)
+    await neighbour.isWell()
+  })
+}
+
+test('a header bomb, small on the way and large when it is unpacked, opens nothing', async (t) => {
+  const { raw2, neighbour, hub } = await start(t)
+  const attacker = await raw2()
+  // One field of 3000 bytes goes into the table, and is named 10,000 times by one byte each: 30 MB.
+  const value = Buffer.alloc(3000, 'b')
+  const length = [0x7f, 0xb9, 0x16]
+  const kept = Buffer.concat([Buffer.from([0x40, 1, 0x78, ...length]), value])
+  const block = Buffer.concat([get, kept, Buffer.alloc(10_000, 0xbe)])
+  const topics = hub.figures().active_topics
+  const bomb = (round: number) => frameOf(frame.headers, endStream | endHeaders, 1 + 2 * round, block)
+  const before = process.memoryUsage().rss
+  await attacker.floods(bomb, 200)
+  assert(process.memoryUsage().rss - before < 200 * 2 ** 20, 'it was unpacked and kept')
+  assert.equal(hub.figures().active_topics, topics)
+  assert.doesNotMatch(attacker.received.toString('latin1'), /text\/html/)
+  await neighbour.isWell()
+})
+
+test('more streams at once than are allowed are refused, and silent bodies end by themselves', async (t) => {
+  const { raw2, neighbour, createTopic } = await start(t, { readTimeoutMs: 1000 })
+  const { id } = await createTopic()
+  const attacker = await raw2()
+  const head = postEvents(id)
+  const heads = Array.from({ length: 4 * streamsMax }, (_, index) =>
+    frameOf(frame.headers, endHeaders, 1 + 2 * index, head),
+  )
+  attacker.socket.write(Buffer.concat(heads))
+  const resets = () => framesIn(attacker.received).filter(({ type }) => type === frame.reset)
+  const answers = () => framesIn(attacker.received).filter(({ type }) => type === frame.headers)
+  while (!attacker.isEnded && (answers().length < streamsMax || resets().length < 3 * streamsMax)) {
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  await neighbour.isWell()
+})
+
+test('whoever opens streams and takes nothing of what is answered costs what the streams may keep, and no more', async (t) => {
+  const { raw2, neighbour } = await start(t)
+  const attacker = await raw2()
+  attacker.socket.pause()
+  // A window of 0: SETTINGS_INITIAL_WINDOW_SIZE.
+  attacker.socket.write(frameOf(frame.settings, 0, 0, Buffer.from([0, 4, 0, 0, 0, 0])))
+  const opened = (round: number) => frameOf(frame.headers, endStream | endHeaders, 1 + 2 * round, get)
+  await attacker.floods(opened, 2000)
+  await neighbour.isWell()
+})
+
+interface Seen {
+  readonly type: number
+  readonly stream: number
+}
+
+function framesIn(bytes: Buffer): Seen[] {
+  const seen: Seen[] = []
+  for (let position = 0; position + 9 <= bytes.length; ) {
+    seen.push({ type: bytes[position + 3]!, stream: bytes.readUInt32BE(position + 5) & 0x7fffffff })
+    position += 9 + bytes.readUIntBE(position, 3)
+  }
+  return seen
+}
