@@ -83,7 +83,8 @@ export class FrontDoor {
 
   #enter(request: IncomingMessage, response: ServerResponse): void {
     // What was sent behind the last answer of a connection that is being closed is not heard.
-    if (!request.socket.writable) return
+    // A stream of HTTP/2 that answers HEAD is never writable.
+    if (request.httpVersionMajor === 1 ? !request.socket.writable : response.destroyed) return
     const { strictTransport, requestBodyBytesMax } = this.#options
     if (strictTransport !== undefined) response.setHeader('strict-transport-security', strictTransport)
     const overLimit = this.#connectionLimits.refusalOf(request.socket)

@@ -172,6 +172,8 @@ test('every kind of answer over HTTP/2 is without headers of the connection, and
     [200, { ':path': '/readyz' }],
     [200, { ':path': '/' }],
     [200, { ':path': '/metrics' }],
+    [200, { ':path': '/readyz', ':method': 'HEAD' }],
+    [200, { ':path': path, ':method': 'HEAD' }],
     [404, { ':path': '/nothing' }],
     [405, { ':path': '/healthz', ':method': 'DELETE' }],
     [401, { ':path': path, authorization: 'Bearer wrong' }],
