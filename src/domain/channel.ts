@@ -24,6 +24,8 @@ export interface ReaderHost {
 export interface ChannelReader {
   /** The step behind `after`, or the beginning of it. Rejects with StorageError, or EntryError. */
   read(after: Offset): Promise<ReplayStep>
+  /** Nothing is read for a while: gives back what it can find again. */
+  rest(): void
   close(): void
 }
 

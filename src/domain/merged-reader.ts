@@ -42,6 +42,11 @@ export class MergedReader implements ChannelReader {
     return step
   }
 
+  /** Of each topic it may hold what one step of a cursor has found: of many topics, and for many slow readers, that is much. */
+  rest(): void {
+    this.close()
+  }
+
   close(): void {
     for (const head of this.#heads) head.close()
     this.#heads = []

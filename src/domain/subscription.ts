@@ -219,6 +219,7 @@ export class Subscription implements WheelMember {
     try {
       for (;;) {
         if (this.#isFull) {
+          reader.rest()
           await sink.drained()
           if (this.#state !== 'catching-up') return
           if (sink.isClosed) return this.#onSinkClosed()

@@ -63,6 +63,9 @@ export class TopicReader implements ChannelReader {
     return isOurs ? { kind: 'gap', gap, through } : { kind: 'nothing', through }
   }
 
+  /** A cursor alone holds next to nothing. */
+  rest(): void {}
+
   close(): void {
     this.#cursor?.close()
     this.#cursor = undefined
