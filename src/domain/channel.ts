@@ -4,10 +4,10 @@
  * without subscribers cost the dispatcher nothing. Only the streams and the subscriptions know of it.
  */
 
-import assert from 'node:assert/strict'
 import type { DropWatch } from './drop-watch.ts'
 import type { FrameBuilder } from './frame-builder.ts'
 import type { LogRecord, Offset, SharedBytes } from './ports.ts'
+import { Quiet } from './quiet.ts'
 import type { ReplayStep } from './recent-frames.ts'
 import type { Subscription } from './subscription.ts'
 import type { HostedTopic } from './topic.ts'
@@ -53,14 +53,14 @@ export abstract class Channel {
   trafficTurn = NO_TURN
   /** Its events in the commit that is being dispatched; empty between commits. */
   readonly batch: LogRecord[] = []
-  #quietSince: Offset
+  readonly #quiet: Quiet
 
   /** Nothing is known of what was committed before there was a channel: up to `dispatched`. */
   constructor(key: number, topics: readonly HostedTopic[], dispatched: Offset) {
     this.key = key
     this.topics = topics
     this.isCounted = topics.every((topic) => topic.isCounted)
-    this.#quietSince = dispatched
+    this.#quiet = new Quiet(dispatched)
   }
 
   /** Whoever has all up to here has all that may be shown now. Only grows. */
@@ -91,7 +91,7 @@ export abstract class Channel {
    * and may go live.
    */
   get quietSince(): Offset {
-    return this.#quietSince
+    return this.#quiet.since
   }
 
   get isEmpty(): boolean {
@@ -100,13 +100,12 @@ export abstract class Channel {
 
   /** What ends with `through` has events of this channel. */
   spokeUntil(through: Offset): void {
-    assert(through >= this.#quietSince, 'commits come in the order of their numbers')
-    this.#quietSince = through
+    this.#quiet.spokeUntil(through)
   }
 
   /** A reader of the log found no event above `after` and up to `through`. */
   learnQuiet(after: Offset, through: Offset): void {
-    if (after < this.#quietSince && through >= this.#quietSince) this.#quietSince = after
+    this.#quiet.learn(after, through)
   }
 }
 

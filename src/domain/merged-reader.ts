@@ -136,7 +136,7 @@ class Head {
     if (this.first !== undefined || this.through >= bound) return
     const after = this.through
     const member = this.#member
-    if (member.quietSince <= after) {
+    if (member.quiet.since <= after) {
       this.through = bound
       return
     }
@@ -144,7 +144,7 @@ class Head {
     this.#cursor ??= log.cursor(after, member.topic.streamId)
     const step = await this.#cursor.next()
     this.#take(step, bound)
-    if (this.first === undefined) member.learnQuiet(after, this.through)
+    if (this.first === undefined) member.quiet.learn(after, this.through)
   }
 
   close(): void {

@@ -13,6 +13,7 @@ import type { Feed } from './feed.ts'
 import { type FrameBuilder, shareBytes } from './frame-builder.ts'
 import { MergedReader } from './merged-reader.ts'
 import type { LogRecord, Offset, SharedBytes } from './ports.ts'
+import { Quiet } from './quiet.ts'
 import type { HostedTopic } from './topic.ts'
 
 /** What the data of an event is: its message, or JSON that tells its topic, id, type and time as well. */
@@ -22,26 +23,16 @@ export type Envelope = 'none' | 'json'
 export class SetMember implements Member {
   readonly channel: SetChannel
   readonly topic: HostedTopic
-  #quietSince: Offset
+  readonly quiet: Quiet
 
   constructor(channel: SetChannel, topic: HostedTopic) {
     this.channel = channel
     this.topic = topic
-    this.#quietSince = topic.feed.dispatched
-  }
-
-  /** The topic has no event above this number. */
-  get quietSince(): Offset {
-    return this.#quietSince
+    this.quiet = new Quiet(topic.feed.dispatched)
   }
 
   spoke(through: Offset): void {
-    this.#quietSince = through
-  }
-
-  /** A reader of the log found no event above `after` and up to `through`. */
-  learnQuiet(after: Offset, through: Offset): void {
-    if (after < this.#quietSince && through >= this.#quietSince) this.#quietSince = after
+    this.quiet.spokeUntil(through)
   }
 }
 
