@@ -72,23 +72,27 @@ export class Gate {
 
   /** As `topic`, for a stream of its events, which a ticket opens as well. */
   stream(request: Request, presented: string, topicOf: () => Topic): Credentials | Refusal {
-    const sha256 = hashToken(presented)
+    return this.#stream(request, hashToken(presented), topicOf)
+  }
+
+  /** As `stream`, for several topics: `presented` is one token that opens each of them, or one for each, in their order. */
+  streams(request: Request, presented: readonly string[], topics: readonly Topic[]): Credentials | Refusal {
+    const hashes = presented.map(hashToken)
+    const each: Credentials[] = []
+    for (const [i, topic] of topics.entries()) {
+      const outcome = this.#stream(request, hashes[hashes.length === 1 ? 0 : i] as Uint8Array, () => topic)
+      if ('waitMs' in outcome) return outcome
+      each.push(outcome)
+    }
+    return { ...anybody, each }
+  }
+
+  #stream(request: Request, sha256: Uint8Array, topicOf: () => Topic): Credentials | Refusal {
     return this.#examined(
       request,
       sha256,
       () => this.#byToken(sha256, 'subscribe', topicOf) ?? this.#byTicket(sha256, topicOf()),
     )
-  }
-
-  /** As `stream`, for several topics: with one token that opens each of them, or one for each, in their order. */
-  streams(request: Request, presented: readonly string[], topics: readonly Topic[]): Credentials | Refusal {
-    const each: Credentials[] = []
-    for (const [i, topic] of topics.entries()) {
-      const outcome = this.stream(request, presented[presented.length === 1 ? 0 : i] ?? '', () => topic)
-      if ('waitMs' in outcome) return outcome
-      each.push(outcome)
-    }
-    return { ...anybody, each }
   }
 
   #byToken(sha256: Uint8Array, right: TopicRight, topicOf: () => Topic | undefined): Credentials | undefined {
