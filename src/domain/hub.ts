@@ -411,14 +411,9 @@ export class Hub {
   }
 
   /**
-   * The number after which a stream begins that is subscribed to in this very turn. What `resolve` gave may be some turns
-   * old. Throws a DomainError: TOPIC_UNKNOWN.
+   * The number after which a stream of all these topics begins that is subscribed to in this very turn. What `resolveAll`
+   * gave may be some turns old. Throws a DomainError: TOPIC_UNKNOWN.
    */
-  startOf(topic: Topic, from: ResumePoint): Offset {
-    return this.startOfAll([topic], startOfOne(from))
-  }
-
-  /** As `startOf`, with what `resolveAll` gave. */
   startOfAll(topics: readonly Topic[], from: StreamStart): Offset {
     return this.#streams.startOf(this.#present(topics), from)
   }

@@ -34,7 +34,6 @@ export class TopicReader implements ChannelReader {
     const cursor = this.#cursor
     const dispatchedBefore = feed.dispatched
     const step = await cursor.next()
-    // The records are views that are valid in this turn only: the frames are made at once.
     const through = Math.max(cursor.position, after)
     if (step === undefined) {
       assert(Math.max(through, feed.floor) >= dispatchedBefore, 'what is dispatched can be read')
