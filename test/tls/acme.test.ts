@@ -7,6 +7,7 @@ import type { Server } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { makeRedirector } from '../../src/http/redirect.ts'
 import { coversName, makeSelfSigned } from '../../src/tls/certificate.ts'
 import { openTls, type Tls, type TlsOptions } from '../../src/tls/tls.ts'
@@ -196,7 +197,8 @@ describe('certificates of an authority', { skip, concurrency: 4 }, () => {
     answering = tls
     await pebble.names('clear-servfail', { host: 'push.acme.test' })
     await until(/^used: acme$/)
-    assert.equal(readdirSync(directory).includes('acme-failures.json'), false)
+    // A look at the folder may find the certificate before the order has forgotten its failures.
+    while (readdirSync(directory).includes('acme-failures.json')) await nextTurn()
   })
 
   test('an authority that is down at the start, and later, keeps nobody from being served', async (t) => {
