@@ -137,9 +137,12 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
     if (ssl.enabled) {
       // What certificates need is large: a server without them starts in two thirds of the time.
       const { openTls, readTrusted } = await import('./tls/tls.ts')
-      parts.tls = await openTls(await tlsOptions(ssl, readTrusted), telling(tlsObserver(logger), metrics.tlsObserver))
+      parts.tls = await openTls(
+        await tlsOptions(ssl, readTrusted),
+        telling(tlsObserver(logger), metrics.tally.tlsObserver),
+      )
     }
-    http = await startHttpServer(service, telling(httpObserver(logger), metrics.httpObserver), {
+    http = await startHttpServer(service, telling(httpObserver(logger), metrics.tally.httpObserver), {
       ...config.server.addr,
       secure: parts.tls && secureOptions(config, parts.tls),
       apiTokens: apiTokensOf(tokens, config.pubsub.apiTokens),
@@ -230,9 +233,9 @@ function secureOptions({ server }: Config, certificates: Tls): SecureOptions {
   }
 }
 
-function recentLatencies({ durations }: Metrics): () => Latencies {
-  const publish = new RecentQuantiles(durations.publish, latencySeconds)
-  const delivery = new RecentQuantiles(durations.delivery, latencySeconds)
+function recentLatencies({ tally }: Metrics): () => Latencies {
+  const publish = new RecentQuantiles(tally.publishSeconds, latencySeconds)
+  const delivery = new RecentQuantiles(tally.deliverySeconds, latencySeconds)
   const quantiles = (recent: RecentQuantiles) => {
     recent.tick()
     const found = recent.of([0.5, 0.99])?.map((seconds) => seconds * 1000)
@@ -267,7 +270,7 @@ async function openHub(
   const sequencer = new Sequencer()
   if (config.kv.enabled) {
     const path = join(config.storage.directory, logFolder)
-    const told = telling(storageObserver(logger, service, onRecovering), metrics.storageObserver)
+    const told = telling(storageObserver(logger, service, onRecovering), metrics.tally.storageObserver)
     const observer: StorageObserver = {
       ...told,
       rolled(file) {
@@ -282,7 +285,7 @@ async function openHub(
   parts.memory = await Log.open(new MemoryFiles(), sequencer, silentObserver, '/memory', memoryOptions(config))
   const { recentFramesBytes } = config.hub
   const observer: HubObserver = {
-    ...telling(hubObserver(logger), metrics.hubObserver),
+    ...telling(hubObserver(logger), metrics.tally.hubObserver),
     figureChanged: (name, change) => parts.figures?.changed(name, change),
   }
   const hub = await Hub.open(parts.durable, parts.memory, sequencer, observer, systemClock, {

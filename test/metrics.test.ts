@@ -3,8 +3,10 @@ import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Metrics } from '../src/metrics.ts'
+import { METRICS_TABLE } from '../src/metrics-table.ts'
 import { Api } from './support/api.ts'
 import { METRICS_TOKEN, ServerProcess } from './support/server-process.ts'
 import { SseClient } from './support/sse-client.ts'
@@ -30,9 +32,8 @@ function samplesOf(text: string): Map<string, number> {
   )
 }
 
-test('docs/metrics.md describes each metric as it is', async () => {
-  const described = await new Metrics(silent).describe()
-  const rows = described.map(({ name, type, help }) => `| \`${name}\` | ${type} | ${help} |`)
+test('docs/metrics.md describes each metric as it is', () => {
+  const rows = METRICS_TABLE.map(({ name, type, help }) => `| \`${name}\` | ${type} | ${help} |`)
   const page = readFileSync(PAGE, 'utf8')
   const table = ['| metric | type | what |', '| --- | --- | --- |', ...rows].join('\n')
   const [before = '', rest = ''] = page.split('<!-- metrics -->\n')
@@ -40,8 +41,69 @@ test('docs/metrics.md describes each metric as it is', async () => {
   const made = `${before}<!-- metrics -->\n${table}\n<!-- end -->${after}`
   if (isUpdating) writeFileSync(PAGE, made)
   assert.equal(isUpdating ? made : page, made)
-  for (const { name, type } of described) {
+  for (const { name, type } of METRICS_TABLE) {
     assert.match(name, type === 'counter' ? /^sser_[a-z_]+_total$/ : /^sser_[a-z_]+(?<!_total)$/)
+  }
+})
+
+for (const isOpenMetrics of [false, true]) {
+  const form = isOpenMetrics ? 'OpenMetrics' : 'Prometheus'
+  test(`a text in the form of ${form} has every metric by its name, whichever form was asked for before`, async () => {
+    const metrics = new Metrics(silent)
+    for (const before of [!isOpenMetrics, isOpenMetrics]) await metrics.scrape(before)
+    const { text } = await metrics.scrape(isOpenMetrics)
+    for (const { name, type, help } of METRICS_TABLE) {
+      const family = isOpenMetrics && type === 'counter' ? name.replace(/_total$/, '') : name
+      assert.ok(text.includes(`# HELP ${family} ${help}\n# TYPE ${family} ${type}\n`), name)
+    }
+    const samples = samplesOf(text)
+    for (const name of ['sser_publishes_total', 'process_cpu_seconds_total', 'sser_ready', 'process_heap_bytes']) {
+      assert.ok(samples.has(name), name)
+    }
+  })
+}
+
+test('a scrape asks for all figures once, so that they are of one moment', async () => {
+  const asked: string[] = []
+  const asking = (name: string) => () => {
+    asked.push(name)
+    return undefined
+  }
+  const metrics = new Metrics({
+    ...{ version: '0', isReady: () => true },
+    ...{ figures: asking('figures'), log: asking('log'), lag: asking('lag'), certificate: asking('certificate') },
+  })
+  await metrics.scrape(false)
+  assert.deepEqual(asked.toSorted(), ['certificate', 'figures', 'lag', 'log'])
+})
+
+test('a scrape is written in slices, by the clock and by number, and one waits for another', async () => {
+  for (const [passesMs, looksMax] of [
+    [0, 33],
+    [1, 3],
+  ] as const) {
+    let nowMs = 0
+    let looks = 0
+    const metrics = new Metrics(silent, () => {
+      looks += 1
+      nowMs += passesMs
+      return nowMs
+    })
+    let isThrough = false
+    const both = Promise.all([metrics.scrape(false), metrics.scrape(true)]).then(() => {
+      isThrough = true
+    })
+    let turns = 0
+    let most = 0
+    while (!isThrough) {
+      const before = looks
+      await nextTurn()
+      turns += 1
+      most = Math.max(most, looks - before)
+    }
+    await both
+    assert.ok(turns > (passesMs === 0 ? 4 : 100), `${turns} turns`)
+    assert.ok(most <= looksMax, `${most} looks at the clock in one turn`)
   }
 })
 
@@ -136,9 +198,9 @@ test('the rules for Prometheus load, and fire when they should', { skip: !promto
   execFileSync('promtool', ['test', 'rules', 'sser.rules.test.yaml'], { cwd })
 })
 
-test('each metric that a rule names is there', async () => {
+test('each metric that a rule names is there', () => {
   const rules = readFileSync(new URL('../config/prometheus/sser.rules.yaml', import.meta.url), 'utf8')
-  const described = new Set((await new Metrics(silent).describe()).map(({ name }) => name))
+  const described = new Set(METRICS_TABLE.map(({ name }) => name))
   const named = [...rules.matchAll(/\bsser_[a-z_]+/g)].map(([name]) => name.replace(/_(?:bucket|sum|count)$/, ''))
   assert.ok(named.length > 5)
   assert.deepEqual(

@@ -116,9 +116,9 @@ function measureCalls(bench: Bench, publishCpuUs: number): void {
   const nothing = () => undefined
   const sources = { figures: nothing, log: nothing, lag: nothing, certificate: nothing }
   const metrics = new Metrics({ version: '', isReady: () => true, ...sources })
-  const hub = telling(silentHubObserver, metrics.hubObserver)
-  const http = telling(silentHttpObserver, metrics.httpObserver)
-  const log = telling(silentObserver, metrics.storageObserver)
+  const hub = telling(silentHubObserver, metrics.tally.hubObserver)
+  const http = telling(silentHttpObserver, metrics.tally.httpObserver)
+  const log = telling(silentObserver, metrics.tally.storageObserver)
   const publishOnce = (durationMs: number) => {
     log.committed(1, MESSAGE_BYTES, durationMs)
     hub.delivered(1, MESSAGE_BYTES, durationMs)
