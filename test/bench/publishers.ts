@@ -14,6 +14,8 @@ export interface PublishOptions {
   readonly connections: number
   readonly messageBytes: number
   readonly durationMs: number
+  /** Whether answers differ in their length, so that each has to be measured; those of one publish, as a rule, do not. */
+  readonly answersVary?: boolean
 }
 
 export interface LoopOptions extends PublishOptions {
@@ -24,17 +26,18 @@ export interface LoopOptions extends PublishOptions {
 }
 
 export interface LoopResult {
-  /** Requests answered with 201, per second, after the warm-up. */
+  /** Requests answered with 201 or 202, per second, after the warm-up. */
   readonly perSecond: number
   /** How long a publisher waited for its answer, in ms. */
   readonly waitMs: Percentiles
-  /** Requests answered with 201, the warm-up included, by topic. */
+  /** Requests answered so, the warm-up included, by topic. */
   readonly acknowledged: readonly number[]
   /** Any other answer, and connections that broke. */
   readonly failed: number
 }
 
-const OK = Buffer.from('HTTP/1.1 201')
+/** How 201 and 202 begin, and nothing else that answers a publish. */
+const OK = Buffer.from('HTTP/1.1 20')
 const WAITS_KEPT_MAX = 2_000_000
 const received = Buffer.allocUnsafeSlow(64 * 1024)
 
@@ -56,7 +59,7 @@ export async function publishInLoop(options: LoopOptions): Promise<LoopResult> {
   let lastAnswerMs = countsFromMs
 
   async function publish(): Promise<void> {
-    const connection = new Connection(port)
+    const connection = new Connection(port, options.answersVary)
     await connection.opened
     for (;;) {
       const topic = nextTopic
@@ -91,7 +94,7 @@ export interface RateOptions extends PublishOptions {
 /** Resolves with the number of events that were acknowledged. */
 export async function publishAtRate(options: RateOptions): Promise<number> {
   const { port, token, topicIds, messageBytes, perSecond, durationMs } = options
-  const connections = Array.from({ length: options.connections }, () => new Connection(port))
+  const connections = Array.from({ length: options.connections }, () => new Connection(port, options.answersVary))
   await Promise.all(connections.map(({ opened }) => opened))
   const idle = [...connections]
   const sends: Promise<boolean>[] = []
@@ -120,15 +123,17 @@ class Connection {
   readonly opened: Promise<void>
   isOver = false
   readonly #socket: Socket
+  readonly #answersVary: boolean
   #answer: ((isAcknowledged: boolean) => void) | undefined
-  /** Of an answer with 201, which never changes: known from the first one. */
+  /** Of an answer with 201, if that never changes: known from the first one. */
   #acknowledgedBytes = 0
   #receivedBytes = 0
   #isAcknowledged = false
   /** Of an answer whose length is not known yet: what has come of it. */
   #unmeasured = ''
 
-  constructor(port: number) {
+  constructor(port: number, answersVary = false) {
+    this.#answersVary = answersVary
     this.#socket = connect({
       host: '127.0.0.1',
       port,
@@ -185,7 +190,7 @@ class Connection {
     this.#unmeasured = text
     if (text.length < head + 4 + length) return
     this.#unmeasured = ''
-    if (this.#isAcknowledged) this.#acknowledgedBytes = text.length
+    if (this.#isAcknowledged && !this.#answersVary) this.#acknowledgedBytes = text.length
     this.#settle()
   }
 

@@ -4,7 +4,9 @@
  *
  *   npm run bench                                  everything, about four minutes
  *   npm run bench -- publish idle                  some parts only: publish batch deliver latency replay storm idle
- *                                                  engine recovery prototype metrics compaction start
+ *                                                  engine recovery prototype nchan metrics compaction start
+ *   npm run bench -- publish deliver latency nchan nginx with nchan under the same load, which has to be installed;
+ *                                                  not run unless named
  *   npm run bench -- compaction start              old logs of 2 and 10 GB, which need that much room; not run unless named
  *   npm run bench -- --seconds 2 --scale 0.1       shorter runs; fewer events, subscribers and bytes where a part
  *                                                  depends on their number
@@ -28,7 +30,8 @@ import { type Bench, measureCompaction, measureStart } from './long-run.ts'
 import { type MadeLog, makeLog } from './make-log.ts'
 import { measureMetrics } from './metrics.ts'
 import { busiestFunctions } from './profile.ts'
-import { startPrototype } from './start-prototype.ts'
+import { startNchan } from './start-nchan.ts'
+import { type Peer, startPrototype } from './start-prototype.ts'
 
 interface Figure {
   readonly part: string
@@ -51,6 +54,7 @@ const PARTS = [
   'engine',
   'recovery',
   'prototype',
+  'nchan',
   'metrics',
   'compaction',
   'start',
@@ -99,8 +103,8 @@ const { values: flags, positionals } = parseArgs({
 const unknown = positionals.filter((part) => !PARTS.some((known) => known === part))
 if (unknown.length > 0) throw new Error(`There is no part ${unknown.join(', ')}; there are ${PARTS.join(', ')}.`)
 const wanted = flags.prototype ? [...positionals, 'prototype'] : positionals
-const LARGE_PARTS: readonly Part[] = ['compaction', 'start']
-const isWanted = (part: Part) => (wanted.length === 0 ? !LARGE_PARTS.includes(part) : wanted.includes(part))
+const PARTS_TO_BE_NAMED: readonly Part[] = ['nchan', 'compaction', 'start']
+const isWanted = (part: Part) => (wanted.length === 0 ? !PARTS_TO_BE_NAMED.includes(part) : wanted.includes(part))
 const durationMs = Number(flags.seconds) * 1000
 const scale = Number(flags.scale)
 const scaled = (count: number) => Math.max(1, Math.round(count * scale))
@@ -132,7 +136,8 @@ async function main(): Promise<void> {
   if (isWanted('replay') || isWanted('storm')) await measureReplay()
   if (isWanted('idle')) await measureIdle()
   if (isWanted('recovery')) await measureRecovery()
-  if (isWanted('prototype')) await measurePrototype()
+  if (isWanted('prototype')) await measurePeer('prototype', startPrototype)
+  if (isWanted('nchan')) await measurePeer('nchan', startNchan)
   if (isWanted('metrics')) await measureMetrics(lentTo('metrics'))
   if (isWanted('compaction')) await measureCompaction(lentTo('compaction'))
   if (isWanted('start')) await measureStart(lentTo('start'))
@@ -185,8 +190,8 @@ async function measureBatches(): Promise<void> {
 }
 
 /** A server that nobody has used yet runs code that is not compiled yet. */
-async function warmUp(port: number, topicIds: readonly string[], load: LoadProcess): Promise<void> {
-  await load.call('publishInLoop', { ...loadTo(port, topicIds), connections: 64, durationMs: WARM_UP_MS })
+async function warmUp(port: number, topicIds: readonly string[], load: LoadProcess, part?: Part): Promise<void> {
+  await load.call('publishInLoop', { ...loadTo(port, topicIds, part), connections: 64, durationMs: WARM_UP_MS })
 }
 
 async function measureDelivery(): Promise<void> {
@@ -217,7 +222,7 @@ async function deliver(
   const publisher = new LoadProcess()
   try {
     await load.call('subscribe', { port, token: API_TOKEN, topicIds })
-    const publishing = publisher.call('publishInLoop', { ...loadTo(port, ids), connections: publishers })
+    const publishing = publisher.call('publishInLoop', { ...loadTo(port, ids, part), connections: publishers })
     await delay(WARM_UP_MS)
     const before = await load.call('eventsReceived', null)
     await delay(durationMs - 200)
@@ -240,7 +245,8 @@ async function deliver(
       await delay(50)
       received = (await load.call('eventsReceived', null)).events
     }
-    note(part, `${subscribers} subscribers ${what}, missing`, expected - received, 'events', 0, 'less')
+    const allowed = part === 'nchan' ? undefined : 0
+    note(part, `${subscribers} subscribers ${what}, missing`, expected - received, 'events', allowed, 'less')
   } finally {
     await publisher.close()
     await load.call('unsubscribe', null)
@@ -262,7 +268,7 @@ async function openLoop(part: Part, port: number, id: string, load: LoadProcess)
   const subscribers = scaled(SUBSCRIBERS)
   try {
     await load.call('subscribe', { port, token: API_TOKEN, topicIds: Array.from({ length: subscribers }, () => id) })
-    const options = { ...loadTo(port, [id]), connections: 32, perSecond: LATENCY_EVENTS_PER_SECOND }
+    const options = { ...loadTo(port, [id], part), connections: 32, perSecond: LATENCY_EVENTS_PER_SECOND }
     await publisher.call('publishAtRate', { ...options, durationMs: WARM_UP_MS })
     await load.call('recordLatency', null)
     await publisher.call('publishAtRate', { ...options, durationMs: durationMs * 2 })
@@ -408,26 +414,24 @@ async function measureRecovery(): Promise<void> {
   rmSync(directory, { recursive: true, force: true })
 }
 
-async function measurePrototype(): Promise<void> {
-  await withPrototype(async (port, load) => {
-    await warmUp(port, ['A'], load)
+/** Something to be compared with: the same load, and what the server reached in this run as a share of that. */
+async function measurePeer(part: 'prototype' | 'nchan', start: (directory: string) => Promise<Peer>): Promise<void> {
+  await withPeer(start, async (port, load) => {
+    await warmUp(port, ['A'], load, part)
     for (const connections of [1, 16, 64]) {
-      const { perSecond } = await load.call('publishInLoop', { ...loadTo(port, ['A']), connections })
-      note('prototype', `durable, ${connections} connections, 1 topics`, perSecond, '/s')
+      const { perSecond } = await load.call('publishInLoop', { ...loadTo(port, ['A'], part), connections })
+      note(part, `durable, ${connections} connections, 1 topics`, perSecond, '/s')
     }
   })
   for (const [topicCount, publishers] of DELIVERIES) {
     const ids = [...'ABCDEFGHIJ'].slice(0, topicCount)
-    await withPrototype((port, load) => deliver('prototype', port, ids, publishers, load))
+    await withPeer(start, (port, load) => deliver(part, port, ids, publishers, load))
   }
-  await withPrototype((port, load) => openLoop('prototype', port, 'A', load))
+  await withPeer(start, (port, load) => openLoop(part, port, 'A', load))
   for (const figure of [...figures]) {
-    if (figure.part !== 'prototype' || figure.value === 0) continue
-    const ours = figures.find(
-      ({ part, what, unit }) => part !== 'prototype' && what === figure.what && unit === figure.unit,
-    )
-    if (ours !== undefined)
-      note('prototype', `${figure.what}: the server against it`, (ours.value / figure.value) * 100, '%')
+    if (figure.part !== part || figure.value === 0) continue
+    const ours = figures.find(({ part, what, unit }) => !isPeer(part) && what === figure.what && unit === figure.unit)
+    if (ours !== undefined) note(part, `${figure.what}: the server against it`, (ours.value / figure.value) * 100, '%')
   }
 }
 
@@ -452,19 +456,27 @@ async function withServer(
   if (profileFolder !== undefined) for (const line of busiestFunctions(profileFolder)) console.log(`    ${line}`)
 }
 
-async function withPrototype(measure: (port: number, load: LoadProcess) => Promise<void>): Promise<void> {
-  const prototype = await startPrototype(work)
+async function withPeer(
+  start: (directory: string) => Promise<Peer>,
+  measure: (port: number, load: LoadProcess) => Promise<void>,
+): Promise<void> {
+  const peer = await start(work)
   const load = new LoadProcess()
   try {
-    await measure(prototype.port, load)
+    await measure(peer.port, load)
   } finally {
     await load.close()
-    await prototype.close()
+    await peer.close()
   }
 }
 
-function loadTo(port: number, topicIds: readonly string[]) {
-  return { port, token: API_TOKEN, topicIds, messageBytes: MESSAGE_BYTES, durationMs, warmUpMs: WARM_UP_MS }
+function isPeer(part: string): boolean {
+  return part === 'prototype' || part === 'nchan'
+}
+
+function loadTo(port: number, topicIds: readonly string[], part?: Part) {
+  const size = { messageBytes: MESSAGE_BYTES, answersVary: part === 'nchan' }
+  return { port, token: API_TOKEN, topicIds, ...size, durationMs, warmUpMs: WARM_UP_MS }
 }
 
 function isMissed({ value, target, better }: Figure): boolean {

@@ -2,12 +2,13 @@
 import { fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
-export interface Prototype {
+/** A server to be compared with, in processes of its own. */
+export interface Peer {
   readonly port: number
   close(): Promise<void>
 }
 
-export async function startPrototype(directory: string): Promise<Prototype> {
+export async function startPrototype(directory: string): Promise<Peer> {
   const path = fileURLToPath(new URL('prototype.ts', import.meta.url))
   const child = fork(path, [directory], { execArgv: ['--import', 'tsx'] })
   const exited = new Promise<void>((resolve) => {

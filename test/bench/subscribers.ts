@@ -149,7 +149,7 @@ export class Subscribers {
       const resume = lastEventId === undefined ? '' : `last-event-id: ${lastEventId}\r\n`
       socket.write(
         `GET /api/v1/pubsubs/${topicId}/events${query} HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\n` +
-          `authorization: Bearer ${token}\r\n${resume}\r\n`,
+          `accept: text/event-stream\r\nauthorization: Bearer ${token}\r\n${resume}\r\n`,
       )
     })
   }
