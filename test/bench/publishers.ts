@@ -1,14 +1,18 @@
 /**
- * Publishers over bare HTTP/1.1 connections that are kept alive. Closed loop: each connection sends its next event when
+ * Publishers over bare connections that are kept alive. Closed loop: each connection sends its next event when
  * the last one is answered. Open loop: events leave at fixed times, whatever the answers do, and bear the time at which
  * they should have left, so that a server that stalls cannot hide it.
  */
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
+import { endStream, frame, type Piece } from '../support/http2-frames.ts'
+import { Http2Connection, openConnection, type Transport } from './transport.ts'
 import { batchRequest, messageOf, nowUs, type Percentiles, percentiles, publishRequest } from './wire.ts'
 
 export interface PublishOptions {
   readonly port: number
+  /** Without it: HTTP/1.1, not over TLS. */
+  readonly transport?: Transport
   readonly token: string
   readonly topicIds: readonly string[]
   readonly connections: number
@@ -38,16 +42,16 @@ export interface LoopResult {
 
 /** How 201 and 202 begin, and nothing else that answers a publish. */
 const OK = Buffer.from('HTTP/1.1 20')
+const EVENT = Buffer.from('{"event')
 const WAITS_KEPT_MAX = 2_000_000
-const received = Buffer.allocUnsafeSlow(64 * 1024)
 
 export async function publishInLoop(options: LoopOptions): Promise<LoopResult> {
-  const { port, token, topicIds, messageBytes, eventsPerRequest } = options
+  const { topicIds, messageBytes, eventsPerRequest } = options
   const message = messageOf(messageBytes, 0)
   const requests = topicIds.map((topicId) =>
     eventsPerRequest === undefined
-      ? publishRequest(port, token, topicId, message)
-      : batchRequest(port, token, topicId, message, eventsPerRequest),
+      ? publishRequest(options, topicId, message)
+      : batchRequest(options, topicId, message, eventsPerRequest),
   )
   const acknowledged = topicIds.map(() => 0)
   const waits = new Float64Array(WAITS_KEPT_MAX)
@@ -59,7 +63,7 @@ export async function publishInLoop(options: LoopOptions): Promise<LoopResult> {
   let lastAnswerMs = countsFromMs
 
   async function publish(): Promise<void> {
-    const connection = new Connection(port, options.answersVary)
+    const connection = publisherOf(options)
     await connection.opened
     for (;;) {
       const topic = nextTopic
@@ -93,8 +97,8 @@ export interface RateOptions extends PublishOptions {
 
 /** Resolves with the number of events that were acknowledged. */
 export async function publishAtRate(options: RateOptions): Promise<number> {
-  const { port, token, topicIds, messageBytes, perSecond, durationMs } = options
-  const connections = Array.from({ length: options.connections }, () => new Connection(port, options.answersVary))
+  const { topicIds, messageBytes, perSecond, durationMs } = options
+  const connections = Array.from({ length: options.connections }, () => publisherOf(options))
   await Promise.all(connections.map(({ opened }) => opened))
   const idle = [...connections]
   const sends: Promise<boolean>[] = []
@@ -109,7 +113,7 @@ export async function publishAtRate(options: RateOptions): Promise<number> {
     if (connection === undefined) throw new Error('More connections are needed: the server is slower than the rate.')
     // A timer may be late by a millisecond; that is the generator's, not the server's. Lateness beyond that counts.
     const sentAtUs = Math.min(nowUs(), dueUs + 2000)
-    const sent = connection.send(publishRequest(port, token, topicId, messageOf(messageBytes, sentAtUs)))
+    const sent = connection.send(publishRequest(options, topicId, messageOf(messageBytes, sentAtUs)))
     sends.push(sent)
     void sent.then(() => idle.push(connection))
   }
@@ -119,7 +123,27 @@ export async function publishAtRate(options: RateOptions): Promise<number> {
 }
 
 /** One request at a time. */
-class Connection {
+interface Publisher {
+  readonly opened: Promise<void>
+  readonly isOver: boolean
+  send(request: Buffer): Promise<boolean>
+  close(): void
+}
+
+function publisherOf({ port, transport = 'plain', answersVary = false }: PublishOptions): Publisher {
+  return transport === 'http2' ? new Http2Publisher(port) : new Http1Publisher(port, transport, answersVary)
+}
+
+/** Until there is a connection, and a handshake has come to its end where there is one. */
+function opening(socket: Socket, transport: Transport): Promise<void> {
+  return new Promise((resolve, reject) => {
+    socket.once(transport === 'plain' ? 'connect' : 'secureConnect', resolve)
+    socket.once('error', reject)
+    socket.on('error', () => undefined)
+  })
+}
+
+class Http1Publisher implements Publisher {
   readonly opened: Promise<void>
   isOver = false
   readonly #socket: Socket
@@ -132,25 +156,10 @@ class Connection {
   /** Of an answer whose length is not known yet: what has come of it. */
   #unmeasured = ''
 
-  constructor(port: number, answersVary = false) {
+  constructor(port: number, transport: Transport, answersVary: boolean) {
     this.#answersVary = answersVary
-    this.#socket = connect({
-      host: '127.0.0.1',
-      port,
-      noDelay: true,
-      onread: {
-        buffer: received,
-        callback: (bytes: number) => {
-          this.#onRead(bytes)
-          return true
-        },
-      },
-    })
-    this.opened = new Promise((resolve, reject) => {
-      this.#socket.once('connect', resolve)
-      this.#socket.once('error', reject)
-    })
-    this.#socket.on('error', () => undefined)
+    this.#socket = openConnection(port, transport, (bytes, end) => this.#onRead(bytes, end))
+    this.opened = opening(this.#socket, transport)
     this.#socket.once('close', () => {
       this.isOver = true
       this.#answer?.(false)
@@ -169,21 +178,21 @@ class Connection {
     this.#socket.destroy()
   }
 
-  #onRead(bytes: number): void {
+  #onRead(bytes: Buffer, end: number): void {
     if (this.#receivedBytes === 0 && this.#unmeasured === '') {
-      this.#isAcknowledged = received.compare(OK, 0, OK.length, 0, OK.length) === 0
+      this.#isAcknowledged = bytes.compare(OK, 0, OK.length, 0, OK.length) === 0
     }
     if (!this.#isAcknowledged || this.#acknowledgedBytes === 0) {
-      this.#measure(bytes)
+      this.#measure(bytes.toString('latin1', 0, end))
       return
     }
-    this.#receivedBytes += bytes
+    this.#receivedBytes += end
     if (this.#receivedBytes >= this.#acknowledgedBytes) this.#settle()
   }
 
   /** The head of an answer comes in one piece; the first of its kind tells the length. */
-  #measure(bytes: number): void {
-    const text = this.#unmeasured + received.toString('latin1', 0, bytes)
+  #measure(piece: string): void {
+    const text = this.#unmeasured + piece
     const head = text.indexOf('\r\n\r\n')
     const length = Number(/content-length: (\d+)/i.exec(text)?.[1] ?? 'none')
     if (head === -1 || !(text.length <= head + 4 + length)) throw new Error(`An answer that cannot be counted: ${text}`)
@@ -196,6 +205,48 @@ class Connection {
 
   #settle(): void {
     this.#receivedBytes = 0
+    const answer = this.#answer
+    this.#answer = undefined
+    answer?.(this.#isAcknowledged)
+  }
+}
+
+/** Heads are not unpacked: what is no acknowledgement is seen by its content. */
+class Http2Publisher implements Publisher {
+  readonly opened: Promise<void>
+  isOver = false
+  readonly #connection: Http2Connection
+  #answer: ((isAcknowledged: boolean) => void) | undefined
+  #isAcknowledged = false
+
+  constructor(port: number) {
+    this.#connection = new Http2Connection(port, (...piece) => this.#onPiece(...piece))
+    const { socket } = this.#connection
+    this.opened = opening(socket, 'http2')
+    socket.once('close', () => {
+      this.isOver = true
+      this.#answer?.(false)
+    })
+  }
+
+  send(request: Buffer): Promise<boolean> {
+    return new Promise((resolve) => {
+      this.#answer = resolve
+      this.#isAcknowledged = false
+      if (this.isOver) resolve(false)
+      else this.#connection.request(request)
+    })
+  }
+
+  close(): void {
+    this.#connection.socket.destroy()
+  }
+
+  #onPiece({ type, flags, isLast }: Piece, bytes: Buffer, begin: number, end: number): void {
+    if (type !== frame.data) return
+    if (begin + EVENT.length <= end && bytes.compare(EVENT, 0, EVENT.length, begin, begin + EVENT.length) === 0)
+      this.#isAcknowledged = true
+    if (!isLast || (flags & endStream) === 0) return
     const answer = this.#answer
     this.#answer = undefined
     answer?.(this.#isAcknowledged)

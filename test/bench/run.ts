@@ -4,7 +4,7 @@
  *
  *   npm run bench                                  everything, about four minutes
  *   npm run bench -- publish idle                  some parts only: publish batch deliver latency replay storm idle
- *                                                  engine recovery prototype nchan metrics compaction start
+ *                                                  engine recovery prototype nchan metrics tls compaction start
  *   npm run bench -- publish deliver latency nchan nginx with nchan under the same load, which has to be installed;
  *                                                  not run unless named
  *   npm run bench -- compaction start              old logs of 2 and 10 GB, which need that much room; not run unless named
@@ -32,6 +32,7 @@ import { measureMetrics } from './metrics.ts'
 import { busiestFunctions } from './profile.ts'
 import { startNchan } from './start-nchan.ts'
 import { type Peer, startPrototype } from './start-prototype.ts'
+import { measureTls } from './tls.ts'
 
 interface Figure {
   readonly part: string
@@ -56,6 +57,7 @@ const PARTS = [
   'prototype',
   'nchan',
   'metrics',
+  'tls',
   'compaction',
   'start',
 ] as const
@@ -139,6 +141,7 @@ async function main(): Promise<void> {
   if (isWanted('prototype')) await measurePeer('prototype', startPrototype)
   if (isWanted('nchan')) await measurePeer('nchan', startNchan)
   if (isWanted('metrics')) await measureMetrics(lentTo('metrics'))
+  if (isWanted('tls')) await measureTls(lentTo('tls'))
   if (isWanted('compaction')) await measureCompaction(lentTo('compaction'))
   if (isWanted('start')) await measureStart(lentTo('start'))
   console.log(`\nIn ${Math.round((performance.now() - beganAt) / 1000)} s:\n`)

@@ -1,4 +1,6 @@
 /** What the load generators and the benchmark agree on: the shape of a message, the clock, and percentiles. */
+import { endHeaders, endStream, frame, frameOf, headOf } from '../support/http2-frames.ts'
+import type { Transport } from './transport.ts'
 
 /** Stands in each event exactly once, as the last character of its message, and nowhere else in what a server sends. */
 export const EVENT_MARK = 0x7e
@@ -31,19 +33,40 @@ export function percentiles(values: Float64Array): Percentiles {
   return { samples: sorted.length, p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1) }
 }
 
-export function publishRequest(port: number, token: string, topicId: string, message: string): Buffer {
-  return requestWith(port, token, topicId, { event: { message } })
+export interface RequestOptions {
+  readonly port: number
+  readonly transport?: Transport
+  readonly token: string
+}
+
+export function publishRequest(options: RequestOptions, topicId: string, message: string): Buffer {
+  return requestWith(options, topicId, { event: { message } })
 }
 
 /** One request with so many events of this message. */
-export function batchRequest(port: number, token: string, topicId: string, message: string, events: number): Buffer {
-  return requestWith(port, token, topicId, { events: Array.from({ length: events }, () => ({ message })) })
+export function batchRequest(options: RequestOptions, topicId: string, message: string, events: number): Buffer {
+  return requestWith(options, topicId, { events: Array.from({ length: events }, () => ({ message })) })
 }
 
-function requestWith(port: number, token: string, topicId: string, content: unknown): Buffer {
-  const body = JSON.stringify(content)
-  return Buffer.from(
-    `POST /api/v1/pubsubs/${topicId}/events HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\nauthorization: Bearer ${token}\r\n` +
-      `content-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-  )
+/** Over HTTP/2: its frames, with the number of their stream left out. */
+function requestWith({ port, transport, token }: RequestOptions, topicId: string, content: unknown): Buffer {
+  const body = Buffer.from(JSON.stringify(content))
+  const authority = `127.0.0.1:${port}`
+  const path = `/api/v1/pubsubs/${topicId}/events`
+  if (transport === 'http2') {
+    const head = headOf({
+      ':method': 'POST',
+      ':scheme': 'https',
+      ':authority': authority,
+      ':path': path,
+      authorization: `Bearer ${token}`,
+      'content-type': 'application/json',
+      'content-length': String(body.length),
+    })
+    return Buffer.concat([frameOf(frame.headers, endHeaders, 0, head), frameOf(frame.data, endStream, 0, body)])
+  }
+  const head =
+    `POST ${path} HTTP/1.1\r\nhost: ${authority}\r\nauthorization: Bearer ${token}\r\n` +
+    `content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`
+  return Buffer.concat([Buffer.from(head), body])
 }

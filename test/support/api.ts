@@ -1,6 +1,7 @@
 /** The calls of the HTTP API that tests and benchmarks make, over connections that are kept. Knows no server but its address. */
 import assert from 'node:assert/strict'
 import { Agent, request } from 'node:http'
+import { request as requestSecurely, Agent as SecureAgent } from 'node:https'
 
 export interface Answer {
   readonly status: number
@@ -22,11 +23,18 @@ export interface PublishedEvent {
 export class Api {
   readonly url: string
   readonly #token: string
-  readonly #agent = new Agent({ keepAlive: true, maxSockets: 256 })
+  readonly #agent: Agent
 
   constructor(server: { readonly url: string; readonly apiToken: string }) {
     this.url = server.url
     this.#token = server.apiToken
+    const options = { keepAlive: true, maxSockets: 256 }
+    // A server of the tests makes its certificate for itself.
+    this.#agent = this.#isSecure ? new SecureAgent({ ...options, rejectUnauthorized: false }) : new Agent(options)
+  }
+
+  get #isSecure(): boolean {
+    return this.url.startsWith('https:')
   }
 
   /** Where a topic's events are published and watched. */
@@ -59,7 +67,8 @@ export class Api {
         headers['content-type'] = 'application/json'
         headers['content-length'] = Buffer.byteLength(text)
       }
-      const outgoing = request(`${this.url}${path}`, { method, agent: this.#agent, headers }, (response) => {
+      const options = { method, agent: this.#agent, headers }
+      const outgoing = (this.#isSecure ? requestSecurely : request)(`${this.url}${path}`, options, (response) => {
         let received = ''
         response.setEncoding('utf8')
         response.on('data', (part: string) => {

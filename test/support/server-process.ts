@@ -8,6 +8,8 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { get } from 'node:http'
+import { get as getSecurely } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -29,6 +31,8 @@ export interface ServerOptions {
   /** A program, with arguments, that runs node: a tracer, say. */
   readonly wrapper?: readonly string[]
   readonly nodeArguments?: readonly string[]
+  /** With a certificate of its own; `url` and `port` are those of HTTPS then. */
+  readonly isSecure?: boolean
   /** Do not wait for /readyz. */
   readonly withoutWaiting?: boolean
 }
@@ -60,6 +64,8 @@ export class ServerProcess {
   readonly #home: string
   readonly #mainPath: string
   #port = 0
+  /** Where it sends to HTTPS. */
+  #plainPort = 0
   #child: ChildProcess | undefined
   #exited: Promise<Exit> = Promise.resolve({ code: 0, signal: null })
   #rssKbPeak = 0
@@ -81,6 +87,7 @@ export class ServerProcess {
     try {
       for (let attempt = 1; ; attempt++) {
         server.#port = PORT_FIRST + Math.floor(Math.random() * PORTS)
+        server.#plainPort = server.#port + 1
         server.#spawn()
         if (options.withoutWaiting) return server
         try {
@@ -98,7 +105,7 @@ export class ServerProcess {
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.#port}`
+    return `http${this.#options.isSecure ? 's' : ''}://127.0.0.1:${this.#port}`
   }
 
   get port(): number {
@@ -124,9 +131,7 @@ export class ServerProcess {
       if (child?.exitCode !== null || child.signalCode !== null) {
         throw new Error(`The server ended at its start:\n${this.lines.slice(-20).join('\n')}`)
       }
-      const response = await fetch(`${this.url}/readyz`).catch(() => undefined)
-      await response?.arrayBuffer()
-      if (response?.status === 200) return
+      if ((await this.#statusOf('/readyz')) === 200) return
       if (performance.now() > endsAt) throw new Error(`The server is not ready:\n${this.lines.slice(-20).join('\n')}`)
       await delay(POLL_MS)
     }
@@ -210,8 +215,22 @@ export class ServerProcess {
     rmSync(this.#home, { recursive: true, force: true })
   }
 
+  /** Undefined: nobody answers. */
+  #statusOf(path: string): Promise<number | undefined> {
+    const options = { agent: false, rejectUnauthorized: false } as const
+    return new Promise((resolve) => {
+      const request = (this.#options.isSecure ? getSecurely : get)(`${this.url}${path}`, options, (response) => {
+        response.resume()
+        response.once('close', () => resolve(response.statusCode))
+      })
+      request.once('error', () => resolve(undefined))
+    })
+  }
+
   #spawn(): void {
-    const { env = {}, wrapper = [], nodeArguments = [] } = this.#options
+    const { env = {}, wrapper = [], nodeArguments = [], isSecure = false } = this.#options
+    const port = String(this.#port)
+    const securely = { PORT: String(this.#plainPort), SSLPORT: port, SSER_SSL_ENABLED: 'true' }
     const [program = '', ...rest] = [...wrapper, process.execPath, ...nodeArguments, this.#mainPath]
     const child = spawn(program, rest, {
       cwd: this.#home,
@@ -219,7 +238,7 @@ export class ServerProcess {
       env: {
         PATH: process.env['PATH'],
         HOME: this.#home,
-        PORT: String(this.#port),
+        ...(isSecure ? securely : { PORT: port }),
         SSER_CONFIG_DIR: join(this.#home, 'config'),
         SSER_STORAGE_DIR: this.directory,
         SSER_API_ACCESS_TOKEN: API_TOKEN,
