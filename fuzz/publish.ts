@@ -75,7 +75,7 @@ function checkLine(source: Buffer): void {
   }
   try {
     const input = parseBareEvent(event, source, { idBytesMax: 20, typeBytesMax: 20, eventsPerRequestMax: 4 })
-    assertMeans([input], [event], [input.message])
+    assertMeans([input], [event], [Buffer.from(input.message)])
   } catch (error) {
     if (!(error instanceof DomainError && error.code === 'INVALID')) throw error
   }

@@ -20,7 +20,14 @@ export { acquireDirectoryLock, type DirectoryLock } from './directory-lock.ts'
 export { DiskFiles } from './disk-files.ts'
 export { StorageError, type StorageErrorCode } from './errors.ts'
 export type { DataFile, Files } from './files.ts'
-export { CATALOG_STREAM, ENGINE_STREAM, type LogRecord, type NewRecord, type Offset } from './format.ts'
+export {
+  CATALOG_STREAM,
+  ENGINE_STREAM,
+  type LogRecord,
+  type NewRecord,
+  type Offset,
+  type PayloadWriter,
+} from './format.ts'
 export { inspectLog, type LogInspection } from './inspect.ts'
 export { type Finding, type FindingKind, type InspectedSegment, severityOf } from './inspect-findings.ts'
 export { EVERYTHING, type InspectedItem, type RecordRange } from './inspect-records.ts'

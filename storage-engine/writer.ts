@@ -148,15 +148,20 @@ export class Writer {
     const nowMs = Math.max(0, this.#options.now())
     const queued = this.#queue.length
     const batch = this.#batchWithRoom(bytes)
-    let offsets: readonly Offset[]
+    let first: Offset
     try {
       // All numbers before any record: a batch never holds half of an append, nor is there one without a number.
-      offsets = records.map(() => this.#take())
+      first = this.#take(records.length)
     } catch (error) {
       if (this.#queue.length > queued) this.#recycle((this.#queue.pop() as PendingBatch).builder)
       throw error
     }
-    for (const [i, record] of records.entries()) batch.builder.add(record, offsets[i] as Offset, nowMs)
+    const offsets: Offset[] = []
+    for (const record of records) {
+      const offset = first + offsets.length
+      batch.builder.add(record, offset, nowMs)
+      offsets.push(offset)
+    }
     return { offsets, settled: this.#wait(batch, bytes, isUrgent) }
   }
 
@@ -218,9 +223,9 @@ export class Writer {
     return this.#segments.bytesOnDisk + this.#pendingBytes + moreBytes > quotaBytes
   }
 
-  #take(): Offset {
+  #take(count: number): Offset {
     try {
-      return this.#sequencer.take()
+      return this.#sequencer.take(count)
     } catch (error) {
       // More is given than reserved only while batches that reserve more wait for the disk.
       if (this.#options.reservesNumbers && this.#running !== undefined) throw busy()

@@ -14,6 +14,7 @@ export type {
   LogRecord,
   NewRecord,
   Offset,
+  PayloadWriter,
   StreamTotals,
 } from '../../storage-engine/index.ts'
 

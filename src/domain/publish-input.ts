@@ -30,8 +30,8 @@ export interface PublishInput {
   readonly isString: boolean
   /** The publisher's key of this event, UTF-8: one that bears the same one shortly after is a repeat. */
   readonly dedupe?: Uint8Array | undefined
-  /** UTF-8. Half a surrogate pair, which UTF-8 cannot hold, has become U+FFFD in a bare text. */
-  readonly message: Uint8Array
+  /** UTF-8, or what is yet to become that. */
+  readonly message: Uint8Array | string
 }
 
 /** What the events begin with that the server itself sends, such as `sser.gap`. */
@@ -92,14 +92,13 @@ function parseList(events: unknown, source: Uint8Array, limits: PublishLimits): 
   }
   // Where all messages are strings, nobody looks at the source.
   let texts: readonly (Uint8Array | undefined)[] | undefined
-  return events.map((event: unknown, index) =>
-    parseEvent(event, index, limits, () => {
-      texts ??= messageSources(source)
-      const text = texts[index]
-      assert(text !== undefined, 'the source text is that of the parsed body')
-      return text
-    }),
-  )
+  const textAt = (index: number) => {
+    texts ??= messageSources(source)
+    const text = texts[index]
+    assert(text !== undefined, 'the source text is that of the parsed body')
+    return text
+  }
+  return events.map((event: unknown, index) => parseEvent(event, index, limits, textAt))
 }
 
 /**
@@ -114,8 +113,13 @@ export function parseBareEvent(event: unknown, source: Uint8Array, limits: Publi
   })
 }
 
-/** `text` gives the message's source text, for one that the source is needed for. */
-function parseEvent(event: unknown, index: number, limits: PublishLimits, text: () => Uint8Array): PublishInput {
+/** `textAt` gives the message's source text, for one that the source is needed for. */
+function parseEvent(
+  event: unknown,
+  index: number,
+  limits: PublishLimits,
+  textAt: (index: number) => Uint8Array,
+): PublishInput {
   if (!isObject(event)) {
     throw mistake(placeOf(index), 'The event must be a JSON object with a message: {"message":"…"}.')
   }
@@ -133,7 +137,7 @@ function parseEvent(event: unknown, index: number, limits: PublishLimits, text: 
     type: parseName(type, index, 'type', limits.typeBytesMax),
     isString,
     dedupe: dedupe === undefined ? undefined : parseDedupe(dedupe, index, limits),
-    message: isString ? Buffer.from(message, 'utf8') : jsonText(message, text),
+    message: isString ? message : jsonText(message, index, textAt),
   }
 }
 
@@ -200,10 +204,10 @@ export function messageSources(source: Uint8Array): readonly (Uint8Array | undef
   return texts
 }
 
-function jsonText(message: unknown, text: () => Uint8Array): Uint8Array {
+function jsonText(message: unknown, index: number, textAt: (index: number) => Uint8Array): Uint8Array {
   if (message === null) return textOfNull
   if (typeof message === 'boolean') return message ? textOfTrue : textOfFalse
-  return text()
+  return textAt(index)
 }
 
 function isObject(value: unknown): value is object {

@@ -6,7 +6,7 @@
 
 import assert from 'node:assert/strict'
 import type { Catalog } from './catalog.ts'
-import { EVENT_PUBLISHED, encodeEvent } from './entry.ts'
+import { EVENT_PUBLISHED, EventPayload } from './entry.ts'
 import { DomainError, type DomainErrorCode, fromStorageError, unknownTopic } from './errors.ts'
 import { formatEventId } from './event-id.ts'
 import type { EventLog, NewRecord, Offset } from './ports.ts'
@@ -141,7 +141,7 @@ export class Publisher {
 }
 
 function recordOf(streamId: number, event: PublishInput): NewRecord {
-  return { streamId, kind: EVENT_PUBLISHED, key: event.key, payload: encodeEvent(event) }
+  return { streamId, kind: EVENT_PUBLISHED, key: event.key, payload: new EventPayload(event) }
 }
 
 function conflict(newest: Offset): DomainError {

@@ -12,6 +12,7 @@ import {
   decodeTopicDeleted,
   EntryError,
   EVENT_PUBLISHED,
+  EventPayload,
   encodeEvent,
   encodeTicketIssued,
   encodeTicketUsed,
@@ -52,6 +53,22 @@ test('an event is read as it was written, as views of its payload', () => {
       assert.ok(Buffer.from(event.type).equals(type))
       assert.ok(Buffer.from(event.message).equals(message))
       assert.equal(event.message.buffer, payload.buffer)
+    }),
+  )
+})
+
+test('a message that is a text becomes the bytes that UTF-8 has for it, whatever its characters are, in its place alone', () => {
+  const ascii = fc.string({ maxLength: 300 })
+  // Halves of surrogate pairs among them.
+  const anything = fc.string({ unit: fc.integer({ min: 0, max: 0xffff }).map((unit) => String.fromCharCode(unit)) })
+  fc.assert(
+    fc.property(fc.boolean(), fc.uint8Array({ maxLength: 9 }), fc.oneof(ascii, anything), (isString, type, message) => {
+      const payload = new EventPayload({ isString, type, message })
+      const target = Buffer.alloc(payload.length + 4, 0xaa)
+      payload.writeTo(target, 2)
+      const ofBytes = encodeEvent({ isString, type, message: Buffer.from(message) })
+      assert.ok(target.subarray(2, -2).equals(ofBytes))
+      assert.equal(target.readUInt16LE(0) & target.readUInt16LE(target.length - 2), 0xaaaa)
     }),
   )
 })

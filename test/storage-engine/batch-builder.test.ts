@@ -24,6 +24,20 @@ test('what is added comes out in order, each record verified in its place', () =
   assert.equal(i, 100)
 })
 
+test('a payload that writes itself lies in its place, as one of bytes does', () => {
+  const builder = new BatchBuilder()
+  const written = { length: 5, writeTo: (target: Buffer, at: number) => void target.write('hello', at) }
+  builder.add({ streamId: 1, kind: 1, key: Buffer.from('k'), payload: Buffer.from('before') }, 10, 1)
+  builder.add({ streamId: 1, kind: 1, key: Buffer.from('k'), payload: written }, 11, 1)
+  builder.add({ streamId: 1, kind: 1, key: Buffer.from('k'), payload: Buffer.from('behind') }, 12, 1)
+  const { bytes, header } = builder.seal(9, 4096, FIELDS)
+  const payloads = [...recordsOf(bytes, header.count)].map(([at, record]) => {
+    assert(verifyRecord(bytes, at, 9, 4096 + at))
+    return record.payload.toString()
+  })
+  assert.deepEqual(payloads, ['before', 'hello', 'behind'])
+})
+
 test('a batch can be sealed a second time for another place, as after a full disk', () => {
   const builder = new BatchBuilder()
   builder.add({ streamId: 1, kind: 1, payload: Buffer.from('x') }, 10, 1)

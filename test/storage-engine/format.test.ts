@@ -62,7 +62,7 @@ const header: fc.Arbitrary<SegmentHeader> = fc.record(
   PLAIN,
 )
 
-const record: fc.Arbitrary<NewRecord> = fc.record(
+const record: fc.Arbitrary<NewRecord<Uint8Array>> = fc.record(
   {
     streamId: number,
     kind: fc.nat(255),

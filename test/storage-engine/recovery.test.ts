@@ -737,7 +737,7 @@ describe('readers', () => {
 })
 
 describe('content', () => {
-  async function roundTrip(records: readonly NewRecord[], options: Partial<LogOptions> = {}) {
+  async function roundTrip(records: readonly NewRecord<Uint8Array>[], options: Partial<LogOptions> = {}) {
     const files = new FaultyFiles()
     const opened = await openLog(files, options)
     const offsets: number[] = []
@@ -752,8 +752,8 @@ describe('content', () => {
         offsets,
       )
       for (const [i, record] of read.entries()) {
-        assert(Buffer.compare(record.payload, (records[i] as NewRecord).payload) === 0)
-        assert(Buffer.compare(record.key, (records[i] as NewRecord).key ?? Buffer.alloc(0)) === 0)
+        assert(Buffer.compare(record.payload, records[i]!.payload) === 0)
+        assert(Buffer.compare(record.key, records[i]!.key ?? Buffer.alloc(0)) === 0)
       }
     }
     return { log: stopped.log, offsets }
@@ -770,7 +770,7 @@ describe('content', () => {
     const largest = 64 * 1024 * 1024 - 64 - 40
     const options: Partial<LogOptions> = { ...oneSegment, pendingBytesMax: 2 ** 27 }
     const { opened, files } = await start(options)
-    const tooLarge: NewRecord = { streamId: 10, kind: 1, payload: Buffer.alloc(largest + 1) }
+    const tooLarge: NewRecord<Buffer> = { streamId: 10, kind: 1, payload: Buffer.alloc(largest + 1) }
     await assert.rejects(opened.log.append(tooLarge), { code: 'STORAGE_TOO_LARGE' })
     const key = { streamId: 10, kind: 1, key: Buffer.alloc(65_536), payload: Buffer.alloc(0) }
     await assert.rejects(opened.log.append(key), { code: 'STORAGE_TOO_LARGE' })
@@ -829,7 +829,7 @@ describe('content', () => {
 
   test('row 61: keys that repeat, are empty, long, equal in two streams, or collide are found as they were used first', async () => {
     const long = 'k'.repeat(256)
-    const use = (streamId: number, key: string): NewRecord => ({
+    const use = (streamId: number, key: string): NewRecord<Uint8Array> => ({
       streamId,
       kind: 1,
       key: Buffer.from(key),

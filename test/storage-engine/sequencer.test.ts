@@ -109,3 +109,14 @@ test('row 64: numbers near 2^53 are refused in words, and none is ever above it'
   assert(given.every((number) => Number.isSafeInteger(number)))
   assert.throws(() => started(0, Number.MAX_SAFE_INTEGER), exhausted)
 })
+
+test('several numbers are given in a row, or none of them', () => {
+  const sequencer = started(0)
+  const first = sequencer.take(1000)
+  assert.equal(sequencer.next, first + 1000)
+  const left = sequencer.ceiling - sequencer.next
+  assert.throws(() => sequencer.take(left + 1), exhausted)
+  assert.equal(sequencer.next, first + 1000)
+  assert.equal(sequencer.take(left), first + 1000)
+  assert.throws(() => sequencer.take(), exhausted)
+})

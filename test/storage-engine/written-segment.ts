@@ -31,7 +31,7 @@ export interface WrittenBatch {
 }
 
 /** A record with the number and the time that it once got. */
-export interface NumberedRecord extends NewRecord {
+export interface NumberedRecord extends NewRecord<Uint8Array> {
   readonly offset: Offset
   readonly timeMs: number
 }
@@ -83,7 +83,7 @@ export class WrittenSegment {
   }
 
   /** Appends one batch; records get the numbers that follow. */
-  add(records: readonly NewRecord[], timeMs = 1): WrittenBatch {
+  add(records: readonly NewRecord<Uint8Array>[], timeMs = 1): WrittenBatch {
     if (records.length > 0) return this.addNumbered(records.map((one) => ({ ...one, offset: this.#next++, timeMs })))
     const builder = new BatchBuilder()
     builder.addNothing(this.#next++)

@@ -118,7 +118,7 @@ export class FakeLog implements EventLog {
       const stored = records.map((record) => {
         const key = record.key === undefined ? NOTHING : copy(record.key)
         const { streamId, kind } = record
-        const payload = copy(record.payload)
+        const payload = copy(bytesOf(record.payload))
         const length = RECORD_BYTES + key.length + payload.length
         return { offset: this.#numbers.take(), streamId, kind, length, timeMs: this.#now(), key, payload }
       })
@@ -318,6 +318,13 @@ export class FakeLog implements EventLog {
 
 function totalsOf({ streamId, offset, length }: LogRecord): StreamTotals {
   return { streamId, count: 1, bytes: length, first: offset, last: offset }
+}
+
+function bytesOf(payload: NewRecord['payload']): Uint8Array {
+  if (payload instanceof Uint8Array) return payload
+  const bytes = Buffer.alloc(payload.length)
+  payload.writeTo(bytes, 0)
+  return bytes
 }
 
 function copy(bytes: Uint8Array): Uint8Array {

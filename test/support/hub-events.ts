@@ -57,7 +57,9 @@ export function eventOf(message: string, fields: { readonly id?: string; readonl
 }
 
 export function frameText(number: number, event: EventInput): string {
-  return Buffer.from(encodeFrame({ id: formatEventId(number), ...event })).toString('utf8')
+  return Buffer.from(
+    encodeFrame({ id: formatEventId(number), ...event, message: Buffer.from(event.message) }),
+  ).toString('utf8')
 }
 
 export const earliest: ResumeRequest = { kind: 'earliest' }
