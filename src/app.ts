@@ -37,7 +37,7 @@ import { type HubObserver, systemClock } from './domain/ports.ts'
 import { changedRetention, unlimited } from './domain/retention.ts'
 import { configuredSha256 } from './domain/token.ts'
 import { METRICS_TOPIC_ID } from './domain/topic.ts'
-import type { Latencies, LogFigures } from './http/dashboard-feed.ts'
+import type { Latencies, LogFigures } from './http/dashboard-sample.ts'
 import type { ApiToken } from './http/gate.ts'
 import { type HttpServer, startHttpServer } from './http/http-server.ts'
 import type { SecureOptions } from './http/secure-listener.ts'
@@ -172,6 +172,7 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
       version: packageVersion(),
       logFigures: () => parts.durable && logFigures(parts.durable, freeSpace.bytes),
       latencies: recentLatencies(metrics),
+      notices: () => [],
     })
   } catch (error) {
     await parts.tls?.close()

@@ -133,6 +133,7 @@ async function routes(t: TestContext): Promise<string[]> {
     logFigures: () => undefined,
     version: '1.2.3',
     latencies: () => ({ publish: null, delivery: null }),
+    notices: () => [],
   })
   t.after(() => server.close(0))
   return server.hapi

@@ -4,6 +4,8 @@ import { isRecord, SserError } from './errors.ts'
 
 export interface Unwrapped {
   readonly topic: string
+  /** RFC 3339, UTC: when it was published. */
+  readonly time: string
   /** The publisher's own id; undefined where there is none. */
   readonly publisherId: string | undefined
   /** As a stream of one topic brings it: a string as it is, everything else as the JSON that was published. */
@@ -18,9 +20,10 @@ export function unwrap(json: string): Unwrapped {
   const envelope = parsed(json)
   const at = json.indexOf(BEFORE_MESSAGE)
   if (!isRecord(envelope) || typeof envelope['topic'] !== 'string' || at === -1) throw strange(json)
-  const { topic, publisher_id: publisherId, message } = envelope
+  const { topic, time, publisher_id: publisherId, message } = envelope
   return {
     topic: String(topic),
+    time: String(time),
     publisherId: typeof publisherId === 'string' ? publisherId : undefined,
     // Numbers of any length stay as they are.
     data: typeof message === 'string' ? message : json.slice(at + BEFORE_MESSAGE.length, -1),

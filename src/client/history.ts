@@ -37,14 +37,18 @@ export interface HistoryOptions extends CallOptions {
   readonly pageEvents?: number
 }
 
-interface PageBody {
-  readonly events: readonly {
-    readonly id: string
-    readonly publisher_id?: string
-    readonly type?: string
-    readonly time: string
-    readonly message: unknown
-  }[]
+/** As the server writes it. */
+export interface EventBody {
+  readonly id: string
+  readonly publisher_id?: string
+  readonly type?: string
+  readonly time: string
+  readonly message: unknown
+}
+
+/** As the server writes it. */
+export interface PageBody {
+  readonly events: readonly EventBody[]
   readonly next: string | null
   readonly gaps?: readonly { readonly resumes_after: string; readonly reason: string }[]
 }

@@ -1,23 +1,14 @@
 // The overview: figures, chart, health and log, as the feed tells them. Lives as long as the page, also while another view is
 // shown.
+import type { LogFigures, Quantiles, Row, Sample } from '../http/dashboard-sample.ts'
 import { makeChart } from './chart.ts'
 import { element, show } from './dom.ts'
-import type { FeedNews } from './feed.ts'
+import type { FigureNews } from './figures.ts'
 import { bytesText, msText, rateText, shareText, spanText, wholeText } from './format.ts'
-import {
-  addRows,
-  growthOf,
-  type LogSample,
-  type Quantiles,
-  type Row,
-  rateBetween,
-  rowOf,
-  type Sample,
-  seriesOf,
-} from './samples.ts'
+import { addRows, growthOf, rateBetween, rowOf, seriesOf } from './samples.ts'
 
 export interface Board {
-  take(news: Exclude<FeedNews, { kind: 'connection' }>): void
+  take(news: Exclude<FigureNews, { kind: 'connection' }>): void
 }
 
 export function makeBoard(): Board {
@@ -66,7 +57,7 @@ function showQuantiles(what: string, quantiles: Quantiles | null): void {
   show(`${what}-p99`, quantiles === null ? '–' : msText(quantiles.p99))
 }
 
-function showLog(log: LogSample | null, rows: readonly Row[]): void {
+function showLog(log: LogFigures | null, rows: readonly Row[]): void {
   element('log').hidden = log === null
   if (log === null) return
   const { bytes, bytes_max: max, disk_free_bytes: free, compaction } = log

@@ -1,6 +1,8 @@
 // A topic's events: live, the newest on top, or replayed page by page from a place. What a publisher has written is shown as
 // text, whatever it looks like.
-import { call, type HistoryPage, presentOf, type StoredEvent, type TopicDetails, topicPath, wordsOf } from './api.ts'
+import type { TopicDetails } from '../client/client.ts'
+import type { EventBody, PageBody } from '../client/history.ts'
+import { call, presentOf, topicPath, wordsOf } from './api.ts'
 import { button, labelled, make, onSubmit, write } from './dom.ts'
 import { timeText, wholeText } from './format.ts'
 import { itemsMax, type TailItem, type TailNews, type TailState, textMax } from './tail.ts'
@@ -18,7 +20,7 @@ const stateWords: Readonly<Record<TailState, string>> = {
   waiting: 'Not connected; trying again …',
   refused: 'The token does not open this topic any more.',
   gone: 'The topic is gone: its events come no more.',
-  crowded: 'Other tabs follow as many topics as a browser has connections for. Close one, and this goes on.',
+  crowded: 'Other tabs follow as many topics as the server gives in one stream. Close one, and this goes on.',
 }
 
 export interface EventList {
@@ -69,8 +71,8 @@ export function eventList(topic: string): EventList {
     return withToken(place, wish, async (token) => ({ token, result: await work(token) }))
   }
 
-  function history(token: string, query: string): Promise<HistoryPage> {
-    return call<HistoryPage>(token, 'GET', `${topicPath(topic)}/events?${query}`, undefined, ended.signal)
+  function history(token: string, query: string): Promise<PageBody> {
+    return call<PageBody>(token, 'GET', `${topicPath(topic)}/events?${query}`, undefined, ended.signal)
   }
 
   async function live(): Promise<void> {
@@ -80,21 +82,50 @@ export function eventList(topic: string): EventList {
     write(status, 'Connecting …')
     status.dataset['state'] = ''
     await telling(mine, async () => {
-      // Asked for ahead of the history, so that nothing can come between the two.
-      const { token, result: present } = await opened((token) => presentOf(token, topic, ended.signal))
-      const page = await history(token, `order=desc&limit=${pageEvents}`)
+      const { token, result } = await opened(latest)
       if (mine !== turn) return
       place.replaceChildren(shown)
-      rows.replaceChildren(...page.events.map(storedRow))
-      let newest = [present, page.events[0]?.id ?? ''].toSorted().at(-1) ?? ''
+      rows.replaceChildren(...result.events.map(storedRow))
       fill('No event yet. Publish one below; it appears here at once.')
+      let { newest } = result
+      let isNow = true
       leave = watchTail(
-        () => ({ topic, token, after: newest }),
+        async (follow) => {
+          if (!isNow) newest = await caughtUp(mine, token, newest)
+          follow({ topic, token, after: newest })
+        },
         (news) => {
           newest = take(news, newest)
         },
       )
+      isNow = false
     })
+  }
+
+  /** The latest events, the last one first, and the number up to which there are no others behind them. */
+  async function latest(token: string): Promise<{ readonly newest: string } & PageBody> {
+    // Asked for ahead of the history, so that nothing can come between the two.
+    const present = await presentOf(token, topic, ended.signal)
+    const page = await history(token, `order=desc&limit=${pageEvents}`)
+    return { ...page, newest: later(present, page.events[0]?.id ?? '') }
+  }
+
+  /** Shows what came while nobody looked, and gives the number up to which it did. */
+  async function caughtUp(mine: number, token: string, newest: string): Promise<string> {
+    try {
+      const { events, next, newest: present } = await latest(token)
+      if (mine !== turn) return newest
+      const missed = events.filter(({ id }) => id > newest)
+      if (missed.length === events.length && next !== null) {
+        addTop(remarkRow('More came while this tab was hidden than is shown; a replay has all that is kept.'))
+      }
+      for (const event of missed.toReversed()) addTop(storedRow(event))
+      fill('')
+      return later(present, newest)
+    } catch {
+      // The stream is asked for all the same, and tells what is wrong.
+      return newest
+    }
   }
 
   /** Gives the id of the newest event that is shown. */
@@ -108,7 +139,7 @@ export function eventList(topic: string): EventList {
     if (news.skipped > 0) addTop(remarkRow(`${wholeText(news.skipped)} more came too fast to be shown.`))
     for (const item of news.items) {
       addTop(item.kind === 'gap' ? gapRow(item.reason) : liveRow(item))
-      if (item.kind === 'event') latest = item.id
+      if (item.kind === 'event') latest = later(item.id, latest)
     }
     fill('')
     return latest
@@ -197,12 +228,17 @@ function replayForm(replay: (query: URLSearchParams) => Promise<void>): HTMLElem
   return form
 }
 
+/** Of two of the server's numbers; '' is none. */
+function later(one: string, other: string): string {
+  return one > other ? one : other
+}
+
 function headRow(): HTMLElement {
   const heads = ['Time', 'Id', 'Type', 'Message'].map((text) => make('th', { scope: 'col' }, text))
   return make('thead', {}, make('tr', {}, ...heads))
 }
 
-function storedRow({ id, publisher_id, type, time, message }: StoredEvent): HTMLElement {
+function storedRow({ id, publisher_id, type, time, message }: EventBody): HTMLElement {
   const text = typeof message === 'string' ? message : JSON.stringify(message)
   return eventRow(Date.parse(time), id, publisher_id, type ?? '', text.slice(0, textMax), text.length - textMax)
 }

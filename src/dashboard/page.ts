@@ -5,7 +5,7 @@
 import { makeBoard } from './board.ts'
 import type { Connection } from './connection.ts'
 import { element, show } from './dom.ts'
-import type { FeedNews } from './feed.ts'
+import type { FigureNews } from './figures.ts'
 import { firstSteps } from './first-steps.ts'
 import { clockText } from './format.ts'
 import { forgetAllTokens, keepToken, keptToken } from './tab-tokens.ts'
@@ -32,7 +32,7 @@ function start(token: string): void {
   let shownAtMs = 0
   let state: Connection = 'waiting'
 
-  function told(news: FeedNews): void {
+  function told(news: FigureNews): void {
     if (news.kind === 'connection') {
       state = news.state
       if (state === 'refused') leave('The token does not open the figures.')

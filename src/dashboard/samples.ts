@@ -1,36 +1,5 @@
-// What the server sends to this page once a second, and what is reckoned from it. Pure: knows no document, no connection.
-
-export interface Sample {
-  /** Milliseconds since 1970, by the server's clock. */
-  readonly time: number
-  readonly figures: Readonly<Record<string, number>>
-  readonly latencies: { readonly publish: Quantiles | null; readonly delivery: Quantiles | null }
-  readonly health: { readonly status: string; readonly reason?: string }
-  /** The longest that the server's event loop was held up since the sample before. */
-  readonly loop_lag_ms: number
-  /** Null where nothing is kept on a disk. */
-  readonly log: LogSample | null
-}
-
-/** In ms, of the last minute. */
-export interface Quantiles {
-  readonly p50: number
-  readonly p99: number
-}
-
-export interface LogSample {
-  readonly bytes: number
-  /** Null: without bound. */
-  readonly bytes_max: number | null
-  /** Null where it is not known. */
-  readonly disk_free_bytes: number | null
-  readonly segments: number
-  readonly damages: number
-  readonly compaction: { readonly running: boolean; readonly runs: number; readonly dead_share: number } | null
-}
-
-/** Time in ms, events published and delivered, both counted since the server's start, and the bytes of its log. */
-export type Row = readonly [time: number, published: number, delivered: number, logBytes: number]
+// What is reckoned from the server's samples. Pure: knows no document, no connection.
+import type { Row, Sample } from '../http/dashboard-sample.ts'
 
 export const rowsMax = 900
 /** Between rows that lie further apart nothing is known: no line is drawn. */

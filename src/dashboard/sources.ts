@@ -1,42 +1,54 @@
-// What a tab can hear: one feed of figures for each token, one tail for each topic, however many tabs look at them. A tab says
+// What a tab can hear: for each token that opens the figures one line to the server, however many tabs listen. A tab says
 // what it wants to hear, and when it wants nothing any more. Runs in a SharedWorker, or in the tab where there is none.
-import { Feed, type FeedNews } from './feed.ts'
-import { type TailNews, Tails, type TailWish } from './tail.ts'
+import type { FigureNews } from './figures.ts'
+import { Line } from './line.ts'
+import type { TailNews, TailWish } from './tail.ts'
 
 /**
- * What a tab says; without a token, or a tail, it is hidden or gone, or shows something else. What it is told bears the
- * wish's key: news of an earlier one may still be on their way.
+ * What a tab says; without a wish it is hidden or gone, or shows something else. What it is told bears the wish's key: news of
+ * an earlier one may still be on their way. `line`: the token that opens the figures.
  */
-export type TabWish = { readonly key: number } & (
-  | { readonly of: 'figures'; readonly token: string | undefined }
+export type TabWish = { readonly key: number; readonly line: string } & (
+  | { readonly of: 'figures'; readonly isWanted: boolean }
   | { readonly of: 'tail'; readonly tail: TailWish | undefined }
 )
 
 export type WorkerNews = { readonly key: number } & (
-  | { readonly of: 'figures'; readonly news: FeedNews }
+  | { readonly of: 'figures'; readonly news: FigureNews }
   | { readonly of: 'tail'; readonly news: TailNews }
 )
 
-/** For one tab: takes its wishes. */
-export function makeSources(tell: (news: WorkerNews) => void): (wish: TabWish) => void {
+export interface Sources {
+  take(wish: TabWish): void
+  /** The tab is gone. */
+  close(): void
+}
+
+/** For one tab. */
+export function makeSources(tell: (news: WorkerNews) => void): Sources {
   const leave: { figures?: (() => void) | undefined; tail?: (() => void) | undefined } = {}
-  return (wish) => {
-    leave[wish.of]?.()
-    leave[wish.of] = undefined
-    const { key } = wish
-    if (wish.of === 'figures' && wish.token !== undefined) {
-      leave.figures = feedOf(wish.token).watch((news) => tell({ key, of: 'figures', news }))
-    } else if (wish.of === 'tail' && wish.tail !== undefined) {
-      leave.tail = tails.watch(wish.tail, (news) => tell({ key, of: 'tail', news }))
-    }
+  return {
+    take(wish) {
+      leave[wish.of]?.()
+      leave[wish.of] = undefined
+      const { key } = wish
+      if (wish.of === 'figures' && wish.isWanted) {
+        leave.figures = lineOf(wish.line).watchFigures((news) => tell({ key, of: 'figures', news }))
+      } else if (wish.of === 'tail' && wish.tail !== undefined) {
+        leave.tail = lineOf(wish.line).watchTail(wish.tail, (news) => tell({ key, of: 'tail', news }))
+      }
+    },
+    close() {
+      leave.figures?.()
+      leave.tail?.()
+    },
   }
 }
 
-const feeds = new Map<string, Feed>()
-const tails = new Tails()
+const lines = new Map<string, Line>()
 
-function feedOf(token: string): Feed {
-  const feed = feeds.get(token) ?? new Feed(token)
-  feeds.set(token, feed)
-  return feed
+function lineOf(token: string): Line {
+  const line = lines.get(token) ?? new Line(token)
+  lines.set(token, line)
+  return line
 }

@@ -1,10 +1,8 @@
 /**
- * Tails: the events of a topic as they come, for all tabs that look at it over one connection. A browser has six connections
- * to a server over HTTP/1.1, for all of its tabs: so only a few topics are followed at a time, and whoever asks for one
- * more waits until another is given up. Runs in a SharedWorker, or in the page where there is none. Knows no document.
+ * A tail: the events of one topic as they come, for all tabs that look at it. Holds the latest, bundles what comes fast, and
+ * counts what comes faster than anybody reads. Knows no document, and no connection.
  */
-import type { SseEvent } from '../sse/decode.ts'
-import { type Connection, keepReading } from './connection.ts'
+import type { Connection } from './connection.ts'
 
 export interface TailWish {
   readonly topic: string
@@ -23,7 +21,7 @@ export type TailItem =
       readonly text: string
       /** Characters that were cut off at the end. */
       readonly cut: number
-      /** When it came, by the browser's clock. */
+      /** When it was published, by the server's clock. */
       readonly timeMs: number
     }
   | { readonly kind: 'gap'; readonly reason: string }
@@ -38,128 +36,87 @@ export type TailState = Connection | 'crowded'
 
 type Watcher = (news: TailNews) => void
 
-/** Beside the figures, and so that calls have connections left. */
-export const tailsMax = 3
-/** As large as the log takes anything at once. */
-const bufferBytesMax = 64 * 1024 * 1024
-const silenceMsMax = 60_000
 const flushMs = 250
 export const itemsMax = 200
 export const textMax = 16_384
 
-export class Tails {
-  /** Those that are followed, and behind them those that wait for it, in their order. */
-  readonly #tails = new Map<string, Tail>()
+export type TailEvent = Omit<TailItem & { readonly kind: 'event' }, 'kind' | 'cut'>
 
-  /** Until the returned function is called. */
-  watch(wish: TailWish, watcher: Watcher): () => void {
-    const key = JSON.stringify([wish.topic, wish.token])
-    const tail = this.#tails.get(key) ?? new Tail(wish)
-    this.#tails.set(key, tail)
-    const leave = tail.watch(wish.after, watcher)
-    this.#startThose()
-    return () => {
-      leave()
-      if (tail.isWatched) return
-      tail.stop()
-      this.#tails.delete(key)
-      this.#startThose()
-    }
-  }
-
-  /** What has ended for good takes no connection. */
-  #startThose(): void {
-    const open = [...this.#tails.values()].filter(({ isOver }) => !isOver)
-    for (const [index, tail] of open.entries()) {
-      if (index < tailsMax) tail.start(() => this.#startThose())
-      else tail.wait()
-    }
-  }
-}
-
-class Tail {
-  readonly #wish: TailWish
-  readonly #watchers = new Set<Watcher>()
+export class Tail {
+  readonly topic: string
+  readonly token: string
+  /** And what each knows already. */
+  readonly #watchers = new Map<Watcher, string>()
   /** The latest, for those who come later. */
   readonly #recent: TailItem[] = []
   /** Of what came after this, all is among the latest. */
   #recentAfter: string
+  /** The number up to which it has had everything. */
+  #after: string
   #waiting: TailItem[] = []
   #skipped = 0
-  #state: TailState = 'waiting'
-  #stop: (() => void) | undefined
+  #state: TailState | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
 
-  constructor(wish: TailWish) {
-    this.#wish = wish
-    this.#recentAfter = wish.after
+  constructor({ topic, token, after }: TailWish) {
+    this.topic = topic
+    this.token = token
+    this.#after = after
+    this.#recentAfter = after
+  }
+
+  get after(): string {
+    return this.#after
   }
 
   get isWatched(): boolean {
     return this.#watchers.size > 0
   }
 
+  /** For good. */
   get isOver(): boolean {
     return this.#state === 'refused' || this.#state === 'gone'
   }
 
+  /** Until the returned function is called. */
   watch(after: string, watcher: Watcher): () => void {
     this.#flush()
-    this.#watchers.add(watcher)
+    this.#watchers.set(watcher, after)
     const items = this.#recent.filter((item) => item.kind === 'event' && item.id > after)
     if (after !== '' && after < this.#recentAfter) {
       items.unshift({ kind: 'gap', reason: 'more came than is kept for a tab that does not look; load the page anew' })
     }
     if (items.length > 0) watcher({ kind: 'items', items, skipped: 0 })
-    watcher({ kind: 'state', state: this.#state })
+    if (this.#state !== undefined) watcher({ kind: 'state', state: this.#state })
     return () => this.#watchers.delete(watcher)
   }
 
-  /** `onOver` is called when it has ended for good. */
-  start(onOver: () => void): void {
-    if (this.#stop !== undefined) return
-    this.#become('waiting')
-    const { topic, token, after } = this.#wish
-    this.#stop = keepReading({
-      url: `/api/v1/pubsubs/${encodeURIComponent(topic)}/events`,
-      token,
-      lastEventId: after,
-      silenceMsMax,
-      bufferBytesMax,
-      onEvent: (event, namesId) => this.#take(event, namesId),
-      onPlace: (id) => this.#number(id),
-      onState: (state) => {
-        this.#become(state)
-        if (this.isOver) onOver()
-      },
-    })
+  /** What it has had already is passed over. */
+  take({ text: whole, ...event }: TailEvent): void {
+    if (event.id <= this.#after) return
+    this.#after = event.id
+    const text = whole.length > textMax ? whole.slice(0, textMax) : whole
+    this.#add({ kind: 'event', ...event, text, cut: whole.length - text.length })
   }
 
-  wait(): void {
-    this.#become('crowded')
+  takeGap(reason: string): void {
+    this.#add({ kind: 'gap', reason })
+  }
+
+  /** The topic has no more up to this number than what came. */
+  has(through: string): void {
+    if (through > this.#after) this.#after = through
+  }
+
+  become(state: TailState): void {
+    if (this.#state === state) return
+    this.#flush()
+    this.#state = state
+    for (const watcher of this.#watchers.keys()) watcher({ kind: 'state', state })
   }
 
   stop(): void {
     clearTimeout(this.#timer)
-    this.#stop?.()
-  }
-
-  #take({ type, data, lastEventId }: SseEvent, namesId: boolean): void {
-    if (type === 'sser.gap') {
-      this.#add({ kind: 'gap', reason: String(JSON.parse(data).reason) })
-    } else if (namesId) {
-      const text = data.length > textMax ? data.slice(0, textMax) : data
-      const shown = { type: type === 'message' ? '' : type, text, cut: data.length - text.length, timeMs: Date.now() }
-      this.#add({ kind: 'event', id: lastEventId, publisherId: undefined, ...shown })
-    }
-    // Without an id: the server's own words at the end of a stream. Why it ended the next request tells.
-  }
-
-  /** Right behind an event that has its publisher's id comes its number. */
-  #number(id: string): void {
-    const last = this.#waiting.at(-1)
-    if (last?.kind !== 'event' || last.id === id) return
-    this.#waiting[this.#waiting.length - 1] = { ...last, id, publisherId: last.id }
   }
 
   #add(item: TailItem): void {
@@ -183,17 +140,9 @@ class Tail {
     const gone = this.#recent.splice(0, Math.max(0, this.#recent.length - itemsMax))
     for (const item of gone) if (item.kind === 'event') this.#recentAfter = item.id
     if (skipped > 0 && items[0]?.kind === 'event') this.#recentAfter = items[0].id
-    this.#tell({ kind: 'items', items, skipped })
-  }
-
-  #become(state: TailState): void {
-    this.#flush()
-    if (this.#state === state) return
-    this.#state = state
-    this.#tell({ kind: 'state', state })
-  }
-
-  #tell(news: TailNews): void {
-    for (const watcher of this.#watchers) watcher(news)
+    for (const [watcher, after] of this.#watchers) {
+      const news = items.filter((item) => item.kind === 'gap' || item.id > after)
+      if (news.length > 0) watcher({ kind: 'items', items: news, skipped })
+    }
   }
 }

@@ -1,5 +1,5 @@
 // Asks for a token where one is needed, in the place of what it opens, and keeps it for this tab.
-import { ApiError } from './api.ts'
+import { isRefusal } from './api.ts'
 import { labelled, make, onSubmit } from './dom.ts'
 import { forgetToken, keepToken, keptToken, onTokenKept, type Purpose } from './tab-tokens.ts'
 
@@ -29,7 +29,7 @@ export async function withToken<Result>(
       if (found.isNew) keepToken(first, found.token)
       return result
     } catch (error) {
-      if (!(error instanceof ApiError) || error.status !== 401) throw error
+      if (!isRefusal(error, 401)) throw error
       // It may be right for something else; only what was meant for this is forgotten.
       if (found.token === keptToken(first)) forgetToken(first)
       mistake = 'The token does not open this.'

@@ -1,5 +1,6 @@
 // The further tokens of a topic: what there are, a form that issues one, and its secret, shown this once.
-import { call, type TopicToken, topicPath, wordsOf } from './api.ts'
+import type { IssuedToken, TokenDetails } from '../client/topic-tokens.ts'
+import { call, topicPath, wordsOf } from './api.ts'
 import { copyButton } from './copy-button.ts'
 import { button, choice, labelled, make, onSubmit, write } from './dom.ts'
 import { timeText } from './format.ts'
@@ -27,14 +28,14 @@ export function topicTokens(topic: string, token: string, onIssued: () => void):
 
   async function load(): Promise<void> {
     try {
-      const { tokens } = await call<{ tokens: readonly TopicToken[] }>(token, 'GET', path)
+      const { tokens } = await call<{ tokens: readonly TokenDetails[] }>(token, 'GET', path)
       list.replaceChildren(...tokens.map(row))
     } catch (error) {
       write(mistake, wordsOf(error))
     }
   }
 
-  function row({ id, label: name, rights, expires_at }: TopicToken): HTMLElement {
+  function row({ id, label: name, rights, expires_at }: TokenDetails): HTMLElement {
     const end = expires_at === null ? '' : `, until ${timeText(Date.parse(expires_at))}`
     const revoke = button('Revoke', () => revoked(id), { class: 'small', 'aria-label': `Revoke ${name ?? id}` })
     return make('li', {}, make('span', {}, `${name ?? id}: ${rights.join(', ')}${end}`), revoke)
@@ -58,7 +59,7 @@ export function topicTokens(topic: string, token: string, onIssued: () => void):
       ...(ends.value === '' ? {} : { expires_at: new Date(ends.value).toISOString() }),
     }
     try {
-      const answer = await call<{ token: { token: string } }>(token, 'POST', path, { token: request })
+      const answer = await call<{ token: IssuedToken }>(token, 'POST', path, { token: request })
       const secret = answer.token.token
       if (subscribes.checked) keepToken(`subscribe ${topic}`, secret)
       if (publishes.checked) keepToken(`publish ${topic}`, secret)

@@ -1,5 +1,6 @@
 // One topic: its settings and what it holds, its events, a form that publishes, lines to paste, its tokens, and its end.
-import { ApiError, call, type TopicDetails, topicPath, wordsOf } from './api.ts'
+import type { TopicDetails } from '../client/client.ts'
+import { call, isRefusal, topicPath, wordsOf } from './api.ts'
 import { codeBlock } from './copy-button.ts'
 import { button, make, write } from './dom.ts'
 import { eventList, limitsText } from './event-list.ts'
@@ -74,7 +75,7 @@ export function topicView(topic: string): View {
       write(mistake, '')
     } catch (error) {
       if (signal.aborted) return
-      if (error instanceof ApiError && error.status === 404) clearInterval(timer)
+      if (isRefusal(error, 404)) clearInterval(timer)
       if (!isShown) settings.replaceChildren(mistake)
       write(mistake, wordsOf(error))
     } finally {

@@ -1,5 +1,6 @@
 // All topics: a table that the server searches, sorts and cuts into pages, and a form that makes a new one.
-import { call, type TopicDetails, type TopicPage, wordsOf } from './api.ts'
+import type { TopicDetails } from '../client/client.ts'
+import { call, type TopicPage, wordsOf } from './api.ts'
 import { button, choice, labelled, make, onSubmit, write } from './dom.ts'
 import { firstSteps } from './first-steps.ts'
 import { bytesText, timeText, wholeText } from './format.ts'

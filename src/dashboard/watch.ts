@@ -1,29 +1,39 @@
 // What this tab hears of the server: through the SharedWorker, or, where the browser has none, by connections of its own. In
 // both cases only while the tab is visible, so that a hidden one costs nothing.
-import type { FeedNews } from './feed.ts'
+import type { FigureNews } from './figures.ts'
 import { makeSources, type TabWish, type WorkerNews } from './sources.ts'
 import type { TailNews, TailWish } from './tail.ts'
 
 type Stop = () => void
 
-/** Until the returned function is called. */
-export function watchFigures(token: string, tell: (news: FeedNews) => void): Stop {
+/** Until the returned function is called. `token` opens the figures, and with them the line that tails share. */
+export function watchFigures(token: string, tell: (news: FigureNews) => void): Stop {
+  line = token
   return whileVisible((isVisible) => {
-    say({ of: 'figures', key: nextKey('figures'), token: isVisible ? token : undefined })
+    say({ of: 'figures', line, key: nextKey('figures'), isWanted: isVisible })
     listeners.figures = isVisible ? tell : undefined
   })
 }
 
-/** `wish` is asked anew each time the tab becomes visible. Until the returned function is called. */
-export function watchTail(wish: () => TailWish, tell: (news: TailNews) => void): Stop {
+/**
+ * `onVisible` is called at once, and each time that the tab becomes visible again; it calls what it is given, once it knows what
+ * is to be followed and from where. Until the returned function is called.
+ */
+export function watchTail(onVisible: (follow: (wish: TailWish) => void) => void, tell: (news: TailNews) => void): Stop {
   return whileVisible((isVisible) => {
-    say({ of: 'tail', key: nextKey('tail'), tail: isVisible ? wish() : undefined })
+    const key = nextKey('tail')
     listeners.tail = isVisible ? tell : undefined
+    if (!isVisible) return say({ of: 'tail', line, key, tail: undefined })
+    onVisible((tail) => {
+      // It may be hidden again meanwhile.
+      if (key === keys.tail) say({ of: 'tail', line, key, tail })
+    })
   })
 }
 
+let line = ''
 const listeners: {
-  figures?: ((news: FeedNews) => void) | undefined
+  figures?: ((news: FigureNews) => void) | undefined
   tail?: ((news: TailNews) => void) | undefined
 } = {}
 const keys = { figures: 0, tail: 0 }
@@ -44,7 +54,7 @@ function take(told: WorkerNews): void {
 }
 
 function connected(): (wish: TabWish) => void {
-  if (typeof SharedWorker === 'undefined') return makeSources((news) => queueMicrotask(() => take(news)))
+  if (typeof SharedWorker === 'undefined') return makeSources((news) => queueMicrotask(() => take(news))).take
   const { port } = new SharedWorker(new URL('./feed-worker.js', import.meta.url), { type: 'module', name: 'sser' })
   port.onmessage = ({ data }: MessageEvent<WorkerNews>) => take(data)
   return (wish) => port.postMessage(wish)

@@ -28,6 +28,7 @@ import type { HistoryLimits } from './history.ts'
 import {
   changeTopicSchema,
   createTopicSchema,
+  dashboardFeedSchema,
   eventSchema,
   historyPageQuerySchema,
   issueTicketSchema,
@@ -337,6 +338,17 @@ export function callsOf(limits: CallLimits): Readonly<Record<string, Call>> {
       token: 'bearer',
       headers: resumeHeader,
       answers: { 200: { description: 'A stream.', content: text('text/event-stream', 'Server-Sent Events.') } },
+    },
+    'POST /api/v1/dashboard/events': {
+      id: 'dashboardFeedOfTopics',
+      group: 'page',
+      summary: 'The same, and the events of some topics in one stream',
+      description: 'The token of the header opens the figures, the one beside each topic its events.',
+      token: 'bearer',
+      body: { required: false, content: json(dashboardFeedSchema(limits.topicsPerStreamMax)) },
+      headers: resumeHeader,
+      answers: { 200: { description: 'A stream.', content: text('text/event-stream', 'Server-Sent Events.') } },
+      errors: [404, 415],
     },
     'GET /': {
       id: 'page',

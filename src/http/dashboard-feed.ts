@@ -1,115 +1,73 @@
 /**
- * GET /api/v1/dashboard/events: a stream of samples of the server's figures, one a second, for the dashboard. The last
- * quarter of an hour is kept in memory and sent ahead, so that a page that is opened has its chart at once, and one that
- * comes back has what it missed. A sample is a state, not an event: a reader that is too slow for one gets the next.
+ * /api/v1/dashboard/events: a stream of samples of the server's figures, one a second, for the dashboard. The last quarter of
+ * an hour is sent ahead, so that a page that is opened has its chart at once, and one that comes back has what it missed.
+ * GET gives the samples alone. POST gives the events of some topics as well, each opened by its own token, so that a browser
+ * needs one connection whatever it shows; and figures go on where the events cannot be had.
  */
-import type { ServerResponse } from 'node:http'
-import { monitorEventLoopDelay } from 'node:perf_hooks'
-import type { Plugin } from '@hapi/hapi'
-import { metricsAuth } from './auth.ts'
-import type { Cors } from './cors.ts'
-import { allowOnly } from './methods.ts'
-import type { Service } from './service.ts'
+import { Boom } from '@hapi/boom'
+import type { Plugin, Request } from '@hapi/hapi'
+import { shareBytes } from '../domain/frame-builder.ts'
+import type { Topic } from '../domain/hub.ts'
+import type { Sink } from '../domain/ports.ts'
+import { closedEvent } from '../sse/encode.ts'
+import { metricsAuth, topicNamed } from './auth.ts'
+import { type FeedSources, type SampleIds, Sampler } from './dashboard-sampler.ts'
+import { httpError } from './errors.ts'
+import { type Credentials, challenge, type Gate, tooManyWrongTokens } from './gate.ts'
+import { openStream } from './http2-sse-stream.ts'
+import { jsonBodyOf } from './json-body.ts'
+import { allowOnly, rawPayload } from './methods.ts'
+import type { BodyLimits } from './read-body.ts'
+import { type DashboardFeedBody, dashboardFeedSchema, validate } from './schemas.ts'
+import { unavailable } from './service.ts'
 import { streamHeaders } from './sse-stream.ts'
+import { answerStream, assertMayBegin, type StreamContext, type StreamLimits } from './stream-answer.ts'
+import type { TopicLimits } from './subscribe-all.ts'
 
-/** As they stand in a sample, in bytes and numbers. */
-export interface LogFigures {
-  readonly bytes: number
-  /** Null: without bound. */
-  readonly bytes_max: number | null
-  /** What the disk has room for; null where that is not known. */
-  readonly disk_free_bytes: number | null
-  readonly segments: number
-  readonly damages: number
-  /** Null where it is switched off. */
-  readonly compaction: { readonly running: boolean; readonly runs: number; readonly dead_share: number } | null
-}
-
-/** In ms, over the last minute. */
-export interface Quantiles {
-  readonly p50: number
-  readonly p99: number
-}
-
-/** Null where nothing happened. */
-export interface Latencies {
-  /** From the append of a request's events to their being as durable as their topic promises. */
-  readonly publish: Quantiles | null
-  /** From a commit until its events were handed to the sockets. */
-  readonly delivery: Quantiles | null
-}
-
-export interface FeedSources {
-  /** Called once a second, whether anybody watches or not. */
-  readonly latencies: () => Latencies
-  /** Of the durable log; undefined where there is none. */
-  readonly logFigures: () => LogFigures | undefined
-  /** A reader that takes nothing for so long is cut off. */
-  readonly writeTimeoutMs: number
-}
-
-interface FeedOptions {
-  readonly service: Service
-  readonly cors: Cors
+interface FeedOptions extends StreamContext {
+  readonly gate: Gate
+  readonly limits: StreamLimits & TopicLimits & BodyLimits
   readonly sources: FeedSources
 }
 
-/** Time in ms, events published, events delivered, bytes of the log on the disk. */
-type Row = readonly [number, number, number, number]
-
 const path = '/api/v1/dashboard/events'
-const intervalMs = 1000
-const rowsMax = 900
-const lagResolutionMs = 20
-const nsPerMs = 1e6
+/** Enough for as many topics as there may be, each with a token. */
+const bodyBytesMax = 256 * 1024
+/** Of samples alone: a reader for whom so much waits gets the next one. */
+const samplesWaitingBytesMax = 16 * 1024
 
 export const dashboardFeedPlugin: Plugin<FeedOptions> = {
   name: 'sser-dashboard-feed',
-  register(server, { service, cors, sources }) {
-    const rows: Row[] = []
-    /** And since when each has taken nothing; 0: it takes. */
-    const readers = new Map<ServerResponse, number>()
-    const delay = monitorEventLoopDelay({ resolution: lagResolutionMs })
+  register(server, context) {
+    const { service, cors, gate, limits, observer } = context
+    const schema = dashboardFeedSchema(limits.topicsPerStreamMax)
+    const bodyLimits = { ...limits, requestBodyBytesMax: Math.min(limits.requestBodyBytesMax, bodyBytesMax) }
+    const sampler = new Sampler(service, context.sources)
+    server.ext('onPreStop', () => sampler.close())
 
-    function sample(): void {
-      if (!service.isOpen) return
-      const time = Date.now()
-      const figures = service.hub.figures()
-      // A clock that was set back begins the rows anew: their times only grow.
-      if (time <= (rows.at(-1)?.[0] ?? 0)) rows.length = 0
-      const log = sources.logFigures() ?? null
-      const latencies = sources.latencies()
-      rows.push([time, figures.message_received, figures.message_sent, log?.bytes ?? 0])
-      if (rows.length > rowsMax) rows.shift()
-      const lagMs = Math.max(0, delay.max / nsPerMs - lagResolutionMs)
-      delay.reset()
-      if (readers.size === 0) return
-      const { health } = service
-      const loop_lag_ms = Math.round(lagMs * 10) / 10
-      const data = JSON.stringify({ time, figures, health, latencies, loop_lag_ms, log })
-      const block = `id: ${time}\nevent: sser.figures\ndata: ${data}\n\n`
-      for (const [response, sinceMs] of readers) send(response, sinceMs, block)
+    function show({ raw }: Request, stream: Sink, ids: SampleIds, afterMs: number): void {
+      raw.res.once('close', sampler.watch(stream, ids, afterMs))
     }
 
-    function send(response: ServerResponse, sinceMs: number, block: string): void {
-      const nowMs = performance.now()
-      if (!response.writableNeedDrain) {
-        readers.set(response, 0)
-        response.write(block)
-      } else if (sinceMs === 0) {
-        readers.set(response, nowMs)
-      } else if (nowMs - sinceMs > sources.writeTimeoutMs) {
-        response.destroy()
-      }
+    function answerSamples(request: Request, ids: SampleIds, afterMs: number): void {
+      const { req, res } = request.raw
+      if (res.destroyed) return
+      assertMayBegin(res)
+      if (!service.isOpen) throw unavailable(service.health)
+      observer.answered(request.method, path, 200)
+      show(request, openStream(res, cors.headers(req.headers.origin), samplesWaitingBytesMax), ids, afterMs)
     }
 
-    const timer = setInterval(sample, intervalMs).unref()
-    delay.enable()
-    server.ext('onPreStop', () => {
-      clearInterval(timer)
-      delay.disable()
-      for (const response of readers.keys()) response.end()
-    })
+    /** What opens each topic. */
+    function credentialsOf(request: Request, topics: DashboardFeedBody['feed']['topics']): Opened[] {
+      return topics.map(({ id, token }, i) => {
+        const place = `feed.topics.${i}`
+        const topic = topicNamed(service, id, place)
+        const outcome = placed(`${place}.token`, () => gate.topic(request, token, 'subscribe', () => topic))
+        if ('waitMs' in outcome) throw tooManyWrongTokens(outcome)
+        return { topic, credentials: outcome }
+      })
+    }
 
     server.route({
       method: 'GET',
@@ -117,20 +75,60 @@ export const dashboardFeedPlugin: Plugin<FeedOptions> = {
       options: { auth: metricsAuth },
       handler(request, h) {
         const { req, res } = request.raw
-        if (res.destroyed) return h.abandon
-        res.writeHead(200, [...cors.headers(req.headers.origin), ...streamHeaders])
-        if (request.method === 'head' || !service.isOpen) {
+        if (request.method !== 'head') {
+          answerSamples(request, 'time', Number(req.headers['last-event-id'] ?? 0))
+        } else if (!res.destroyed) {
+          observer.answered(request.method, path, 200)
+          res.writeHead(200, [...cors.headers(req.headers.origin), ...streamHeaders])
           res.end()
-          return h.abandon
         }
-        const after = Number(req.headers['last-event-id'] ?? 0)
-        const missed = rows.filter(([time]) => !(time <= after))
-        res.write(`event: sser.history\ndata: ${JSON.stringify(missed)}\n\n`)
-        readers.set(res, 0)
-        res.once('close', () => readers.delete(res))
         return h.abandon
       },
     })
-    allowOnly(server, cors, path, ['GET'])
+    server.route({
+      method: 'POST',
+      path,
+      options: { auth: metricsAuth, payload: rawPayload },
+      async handler(request, h) {
+        const { feed } = validate(schema, await jsonBodyOf(request.raw.req, bodyLimits))
+        const { hub } = service
+        const opened = credentialsOf(request, feed.topics)
+        if (opened.length === 0) {
+          answerSamples(request, 'none', feed.figures_after)
+          return h.abandon
+        }
+        const topics = opened.map(({ topic }) => topic)
+        const share = (stream: Sink, failure: Error | undefined) => {
+          show(request, stream, 'none', feed.figures_after)
+          if (failure) stream.write(shareBytes(closedEvent(JSON.stringify({ reason: failure.message }))))
+        }
+        const wanted = {
+          path,
+          topics,
+          credentials: opened.map(({ credentials }) => credentials),
+          query: { last_event_id: feed.last_event_id ?? '' },
+          envelope: 'json' as const,
+          resolve: hub.resolveAll.bind(hub, topics),
+          share,
+        }
+        return answerStream(context, hub, wanted, request, h)
+      },
+    })
+    allowOnly(server, cors, path, ['GET', 'POST'])
   },
+}
+
+interface Opened {
+  readonly topic: Topic
+  readonly credentials: Credentials
+}
+
+/** A token that opens nothing is told with its place: the one of the header is another. */
+function placed<Result>(place: string, check: () => Result): Result {
+  try {
+    return check()
+  } catch (error) {
+    if (!(error instanceof Boom) || error.output.statusCode !== 401) throw error
+    throw httpError(401, 'The token does not open this topic.', { path: place }, challenge)
+  }
 }

@@ -25,10 +25,11 @@ const scripts = [
   'copy-button',
   'dom',
   'event-list',
-  'feed',
   'feed-worker',
+  'figures',
   'first-steps',
   'format',
+  'line',
   'page',
   'publish-form',
   'samples',
@@ -42,8 +43,11 @@ const scripts = [
   'topics-view',
   'watch',
 ]
+/** Of the client library, which the page calls the server by. */
+const clientScripts = ['connection', 'envelope', 'errors', 'retry-after']
 const assets: ReadonlyMap<string, string> = new Map([
   ...scripts.map((name) => [`dashboard/${name}.js`, join(built, 'dashboard', `${name}.js`)] as const),
+  ...clientScripts.map((name) => [`client/${name}.js`, join(built, 'client', `${name}.js`)] as const),
   ['dashboard/page.css', join(built, 'dashboard', 'page.css')],
   ['sse/decode.js', join(built, 'sse', 'decode.js')],
   ['uplot/uPlot.iife.min.js', join(uplot, 'uPlot.iife.min.js')],

@@ -10,7 +10,8 @@ import { type AddressRange, ClientAddresses } from './client-address.ts'
 import { type ConnectionLimitOptions, ConnectionLimits } from './connection-limits.ts'
 import { type Cors, makeCors } from './cors.ts'
 import { dashboardPlugin } from './dashboard.ts'
-import { dashboardFeedPlugin, type FeedSources } from './dashboard-feed.ts'
+import { dashboardFeedPlugin } from './dashboard-feed.ts'
+import type { FeedSources } from './dashboard-sampler.ts'
 import { errorsPlugin, type HttpObserver } from './errors.ts'
 import { FrontDoor, headerBytesMax, refuseMalformed, refuseTunnel } from './front-door.ts'
 import { type ApiToken, Gate } from './gate.ts'
@@ -216,7 +217,10 @@ async function makeHapi(
     { plugin: prometheusPlugin, options: { cors, scrape: options.scrape } },
     { plugin: operationsPlugin, options: { service, cors, certificates: options.secure?.certificates } },
     { plugin: openapiPlugin, options: { cors, limits: options } },
-    { plugin: dashboardFeedPlugin, options: { service, cors, sources: options } },
+    {
+      plugin: dashboardFeedPlugin,
+      options: { service, cors, gate, limits: options, tokenLimits, observer, sources: options },
+    },
     { plugin: dashboardPlugin, options: { cors } },
   ])
   refuseTheRest(hapi, cors)

@@ -29,6 +29,14 @@ export interface IssueTicketBody {
   readonly ticket: { readonly topics: readonly TicketTopic[] }
 }
 
+export interface DashboardFeedBody {
+  readonly feed: {
+    readonly figures_after: number
+    readonly last_event_id?: string
+    readonly topics: readonly { readonly id: string; readonly token: string }[]
+  }
+}
+
 export interface ListTopicsQuery {
   readonly after?: string
   readonly limit: number
@@ -132,6 +140,27 @@ export const issueTicketSchema = Joi.object<IssueTicketBody>({
 })
   .unknown(true)
   .required()
+
+export function dashboardFeedSchema(topicsMax: number): Joi.ObjectSchema<DashboardFeedBody> {
+  return Joi.object<DashboardFeedBody>({
+    feed: Joi.object({
+      figures_after: Joi.number()
+        .integer()
+        .min(0)
+        .default(0)
+        .description('The time in ms of the newest sample that is known: what came after it is sent ahead.'),
+      last_event_id: Joi.string().allow('').description('The number that the events of all topics go on after.'),
+      topics: Joi.array()
+        .items(Joi.object({ id: Joi.string().required(), token: Joi.string().required() }))
+        .max(topicsMax)
+        .default([])
+        .messages({ 'array.max': `there may be ${topicsMax} topics in one stream` }),
+    }).default({ figures_after: 0, topics: [] }),
+  })
+    .unknown(true)
+    .default({ feed: { figures_after: 0, topics: [] } })
+    .required()
+}
 
 const PAGE = 100
 const PAGE_TOPICS_MAX = 1000

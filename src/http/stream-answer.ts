@@ -1,13 +1,15 @@
 // From a request that may subscribe to its stream: where it begins, the head and the first block in one write, and the
 // response in the hands of the hub. Promises that nothing of the request is kept alive by the stream, and that what passes by
 // itself is told so that a browser comes back. Knows nothing of what goes over it.
+import type { ServerResponse } from 'node:http'
 import type { Request, ResponseToolkit } from '@hapi/hapi'
 import { DomainError } from '../domain/errors.ts'
 import { formatEventId } from '../domain/event-id.ts'
 import type { Hub, ResumeRequest, StreamRequest, StreamStart, Topic, TopicToken } from '../domain/hub.ts'
-import { allCredentialsOf } from './auth.ts'
+import type { Sink } from '../domain/ports.ts'
 import type { Cors } from './cors.ts'
 import { type HttpObserver, httpError, limitOf, tellLimit } from './errors.ts'
+import type { Credentials } from './gate.ts'
 import { openStream } from './http2-sse-stream.ts'
 import { resumeRequestOf } from './resume-request.ts'
 import { endWithRetry } from './retry-answer.ts'
@@ -37,9 +39,16 @@ export interface WantedStream extends Pick<StreamRequest, 'envelope'> {
   /** Of the route, for the figures. */
   readonly path: string
   readonly topics: readonly Topic[]
+  /** What opened them. */
+  readonly credentials: readonly Credentials[]
   readonly query: SubscribeQuery
   /** Where it begins. */
   resolve(from: ResumeRequest): Promise<StreamStart>
+  /**
+   * Given where others write to the stream as well: called when it has begun. `failure`: the events cannot be had now, for a
+   * reason that passes by itself; without this function such a stream ends at once.
+   */
+  readonly share?: (stream: Sink, failure: Error | undefined) => void
 }
 
 /** `hub` is the one that the topics are of. What is thrown is to be told as an error, before anything was written. */
@@ -60,14 +69,19 @@ export async function answerStream(
   } catch (error) {
     if (!isPassing(error)) throw error
     observer.answered(request.method, wanted.path, 200)
-    endWithRetry(res, cors.headers(req.headers.origin), retryMsOf(service, limits))
+    const headers = cors.headers(req.headers.origin)
+    if (wanted.share === undefined || !service.isOpen || res.destroyed) {
+      endWithRetry(res, headers, retryMsOf(service, limits))
+    } else {
+      assertMayBegin(res)
+      wanted.share(openStream(res, headers, limits.sendBufferBytes), error)
+    }
     return h.abandon
   }
   if (res.destroyed) return h.abandon
-  // A client that sends its next request before the answer to the last one has no socket for a stream yet.
-  if (res.socket === null) throw httpError(400, 'A stream cannot be asked for behind another request in a pipeline.')
+  assertMayBegin(res)
 
-  const leave = await entered(hub, request)
+  const leave = await entered(hub, request, wanted.credentials)
   try {
     const signals = query.signals === '1'
     const asked: StreamRequest = { from, heartbeat: query.heartbeat ?? 'comment', signals, envelope }
@@ -80,11 +94,16 @@ export async function answerStream(
   return h.abandon
 }
 
+/** A client that sends its next request before the answer to the last one has no socket for a stream yet. */
+export function assertMayBegin({ socket }: ServerResponse): void {
+  if (socket === null) throw httpError(400, 'A stream cannot be asked for behind another request in a pipeline.')
+}
+
 /** Writes the head in this very turn, and hands the response over to the hub, or ends it. */
 function begin(
   { service, cors, limits, tokenLimits, observer }: StreamContext,
   hub: Hub,
-  { path, topics }: WantedStream,
+  { path, topics, credentials, share }: WantedStream,
   request: Request,
   asked: StreamRequest,
   leave: () => void,
@@ -102,26 +121,29 @@ function begin(
   // Behind the stream, which takes away the listeners that were there before it.
   res.once('close', leave)
   try {
-    res.once('close', tokenLimits.enterStream(allCredentialsOf(request).map(({ countedAs }) => countedAs)))
-    hub.subscribeAll(topics, stream, { ...asked, tokens: tokensOf(request) })
+    res.once('close', tokenLimits.enterStream(credentials.map(({ countedAs }) => countedAs)))
+    hub.subscribeAll(topics, stream, { ...asked, tokens: tokensOf(credentials) })
     stream.begin()
   } catch (error) {
     if (!isPassing(error)) throw error
     tellLimit(observer, error)
-    endWithRetry(res, headers, retryMsOf(service, limits))
+    if (share !== undefined && service.isOpen) share(stream, error)
+    else endWithRetry(res, headers, retryMsOf(service, limits))
+    return
   }
+  share?.(stream, undefined)
 }
 
 /** The stream ends with them. */
-function tokensOf(request: Request): readonly TopicToken[] {
-  const tokens = allCredentialsOf(request).map(({ token }) => token)
+function tokensOf(credentials: readonly Credentials[]): readonly TopicToken[] {
+  const tokens = credentials.map(({ token }) => token)
   return [...new Set(tokens.filter((token) => token !== undefined))]
 }
 
 /** Tickets that open a stream are in use until that ends: what this resolves with is to be called then. */
-async function entered(hub: Hub, request: Request): Promise<() => void> {
+async function entered(hub: Hub, request: Request, credentials: readonly Credentials[]): Promise<() => void> {
   if (request.method === 'head') return () => undefined
-  const tickets = new Set(allCredentialsOf(request).map(({ ticket }) => ticket))
+  const tickets = new Set(credentials.map(({ ticket }) => ticket))
   tickets.delete(undefined)
   const leaves = await Promise.all([...tickets].map((ticket) => ticket && hub.tickets.enter(ticket)))
   return () => {
@@ -135,7 +157,7 @@ export function retryMsOf(service: Service, limits: StreamLimits): number {
 }
 
 /** What a client should come back after; a browser does so only after a stream that ended. */
-function isPassing(error: unknown): boolean {
+function isPassing(error: unknown): error is Error {
   if (limitOf(error) !== undefined) return true
   return error instanceof DomainError && ['CLOSED', 'BUSY', 'STORE_FAILED'].includes(error.code)
 }

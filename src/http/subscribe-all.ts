@@ -1,6 +1,6 @@
 // GET /api/v1/events?topic=A&topic=B: the stream of several topics, in one order, resumed by one id.
 import type { Plugin } from '@hapi/hapi'
-import { subscribeAllAuth, topicsOf } from './auth.ts'
+import { allCredentialsOf, subscribeAllAuth, topicsOf } from './auth.ts'
 import { allowOnly } from './methods.ts'
 import { subscribeAllQuerySchema, validate } from './schemas.ts'
 import { answerStream, type StreamContext, type StreamLimits } from './stream-answer.ts'
@@ -30,7 +30,8 @@ export const subscribeAllPlugin: Plugin<SubscribeAllOptions> = {
         const topics = topicsOf(service, request)
         const { envelope = 'none' } = query
         const resolve = hub.resolveAll.bind(hub, topics)
-        return answerStream(context, hub, { path, topics, query, envelope, resolve }, request, h)
+        const credentials = allCredentialsOf(request)
+        return answerStream(context, hub, { path, topics, credentials, query, envelope, resolve }, request, h)
       },
     })
     allowOnly(server, cors, path, ['GET'])

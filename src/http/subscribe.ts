@@ -1,6 +1,6 @@
 // GET /api/v1/pubsubs/{id}/events: the stream of one topic, unless another form of its events is asked for.
 import type { Plugin } from '@hapi/hapi'
-import { subscribeAuth, topicOf } from './auth.ts'
+import { credentialsOf, subscribeAuth, topicOf } from './auth.ts'
 import { eventFormOf } from './event-forms.ts'
 import { answerLines, answerPage, type HistoryLimits } from './history.ts'
 import { allowOnly } from './methods.ts'
@@ -33,7 +33,8 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
         }
         const query = validate(subscribeQuerySchema, request.query)
         const resolve = hub.resolveOne.bind(hub, topic)
-        return answerStream(context, hub, { path: subscribePath, topics: [topic], query, resolve }, request, h)
+        const wanted = { path: subscribePath, topics: [topic], credentials: [credentialsOf(request)], query, resolve }
+        return answerStream(context, hub, wanted, request, h)
       },
     })
     allowOnly(server, cors, subscribePath, ['GET', 'POST', 'DELETE'])

@@ -1,11 +1,9 @@
 // The dashboard in a real browser: signing in, live figures, the chart, a restart, many tabs, accessibility, and its size.
 // DASHBOARD_SHOTS=folder keeps pictures of it.
 import assert from 'node:assert/strict'
-import { after, before, test } from 'node:test'
+import { test } from 'node:test'
 import { gzipSync } from 'node:zlib'
-import type { Browser, Page } from 'playwright-core'
-import { Api } from '../support/api.ts'
-import { missingBrowser, startBrowser } from '../support/browser.ts'
+import type { Page } from 'playwright-core'
 import {
   assertGoodToLookAt,
   becomes,
@@ -18,30 +16,17 @@ import {
   openTopic,
   signIn,
 } from '../support/dashboard-page.ts'
-import { API_TOKEN, METRICS_TOKEN, ServerProcess } from '../support/server-process.ts'
+import { useDashboard } from '../support/dashboard-world.ts'
+import { API_TOKEN, METRICS_TOKEN } from '../support/server-process.ts'
+import { countStreams } from '../support/stream-counter.ts'
 
-const skip = missingBrowser()
+const world = useDashboard()
+const { skip } = world
 const TABS = 7
 const BYTES_MAX = 150_000
 
-let server: ServerProcess
-let browser: Browser
-let api: Api
-
-before(async () => {
-  if (skip !== false) return
-  server = await ServerProcess.start()
-  browser = await startBrowser()
-  api = new Api(server)
-})
-after(async () => {
-  api?.close()
-  await browser?.close()
-  await server?.close()
-})
-
 test('signs in with the metrics token alone, keeps it for the tab, and forgets it', { skip }, async (t) => {
-  const { page, complaints } = await openPage(await newContext(t, browser), server.url)
+  const { page, complaints } = await openPage(await newContext(t, world.browser), world.server.url)
   await signIn(page, 'wrong')
   await becomes(page, 'sign-in-error', 'The token does not open')
   await signIn(page, METRICS_TOKEN)
@@ -56,12 +41,12 @@ test('signs in with the metrics token alone, keeps it for the tab, and forgets i
 })
 
 test('with no topic it shows what to paste; figures and chart follow what is published', { skip }, async (t) => {
-  const { page, complaints } = await openSignedIn(await newContext(t, browser), server.url)
+  const { page, complaints } = await openSignedIn(await newContext(t, world.browser), world.server.url)
   await page.getByRole('heading', { name: 'There is no topic yet' }).waitFor()
-  const topic = await api.createTopic()
+  const topic = await world.api.createTopic()
   await becomes(page, 'active_topics', '2')
   await page.getByRole('heading', { name: 'There is no topic yet' }).waitFor({ state: 'hidden' })
-  await api.publish(topic.id, { message: 'one' })
+  await world.api.publish(topic.id, { message: 'one' })
   await becomes(page, 'message_received', '1')
   await becomes(page, 'publish-p99', '\\d')
   const canvas = `document.querySelector('#chart canvas')`
@@ -74,19 +59,19 @@ test('with no topic it shows what to paste; figures and chart follow what is pub
   await holds(page, isDrawn)
   assert.match((await page.locator('#health').textContent()) ?? '', /^Healthy/)
   assert.deepEqual(complaints, [])
-  await api.deleteTopic(topic.id)
+  await world.api.deleteTopic(topic.id)
 })
 
 test('a restart of the server is told; figures and events go on after it, without a hole', { skip }, async (t) => {
-  const topic = await api.createTopic()
-  const { page } = await openTopic(await newContext(t, browser), server.url, topic)
+  const topic = await world.api.createTopic()
+  const { page } = await openTopic(await newContext(t, world.browser), world.server.url, topic)
   await page.locator('.state', { hasText: 'Live' }).waitFor()
-  await api.publish(topic.id, { message: 'before' })
+  await world.api.publish(topic.id, { message: 'before' })
   await eventRow(page, 'before').waitFor()
-  await server.kill('SIGKILL')
+  await world.server.kill('SIGKILL')
   await becomes(page, 'status', 'Not connected; as of')
-  await server.restart()
-  await api.publish(topic.id, { message: 'meanwhile' })
+  await world.server.restart()
+  await world.api.publish(topic.id, { message: 'meanwhile' })
   await eventRow(page, 'meanwhile').waitFor()
   await holds(page, `document.querySelectorAll('.events tbody tr').length === 2`)
   await becomes(page, 'status', 'Live')
@@ -95,9 +80,11 @@ test('a restart of the server is told; figures and events go on after it, withou
 })
 
 test('seven tabs share one connection, and each can still call', { skip }, async (t) => {
-  const shared = await newContext(t, browser)
+  const counter = await countStreams(t, world.server.port)
+  const shared = await newContext(t, world.browser)
   const tabs: Page[] = []
-  for (let count = 0; count < TABS; count++) tabs.push((await openSignedIn(shared, server.url)).page)
+  for (let count = 0; count < TABS; count++) tabs.push((await openSignedIn(shared, counter.url)).page)
+  assert.equal(counter.streams, 1)
   const call = `fetch('/api/v1/pubsubs', { method: 'POST', headers: { authorization: 'Bearer ${API_TOKEN}' } })
     .then(({ status }) => status)`
   assert.deepEqual(await Promise.all(tabs.map((page) => page.evaluate(call))), Array(TABS).fill(201))
@@ -106,18 +93,25 @@ test('seven tabs share one connection, and each can still call', { skip }, async
 })
 
 test('without a SharedWorker the tab watches by itself', { skip }, async (t) => {
-  const plain = await newContext(t, browser)
+  const plain = await newContext(t, world.browser)
   await plain.addInitScript('delete globalThis.SharedWorker')
-  const { page, complaints } = await openSignedIn(plain, server.url)
+  const counter = await countStreams(t, world.server.port)
+  const topic = await world.api.createTopic()
+  const { page, complaints } = await openTopic(plain, counter.url, topic)
   assert.equal(await page.evaluate('typeof SharedWorker'), 'undefined')
+  await page.locator('.state', { hasText: /^Live/ }).waitFor()
+  await world.api.publish(topic.id, { message: 'of a tab alone' })
+  await eventRow(page, 'of a tab alone').waitFor()
+  await counter.until(1)
   assert.deepEqual(complaints, [])
+  await world.api.deleteTopic(topic.id)
 })
 
 test('axe finds nothing, in light and dark, on a desktop and on a phone; nothing is wider than the screen', {
   skip,
 }, async (t) => {
   for (const { name, options } of LOOKS) {
-    const { page } = await openPage(await newContext(t, browser, options), server.url)
+    const { page } = await openPage(await newContext(t, world.browser, options), world.server.url)
     await assertGoodToLookAt(page, `sign-in-${name}`)
     await signIn(page, METRICS_TOKEN)
     await becomes(page, 'status', 'Live')
@@ -126,27 +120,27 @@ test('axe finds nothing, in light and dark, on a desktop and on a phone; nothing
 })
 
 test('where the chart cannot be loaded, everything else works', { skip }, async (t) => {
-  const without = await newContext(t, browser)
+  const without = await newContext(t, world.browser)
   await without.route('**/uPlot.iife.min.js', (route) => route.abort())
-  const { page, complaints } = await openSignedIn(without, server.url)
+  const { page, complaints } = await openSignedIn(without, world.server.url)
   await becomes(page, 'chart', 'The chart could not be loaded')
   await becomes(page, 'active_topics', '\\d')
   assert.deepEqual(complaints, [])
 })
 
 test('all that the page loads comes from the server itself, under 150 KB', { skip }, async (t) => {
-  const fresh = await newContext(t, browser)
+  const fresh = await newContext(t, world.browser)
   const page = await fresh.newPage()
   const urls: string[] = []
   page.on('request', (request) => urls.push(request.url()))
-  await page.goto(server.url)
+  await page.goto(world.server.url)
   await page.waitForLoadState('networkidle')
-  const worker = ['feed-worker', 'sources', 'tail', 'connection', 'feed', 'samples'].map(
-    (name) => `${server.url}/assets/dashboard/${name}.js`,
+  const worker = ['feed-worker', 'sources', 'line', 'tail', 'figures', 'connection', 'samples'].map(
+    (name) => `${world.server.url}/assets/dashboard/${name}.js`,
   )
   let bytes = 0
   for (const url of new Set([...urls, ...worker])) {
-    assert.ok(url.startsWith(server.url), url)
+    assert.ok(url.startsWith(world.server.url), url)
     const response = await fetch(url)
     assert.equal(response.status, 200, url)
     bytes += gzipSync(Buffer.from(await response.arrayBuffer())).length

@@ -4,10 +4,8 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, test } from 'node:test'
-import type { Browser, BrowserContext, Page } from 'playwright-core'
-import { Api } from '../support/api.ts'
-import { missingBrowser, startBrowser } from '../support/browser.ts'
+import { test } from 'node:test'
+import type { BrowserContext, Page } from 'playwright-core'
 import {
   assertGoodToLookAt,
   eventRow,
@@ -19,36 +17,28 @@ import {
   openSignedIn,
   openTopic,
 } from '../support/dashboard-page.ts'
+import { useDashboard } from '../support/dashboard-world.ts'
 import { makeTopics } from '../support/many-topics.ts'
-import { API_TOKEN, ServerProcess } from '../support/server-process.ts'
+import { API_TOKEN } from '../support/server-process.ts'
+import { countStreams } from '../support/stream-counter.ts'
 
-const skip = missingBrowser()
 const TOPICS = 100_000
 const TABS = 7
 
-let directory: string
-let server: ServerProcess
-let browser: Browser
-let api: Api
-
-before(async () => {
-  if (skip !== false) return
-  directory = mkdtempSync(join(tmpdir(), 'sser-topics-'))
-  await makeTopics(join(directory, 'log'), TOPICS, (index) => `Order ${index}`)
-  server = await ServerProcess.start({ directory, settings: { limits: { topicsMax: 2 * TOPICS } } })
-  browser = await startBrowser()
-  api = new Api(server)
-})
-after(async () => {
-  api?.close()
-  await browser?.close()
-  await server?.close()
-  if (directory !== undefined) rmSync(directory, { recursive: true, force: true })
-})
+let directory: string | undefined
+const world = useDashboard(
+  async () => {
+    directory = mkdtempSync(join(tmpdir(), 'sser-topics-'))
+    await makeTopics(join(directory, 'log'), TOPICS, (index) => `Order ${index}`)
+    return { directory, settings: { limits: { topicsMax: 2 * TOPICS } } }
+  },
+  () => directory !== undefined && rmSync(directory, { recursive: true, force: true }),
+)
+const { skip } = world
 
 /** Signed in, and with the API token given where it was asked for. */
 async function openTopics(context: BrowserContext): Promise<Opened> {
-  const opened = await openSignedIn(context, server.url)
+  const opened = await openSignedIn(context, world.server.url)
   await opened.page.getByRole('link', { name: 'Topics', exact: true }).click()
   await giveToken(opened.page, 'API token', API_TOKEN)
   await opened.page.getByRole('row').nth(1).waitFor()
@@ -60,7 +50,7 @@ function firstRow(page: Page): Promise<string | null> {
 }
 
 test('of 100,000 topics the table shows a page, searched and sorted by the server', { skip }, async (t) => {
-  const { page, complaints } = await openSignedIn(await newContext(t, browser), server.url)
+  const { page, complaints } = await openSignedIn(await newContext(t, world.browser), world.server.url)
   await page.getByRole('link', { name: 'Topics', exact: true }).click()
   await giveToken(page, 'API token', 'wrong')
   await page.getByText('The token does not open this.').waitFor()
@@ -86,7 +76,7 @@ test('of 100,000 topics the table shows a page, searched and sorted by the serve
 
 test('a topic is made, published to, replayed, given a token, and deleted', { skip }, async (t) => {
   const { page, complaints } = await openTopics(
-    await newContext(t, browser, { permissions: ['clipboard-read', 'clipboard-write'] }),
+    await newContext(t, world.browser, { permissions: ['clipboard-read', 'clipboard-write'] }),
   )
   await page.getByText('New topic').click()
   await page.getByLabel('Name', { exact: true }).fill('Greetings')
@@ -99,7 +89,7 @@ test('a topic is made, published to, replayed, given a token, and deleted', { sk
   await page.getByLabel('Message', { exact: true }).fill('from the page')
   await page.getByRole('button', { name: 'Publish', exact: true }).click()
   await eventRow(page, 'from the page').waitFor()
-  const number = await api.publish(id, { id: 'mine', type: 'greeting', message: { from: 'a program' } })
+  const number = await world.api.publish(id, { id: 'mine', type: 'greeting', message: { from: 'a program' } })
   await eventRow(page, '{"from":"a program"}').waitFor()
   assert.match((await eventRow(page, 'a program').textContent()) ?? '', new RegExp(`${number}.*mine.*greeting`))
 
@@ -141,7 +131,7 @@ test('a topic is made, published to, replayed, given a token, and deleted', { sk
   await page.getByRole('button', { name: 'Delete the topic' }).click()
   await page.getByRole('button', { name: 'Delete it' }).click()
   await page.getByText('1 to 50', { exact: true }).waitFor()
-  assert.equal((await api.call('GET', `/api/v1/pubsubs/${id}`)).status, 404)
+  assert.equal((await world.api.call('GET', `/api/v1/pubsubs/${id}`)).status, 404)
   assert.deepEqual(complaints, [])
 })
 
@@ -156,18 +146,18 @@ test('what hostile publishers write is shown, and never interpreted', { skip }, 
     '{{constructor.constructor("globalThis.hit=1")()}}',
   ]
   const name = '<img src=x onerror="globalThis.hit=1">'
-  const { text } = await api.call('POST', '/api/v1/pubsubs', { pubsub: { name, persist: true } })
+  const { text } = await world.api.call('POST', '/api/v1/pubsubs', { pubsub: { name, persist: true } })
   const topic = (JSON.parse(text) as { pubsub: { id: string; token: string } }).pubsub
   for (const message of hostile.slice(0, 3)) {
-    await api.publish(topic.id, { id: `<b>${message}`.replace(/\u2028/, ''), type: '<i>type</i>', message })
+    await world.api.publish(topic.id, { id: `<b>${message}`.replace(/\u2028/, ''), type: '<i>type</i>', message })
   }
-  const { page, complaints } = await openTopics(await newContext(t, browser))
+  const { page, complaints } = await openTopics(await newContext(t, world.browser))
   await page.getByLabel('Search by name or id').fill('onerror')
   await page.getByRole('link', { name }).click()
   await page.getByRole('heading', { name, level: 2 }).waitFor()
   await page.locator('.state', { hasText: 'Live' }).waitFor()
-  for (const message of hostile) await api.publish(topic.id, { type: '<i>type</i>', message })
-  for (const message of hostile) await api.publish(topic.id, { message: { [message]: message } })
+  for (const message of hostile) await world.api.publish(topic.id, { type: '<i>type</i>', message })
+  for (const message of hostile) await world.api.publish(topic.id, { message: { [message]: message } })
   await holds(page, `document.querySelectorAll('.events tbody tr').length === ${3 + 2 * hostile.length}`)
   const shown = await page.locator('.events .message pre').allTextContents()
   for (const message of hostile) assert.ok(shown.includes(message), message)
@@ -176,50 +166,98 @@ test('what hostile publishers write is shown, and never interpreted', { skip }, 
   const inMessages = `document.querySelectorAll('main img, main svg, main script, main style, main i, main b, main h1').length`
   assert.deepEqual(await page.evaluate(`[globalThis.hit ?? 0, ${inMessages}]`), [0, 0])
   assert.deepEqual(complaints, [])
-  await api.deleteTopic(topic.id)
+  await world.api.deleteTopic(topic.id)
 })
 
-test('seven tabs follow seven topics as connections allow; every one can still call', { skip }, async (t) => {
-  const context = await newContext(t, browser)
-  const topics = await Promise.all(Array.from({ length: TABS }, () => api.createTopic()))
+test('seven tabs follow seven topics over one connection, miss nothing while others come and go, and can still call', {
+  skip,
+}, async (t) => {
+  const counter = await countStreams(t, world.server.port)
+  const context = await newContext(t, world.browser)
+  const topics = await Promise.all(Array.from({ length: TABS }, () => world.api.createTopic()))
   const tabs: Page[] = []
   const state = (page: Page, text: RegExp) => page.locator('.state', { hasText: text }).waitFor()
-  for (const [index, topic] of topics.entries()) {
-    const { page } = await openTopic(context, server.url, topic)
-    // Who asks first is served first.
-    await state(page, index < 3 ? /^Live/ : /^Other tabs follow/)
+  let published = 0
+  const publish = () => world.api.publish(topics[0]!.id, { message: `number ${published++}` })
+  for (const topic of topics) {
+    const { page } = await openTopic(context, counter.url, topic)
+    await publish()
+    await state(page, /^Live/)
     tabs.push(page)
+    await publish()
   }
+  await counter.until(1)
   for (const [index, page] of tabs.entries()) {
     await page.getByRole('button', { name: 'Replay', exact: true }).click()
     await page.getByText('Replay, the oldest first').waitFor()
+    await publish()
     await page.getByRole('button', { name: 'Back to live' }).click()
-    await api.publish(topics[index]!.id, { message: `for tab ${index}` })
+    await world.api.publish(topics[index]!.id, { message: `for tab ${index}` })
+    await eventRow(page, `for tab ${index}`).waitFor()
+    await state(page, /^Live/)
   }
-  await tabs[0]!.close()
-  await tabs[1]!.close()
-  await Promise.all(tabs.slice(2, 5).map((page) => state(page, /^Live/)))
-  await Promise.all([2, 3, 4].map((index) => eventRow(tabs[index]!, `for tab ${index}`).waitFor()))
-  for (const { id } of topics) await api.deleteTopic(id)
-  await state(tabs[2]!, /^The topic is gone/)
-  await Promise.all(tabs.slice(5).map((page) => state(page, /^The topic is gone/)))
+  await tabs[3]!.close()
+  await publish()
+  await world.api.deleteTopic(topics[4]!.id)
+  await state(tabs[4]!, /^The topic is gone/)
+  await publish()
+  await eventRow(tabs[0]!, `number ${published - 1}`).waitFor()
+  const numbers = (await tabs[0]!.locator('.events .message', { hasText: 'number' }).allTextContents()).toReversed()
+  assert.deepEqual(
+    numbers,
+    Array.from({ length: published }, (_, index) => `number ${index}`),
+  )
+  for (const [index, page] of tabs.entries()) {
+    if (index === 3) continue
+    if (index !== 4) await state(page, /^Live/)
+    assert.equal(await eventRow(page, 'for tab').count(), 1)
+  }
+  await counter.until(1)
+  for (const { id } of topics) await world.api.deleteTopic(id)
+})
+
+test('a hidden tab costs no connection, and has what came meanwhile when it is seen again', { skip }, async (t) => {
+  const counter = await countStreams(t, world.server.port)
+  const topic = await world.api.createTopic()
+  const { page } = await openTopic(await newContext(t, world.browser), counter.url, topic)
+  await page.locator('.state', { hasText: /^Live/ }).waitFor()
+  await world.api.publish(topic.id, { message: 'seen' })
+  await eventRow(page, 'seen').waitFor()
+  const turn = (state: string) =>
+    page.evaluate(`Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => '${state}' })
+      document.dispatchEvent(new Event('visibilitychange'))`)
+  await turn('hidden')
+  await counter.until(0)
+  await world.api.publish(topic.id, { message: 'unseen' })
+  await turn('visible')
+  await eventRow(page, 'unseen').waitFor()
+  await world.api.publish(topic.id, { message: 'later' })
+  await eventRow(page, 'later').waitFor()
+  await turn('hidden')
+  for (let count = 0; count < 60; count++) await world.api.publish(topic.id, { message: `many ${count}` })
+  await turn('visible')
+  await page.getByText('More came while this tab was hidden').waitFor()
+  await world.api.publish(topic.id, { message: 'the last' })
+  await eventRow(page, 'the last').waitFor()
+  assert.equal(await page.locator('.events tbody tr').count(), 3 + 1 + 50 + 1)
+  await world.api.deleteTopic(topic.id)
 })
 
 test('axe finds nothing in the table and on the page of a topic', { skip }, async (t) => {
-  const { text } = await api.call('POST', '/api/v1/pubsubs', {
+  const { text } = await world.api.call('POST', '/api/v1/pubsubs', {
     pubsub: { name: 'Readings of the weather', persist: true },
   })
   const { id } = (JSON.parse(text) as { pubsub: { id: string } }).pubsub
   for (const [index, city] of ['Reykjavík', 'Quito', 'Łódź'].entries()) {
-    await api.publish(id, {
+    await world.api.publish(id, {
       id: `reading-${index}`,
       type: 'reading',
       message: { city, celsius: 3.5 * index, wind: 'NW' },
     })
   }
-  await api.publish(id, { message: 'A storm is coming.\nStay inside.' })
+  await world.api.publish(id, { message: 'A storm is coming.\nStay inside.' })
   for (const { name, options } of LOOKS) {
-    const { page } = await openSignedIn(await newContext(t, browser, options), `${server.url}/#/topics`)
+    const { page } = await openSignedIn(await newContext(t, world.browser, options), `${world.server.url}/#/topics`)
     await page.getByLabel('API token', { exact: true }).waitFor()
     await assertGoodToLookAt(page, `token-${name}`)
     await giveToken(page, 'API token', API_TOKEN)
@@ -233,5 +271,5 @@ test('axe finds nothing in the table and on the page of a topic', { skip }, asyn
     await page.getByRole('button', { name: 'Delete the topic' }).click()
     await assertGoodToLookAt(page, `deletion-${name}`)
   }
-  await api.deleteTopic(id)
+  await world.api.deleteTopic(id)
 })

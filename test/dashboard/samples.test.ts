@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { bytesText, msText, spanText } from '../../src/dashboard/format.ts'
-import { addRows, growthOf, type Row, rateBetween, rowsMax, seriesOf } from '../../src/dashboard/samples.ts'
+import { addRows, growthOf, rateBetween, rowsMax, seriesOf } from '../../src/dashboard/samples.ts'
+import type { Row } from '../../src/http/dashboard-sample.ts'
 
 test('rates are events a second, and unknown over a pause and over a restart', () => {
   assert.equal(rateBetween([1000, 10, 100, 0], [3000, 30, 700, 0], 1), 10)

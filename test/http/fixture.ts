@@ -74,6 +74,7 @@ const httpDefaults: HttpOptions = {
   logFigures: () => undefined,
   version: '1.2.3',
   latencies: () => ({ publish: null, delivery: null }),
+  notices: () => [],
 }
 
 export interface FixtureOptions {
