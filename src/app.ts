@@ -26,9 +26,9 @@ import {
   telling,
   tlsObserver,
 } from './app-observers.ts'
+import { tlsOptions } from './app-tls.ts'
 import { packageVersion } from './cli/package-version.ts'
 import type { Config } from './config.ts'
-import { namesToOrder } from './config-schema.ts'
 import { type ControlServer, startControlServer } from './control/control-server.ts'
 import { Checkpointer } from './domain/checkpointer.ts'
 import { FigureFeed } from './domain/figure-feed.ts'
@@ -45,7 +45,7 @@ import { Service } from './http/service.ts'
 import { createLogger, type Logger } from './logger.ts'
 import { Metrics } from './metrics.ts'
 import { RecentQuantiles } from './metrics-quantiles.ts'
-import type { Tls, TlsOptions } from './tls/tls.ts'
+import type { Tls } from './tls/tls.ts'
 import { type EnsuredTokens, ensureTokens } from './token-file.ts'
 
 export type { Logger } from './logger.ts'
@@ -136,11 +136,8 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
     const { ssl } = config.server
     if (ssl.enabled) {
       // What certificates need is large: a server without them starts in two thirds of the time.
-      const { openTls, readTrusted } = await import('./tls/tls.ts')
-      parts.tls = await openTls(
-        await tlsOptions(ssl, readTrusted),
-        telling(tlsObserver(logger), metrics.tally.tlsObserver),
-      )
+      const { openTls } = await import('./tls/tls.ts')
+      parts.tls = await openTls(await tlsOptions(ssl), telling(tlsObserver(logger), metrics.tally.tlsObserver))
     }
     http = await startHttpServer(service, telling(httpObserver(logger), metrics.tally.httpObserver), {
       ...config.server.addr,
@@ -197,30 +194,6 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
       return closing
     },
   }
-}
-
-/** Rejects where a file of the configuration cannot be read. */
-async function tlsOptions(
-  ssl: Config['server']['ssl'],
-  readTrusted: (path: string) => Promise<string>,
-): Promise<TlsOptions> {
-  const { cacheDir, acme, letsencryptEmail } = ssl
-  const ordered = namesToOrder(ssl)
-  const base = {
-    domainNames: ordered.length > 0 ? ordered : (ssl.domainName ?? []),
-    certFile: ssl.certFile,
-    keyFile: ssl.keyFile,
-    cacheDir,
-    checkIntervalMs: ssl.checkIntervalMs,
-  }
-  if (ordered.length === 0) return { ...base, acme: undefined }
-  const { directoryUrl, externalAccount, preferredChain, keyType, retryFirstMs, retryMaxMs } = acme
-  const trusted = acme.trustedFile === undefined ? undefined : await readTrusted(acme.trustedFile)
-  const { keyId, hmacKey } = externalAccount
-  const own = keyId === undefined || hmacKey === undefined ? undefined : { keyId, hmacKey }
-  const authority = { directoryUrl, email: letsencryptEmail, externalAccount: own, preferredChain, trusted }
-  const lock = acquireDirectoryLock
-  return { ...base, acme: { authority, keyType, retryFirstMs, retryMsMax: retryMaxMs, lock } }
 }
 
 function secureOptions({ server }: Config, certificates: Tls): SecureOptions {
@@ -338,7 +311,7 @@ async function lookAfter(durable: Log, hub: Hub, config: Config, logger: Logger,
     (error) => logger.warn({ error }, 'A checkpoint could not be written; the next start may take longer.'),
   )
   try {
-    parts.control = await startControlServer(storage.directory, durable)
+    parts.control = await startControlServer(storage.directory, durable, parts.tls)
   } catch (error) {
     logger.warn({ error }, 'The control socket could not be made: `sser log` works on a stopped server only.')
   }

@@ -34,8 +34,11 @@ const ROOMS: readonly (readonly [room: string, mayImport: readonly string[]])[] 
   ['src/dashboard/', ['src/sse/decode.ts', 'src/client/', 'src/http/dashboard-sample.ts']],
   ['src/tls/', []],
   ['src/client/', ['src/sse/decode.ts']],
-  ['src/control/', ['storage-engine/index.ts']],
-  ['src/cli/', ['src/client/', 'src/control/', 'src/domain/', 'storage-engine/index.ts', 'src/app.ts', 'src/config']],
+  ['src/control/', ['storage-engine/index.ts', 'src/tls/status.ts']],
+  [
+    'src/cli/',
+    ['src/client/', 'src/control/', 'src/domain/', 'src/tls/', 'storage-engine/index.ts', 'src/app', 'src/config'],
+  ],
   ['src/config', []],
   ['src/token-file.ts', []],
   ['src/logger.ts', []],

@@ -17,6 +17,7 @@ import { type CliHost, CommandFailure, exitIoError, exitUsage, Interruption, sys
 import { addLogCommand } from './log/commands.ts'
 import { packageVersion } from './package-version.ts'
 import { addServeCommand } from './serve-command.ts'
+import { addTlsCommand } from './tls/commands.ts'
 
 /** Runs a command to its end; resolves with the exit code. Without any, the server is meant. */
 export async function runProgram(args: readonly string[], host: CliHost): Promise<number> {
@@ -58,6 +59,7 @@ export function programOf(host: CliHost): CliCommand {
   addBenchCommand(program, host)
   addLogCommand(program, host)
   addConfigCommand(program, host)
+  addTlsCommand(program, host)
   addCompletionCommand(program, host)
   return program
 }

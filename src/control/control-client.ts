@@ -2,12 +2,14 @@
 // call has ended, but for a pin that was not released.
 import net from 'node:net'
 import type { CompactionReport } from '../../storage-engine/index.ts'
+import type { OrderOutcome } from '../tls/status.ts'
 import {
   CONTROL_SOCKET_NAME,
   type ControlCommand,
   type ControlReply,
   decodeReply,
   encodeCommand,
+  type LiveCertificate,
   type LiveFigures,
   type Pinned,
 } from './protocol.ts'
@@ -37,6 +39,29 @@ export async function askInfo(directory: string): Promise<LiveFigures> {
   try {
     const reply = await connection.next()
     if (reply.kind === 'info') return reply.figures
+    throw unexpected(reply)
+  } finally {
+    connection.close()
+  }
+}
+
+export async function askCertificate(directory: string): Promise<LiveCertificate> {
+  const connection = await Connection.open(directory, 'certificate')
+  try {
+    const reply = await connection.next()
+    if (reply.kind === 'certificate') return reply.live
+    throw unexpected(reply)
+  } finally {
+    connection.close()
+  }
+}
+
+/** The order goes on where this end has gone. */
+export async function askRenewal(directory: string): Promise<OrderOutcome> {
+  const connection = await Connection.open(directory, 'renew')
+  try {
+    const reply = await connection.next()
+    if (reply.kind === 'renewed') return reply.outcome
     throw unexpected(reply)
   } finally {
     connection.close()

@@ -1,16 +1,24 @@
 // The server's end of the control socket, by which the commands of the same machine reach a server that runs: what it
-// knows, its log kept still for a copy, compaction now. Whoever may enter the data folder as its owner may ask, and nobody
+// knows, its log kept still for a copy, compaction now, the certificate that it shows and an order of another. Whoever may enter the data folder as its owner may ask, and nobody
 // else: there is no way to it over the network. Promises that a pin ends with the connection that asked for it, however
 // that ends, and that asking costs a bounded amount of everything.
 import { chmod, rename, rm } from 'node:fs/promises'
 import net from 'node:net'
 import { join } from 'node:path'
 import { type Log, StorageError } from '../../storage-engine/index.ts'
+import type { OrderOutcome, TlsStatus } from '../tls/status.ts'
 import { CONTROL_SOCKET_NAME, type ControlReply, decodeCommand, encodeReply, type LiveFigures } from './protocol.ts'
 import { SocketFolder } from './socket-address.ts'
 
 /** What the commands reach of the server: its durable log. */
 export type ControlHost = Pick<Log, 'statistics' | 'pin' | 'compact'>
+
+/** What they reach of its certificates. */
+export interface ControlCertificates {
+  status(): Promise<TlsStatus>
+  /** Undefined where certificates are not ordered. */
+  renew(): Promise<OrderOutcome | undefined>
+}
 
 export interface ControlServer {
   /** Ends every connection, and with it every pin. Idempotent. */
@@ -30,9 +38,13 @@ const WAITING_BYTES_MAX = 64 * 1024
  * Listens in `directory`, whose lock the caller holds: a socket that lies there is that of a dead server, and is replaced.
  * Rejects with the system's errors, and with SocketPathTooLong.
  */
-export async function startControlServer(directory: string, host: ControlHost): Promise<ControlServer> {
+export async function startControlServer(
+  directory: string,
+  host: ControlHost,
+  certificates?: ControlCertificates,
+): Promise<ControlServer> {
   const folder = await SocketFolder.open(directory)
-  const control = new Control(host)
+  const control = new Control(host, certificates)
   const path = join(directory, CONTROL_SOCKET_NAME)
   try {
     // Under its name it appears with its mode.
@@ -59,12 +71,14 @@ export async function startControlServer(directory: string, host: ControlHost): 
 
 class Control {
   readonly #host: ControlHost
+  readonly #certificates: ControlCertificates | undefined
   readonly #server: net.Server
   readonly #sockets = new Set<net.Socket>()
   #pins = 0
 
-  constructor(host: ControlHost) {
+  constructor(host: ControlHost, certificates: ControlCertificates | undefined) {
     this.#host = host
+    this.#certificates = certificates
     this.#server = net.createServer((socket) => this.#serve(socket))
     this.#server.maxConnections = CONNECTIONS_MAX
   }
@@ -120,6 +134,13 @@ class Control {
           return await this.#pin(socket)
         case 'compact':
           return await this.#compact(socket)
+        case 'certificate':
+          return end(socket, {
+            kind: 'certificate',
+            live: { pid: process.pid, tls: await this.#certificates?.status() },
+          })
+        case 'renew':
+          return await this.#renew(socket)
         default:
           return end(
             socket,
@@ -164,6 +185,13 @@ class Control {
       socket.write(encodeReply({ kind: 'progress', report: soFar }))
     })
     end(socket, { kind: 'compacted', report })
+  }
+
+  /** Goes on where whoever asked has gone away. */
+  async #renew(socket: net.Socket): Promise<void> {
+    const outcome = await this.#certificates?.renew()
+    if (outcome !== undefined) return end(socket, { kind: 'renewed', outcome })
+    end(socket, refused('OFF', 'The server that runs orders no certificates: it was started with other settings.'))
   }
 }
 

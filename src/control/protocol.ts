@@ -1,16 +1,25 @@
 // What is said over the control socket: one line of JSON from who asks, and lines of JSON in answer. Pure; who listens and
 // who asks share it.
 import type { CompactionReport, LogStatistics, PinnedLog } from '../../storage-engine/index.ts'
+import type { OrderOutcome, TlsStatus } from '../tls/status.ts'
 
 export const CONTROL_SOCKET_NAME = 'control.sock'
 
-export type ControlCommand = 'info' | 'pin' | 'compact'
+export type ControlCommand = 'info' | 'pin' | 'compact' | 'certificate' | 'renew'
+const commands: readonly string[] = ['info', 'pin', 'compact', 'certificate', 'renew'] satisfies ControlCommand[]
 
 /** What a server that runs knows beyond its files. */
 export interface LiveFigures {
   readonly pid: number
   readonly uptimeMs: number
   readonly statistics: LogStatistics
+}
+
+/** What a server that runs shows to new connections. */
+export interface LiveCertificate {
+  readonly pid: number
+  /** Undefined without TLS. */
+  readonly tls: TlsStatus | undefined
 }
 
 export type Pinned = Omit<PinnedLog, 'release'>
@@ -21,6 +30,8 @@ export type ControlReply =
   | { readonly kind: 'pinned'; readonly pinned: Pinned }
   | { readonly kind: 'progress'; readonly report: CompactionReport }
   | { readonly kind: 'compacted'; readonly report: CompactionReport }
+  | { readonly kind: 'certificate'; readonly live: LiveCertificate }
+  | { readonly kind: 'renewed'; readonly outcome: OrderOutcome }
   | { readonly kind: 'refused'; readonly code: string; readonly message: string }
 
 export function encodeCommand(command: ControlCommand): string {
@@ -31,7 +42,7 @@ export function encodeCommand(command: ControlCommand): string {
 export function decodeCommand(line: string): ControlCommand | undefined {
   const value = parsed(line)
   const command = typeof value === 'object' && value !== null && 'command' in value ? value.command : undefined
-  return command === 'info' || command === 'pin' || command === 'compact' ? command : undefined
+  return typeof command === 'string' && commands.includes(command) ? (command as ControlCommand) : undefined
 }
 
 export function encodeReply(reply: ControlReply): string {

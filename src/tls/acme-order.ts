@@ -30,6 +30,8 @@ export interface Challenges {
 export interface Wanted {
   readonly names: readonly string[]
   readonly keyType: KeyType
+  /** By which the authority knows the certificate whose place this one takes (ARI). */
+  readonly replaces: string | undefined
 }
 
 const pollMsMin = 100
@@ -77,22 +79,48 @@ class Ordering {
     this.#talk = talk
   }
 
-  async pair({ names, keyType }: Wanted): Promise<Pair> {
+  async pair({ names, keyType, replaces }: Wanted): Promise<Pair> {
     const client = this.#client
-    const { email, preferredChain } = this.#authority
-    // One that is there already is found by its key.
-    await client.createAccount({
-      termsOfServiceAgreed: true,
-      ...(email !== undefined && { contact: [`mailto:${email}`] }),
-    })
-    const order = await client.createOrder({ identifiers: names.map((value) => ({ type: 'dns', value })) })
+    await this.#enter()
+    const order = await this.#order(names, replaces)
     await this.#proveAll(order)
     await this.#settled(order, ['pending'])
     const key = await makeKey(keyType)
     const [, request] = await crypto.createCsr({ altNames: [...names] }, key)
     await client.finalizeOrder(order, request)
     const done = await this.#settled(order, ['pending', 'ready', 'processing'])
-    return { key, certificate: await client.getCertificate(done, preferredChain) }
+    return { key, certificate: await client.getCertificate(done, this.#authority.preferredChain) }
+  }
+
+  /** An account that is there already is found by its key, and told whom to write to now. */
+  async #enter(): Promise<void> {
+    const { email } = this.#authority
+    const agreed = { termsOfServiceAgreed: true }
+    if (email !== undefined) {
+      await this.#client.createAccount({ ...agreed, contact: [`mailto:${email}`] })
+      return
+    }
+    // acme-client would tell it nothing at all, which some authorities refuse.
+    try {
+      await this.#client.createAccount({ onlyReturnExisting: true })
+    } catch (error) {
+      if (this.#talk.problem?.kind !== 'accountDoesNotExist') throw error
+      await this.#client.createAccount(agreed)
+    }
+  }
+
+  /** RFC 9773, section 5: a renewal that says so may be spared limits. */
+  async #order(names: readonly string[], replaces: string | undefined): Promise<Order> {
+    const identifiers = names.map((value) => ({ type: 'dns', value }))
+    if (replaces === undefined) return await this.#client.createOrder({ identifiers })
+    try {
+      return await this.#client.createOrder({ identifiers, ...{ replaces } })
+    } catch (error) {
+      // It was replaced already, say, or belongs to an account that is gone: no reason to go without a new one.
+      const { problem } = this.#talk
+      if (problem === undefined || problem.kind === 'rateLimited') throw error
+      return await this.#client.createOrder({ identifiers })
+    }
   }
 
   async #proveAll(order: Order): Promise<void> {

@@ -37,8 +37,8 @@ export class TlsError extends Error {
 }
 
 const DAY_MS = 24 * 3_600_000
-/** As long as browsers accept a certificate at all. */
-const SELF_SIGNED_DAYS = 397
+/** With the day before, 397: as long as browsers accept a certificate at all. */
+const SELF_SIGNED_DAYS = 396
 const RSA_BITS = 2048
 const RSA_BITS_MIN = 2048
 /** OpenSSL refuses weaker curves at its usual level of security. */
@@ -74,16 +74,21 @@ export function coversName({ certificate }: Pair, name: string): boolean {
 
 /**
  * A certificate that nobody vouches for: it encrypts, and browsers warn. `names` are host names and addresses. `key`, a
- * new one if it is left out, is of RSA: node-forge signs with no other.
+ * new one if it is left out, is of RSA: node-forge signs with no other. It ends in so many `days`.
  */
-export async function makeSelfSigned(names: readonly string[], nowMs: number, key?: string): Promise<Pair> {
+export async function makeSelfSigned(
+  names: readonly string[],
+  nowMs: number,
+  key?: string,
+  days = SELF_SIGNED_DAYS,
+): Promise<Pair> {
   const privateKey = key ?? (await makeKey('RSA'))
   const signer = forge.pki.privateKeyFromPem(privateKey)
   const made = forge.pki.createCertificate()
   made.publicKey = forge.pki.setRsaPublicKey(signer.n, signer.e)
   made.serialNumber = positiveSerial()
   made.validity.notBefore = new Date(nowMs - BACKDATED_MS)
-  made.validity.notAfter = new Date(nowMs - BACKDATED_MS + SELF_SIGNED_DAYS * DAY_MS)
+  made.validity.notAfter = new Date(nowMs + days * DAY_MS)
   // The common name holds 64 characters at most; clients read the names behind it.
   const subject = [
     { name: 'commonName', value: (names[0] ?? '').slice(0, 64) },

@@ -8,7 +8,8 @@ import type { AcmeCache, Failures, KeptCertificate } from './acme-cache.ts'
 import { type Authority, orderCertificate } from './acme-order.ts'
 import { AcmeError } from './acme-words.ts'
 import { coversName, type KeyType, makeKey, type Pair, readPair } from './certificate.ts'
-import { renewalTime } from './renewal-info.ts'
+import { type RenewalTime, renewalTime } from './renewal-info.ts'
+import type { OrderOutcome, OrderStatus } from './status.ts'
 
 export interface RenewerOptions {
   readonly authority: Authority
@@ -17,8 +18,12 @@ export interface RenewerOptions {
   /** Behind the first failure; behind each further one three times as long. */
   readonly retryFirstMs: number
   readonly retryMsMax: number
-  /** Keeps other processes from ordering into this folder meanwhile. Rejects where one of them does. */
-  readonly lock: (directory: string) => Promise<{ release(): Promise<void> }>
+  /** Keeps other processes from ordering into this folder meanwhile. Undefined: one of them does. */
+  readonly lock: (directory: string) => Promise<FolderLock | undefined>
+}
+
+export interface FolderLock {
+  release(): Promise<void>
 }
 
 export interface RenewerObserver {
@@ -53,10 +58,14 @@ export class Renewer {
   readonly #observer: RenewerObserver
   readonly #startedAtMs = Date.now()
   readonly #stopping = new AbortController()
-  #running: Promise<void> | undefined
+  #running: Promise<OrderOutcome | undefined> | undefined
   #pausedUntilMs = 0
+  /** Of the folder; nothing can be kept there meanwhile. */
+  #trouble: { readonly words: string; readonly atMs: number } | undefined
   /** What the authority said of a certificate, and when it is to be asked again. */
-  #info: { readonly fingerprint: string; readonly atMs: number | undefined; readonly askAgainMs: number } | undefined
+  #info:
+    | { readonly fingerprint: string; readonly told: RenewalTime | undefined; readonly askAgainMs: number }
+    | undefined
 
   constructor(cache: AcmeCache, options: RenewerOptions, observer: RenewerObserver) {
     this.#cache = cache
@@ -67,17 +76,34 @@ export class Renewer {
   /** Looks whether an order is due. Resolves when nothing is under way any more; true: there may be a new certificate. */
   async look(): Promise<boolean> {
     if (this.#running !== undefined || this.#stopping.signal.aborted) return false
-    let hasOrdered = false
-    this.#running = this.#work().then(
-      (ordered) => {
-        hasOrdered = ordered
-      },
-      // Of the folder: it is told, and tried again.
-      (error: unknown) => this.#paused(error),
-    )
-    await this.#running
-    this.#running = undefined
-    return hasOrdered
+    return (await this.#alone(() => this.#orderIfDue())) !== undefined
+  }
+
+  /** Orders now, due or not, unless the authority wants to be left alone. An order that is under way is the one that is meant. */
+  async renew(): Promise<OrderOutcome> {
+    while (!this.#stopping.signal.aborted) {
+      const outcome = await (this.#running ?? this.#alone(() => this.#orderNow()))
+      if (outcome !== undefined) return outcome
+    }
+    return { kind: 'failed', words: 'The order was broken off.', nextAtMs: Date.now() }
+  }
+
+  /** How things stand, by what is known: the authority is not asked. */
+  async status(): Promise<OrderStatus> {
+    const { authority, names } = this.#options
+    const { directoryUrl } = authority
+    try {
+      const kept = await this.#cache.certificate()
+      const failures = await this.#countingFailures()
+      const dueAtMs = this.#dueAtMs(kept, this.#info?.fingerprint === kept?.fingerprint ? this.#info?.told : undefined)
+      const nextAtMs = Math.max(this.#pausedUntilMs, this.#notBefore(failures, dueAtMs))
+      const failure = failures && { words: failures.words, atMs: failures.lastAtMs, count: failures.count }
+      const trouble = this.#trouble && { ...this.#trouble, count: (failure?.count ?? 0) + 1 }
+      return { directoryUrl, names, dueAtMs, nextAtMs, failure: trouble ?? failure }
+    } catch (error) {
+      const failure = { words: this.#folderWords(error), atMs: Date.now(), count: 1 }
+      return { directoryUrl, names, dueAtMs: 0, nextAtMs: Math.max(this.#pausedUntilMs, Date.now()), failure }
+    }
   }
 
   /** Breaks off what is under way. */
@@ -86,44 +112,78 @@ export class Renewer {
     await this.#running
   }
 
-  async #work(): Promise<boolean> {
+  /** Undefined: there was nothing to do, or it was broken off. */
+  async #alone(work: () => Promise<OrderOutcome | undefined>): Promise<OrderOutcome | undefined> {
+    this.#running = work()
+      // Of the folder: it is told, and tried again.
+      .catch((error: unknown) => this.#paused(error))
+      .finally(() => {
+        this.#running = undefined
+      })
+    return await this.#running
+  }
+
+  async #orderIfDue(): Promise<OrderOutcome | undefined> {
     const nowMs = Date.now()
-    if (nowMs < this.#pausedUntilMs) return false
-    if (nowMs < (await this.#nextAtMs())) return false
-    let lock: { release(): Promise<void> }
-    try {
-      lock = await this.#options.lock(this.#cache.directory)
-    } catch {
-      // Whoever holds it orders, and its certificate is found in the folder.
-      this.#pausedUntilMs = nowMs + Math.min(lockPauseMs, this.#options.retryFirstMs)
-      return false
-    }
-    try {
+    if (nowMs < this.#pausedUntilMs) return undefined
+    if (nowMs < (await this.#nextAtMs())) return undefined
+    const outcome = await this.#locked(async () => {
       // The one before may have ordered already, or failed.
-      if (Date.now() < (await this.#nextAtMs())) return true
-      await this.#order()
-      return true
+      if (Date.now() < (await this.#nextAtMs())) return { kind: 'ordered' }
+      return await this.#order()
+    })
+    if (outcome?.kind !== 'elsewhere') return outcome
+    // Its certificate is found in the folder.
+    this.#pausedUntilMs = nowMs + Math.min(lockPauseMs, this.#options.retryFirstMs)
+    return undefined
+  }
+
+  async #orderNow(): Promise<OrderOutcome | undefined> {
+    const failures = await this.#countingFailures()
+    if (failures?.isAsked && Date.now() < failures.nextAtMs)
+      return { kind: 'asked-to-wait', words: failures.words, untilMs: failures.nextAtMs }
+    return await this.#locked(() => this.#order())
+  }
+
+  async #locked(work: () => Promise<OrderOutcome | undefined>): Promise<OrderOutcome | undefined> {
+    await this.#cache.prepare()
+    const lock = await this.#options.lock(this.#cache.directory)
+    if (lock === undefined) return { kind: 'elsewhere' }
+    this.#trouble = undefined
+    try {
+      return await work()
     } finally {
       await lock.release()
     }
   }
 
-  #paused(error: unknown): void {
-    if (this.#stopping.signal.aborted) return
-    this.#pausedUntilMs = Date.now() + this.#options.retryFirstMs
+  #paused(error: unknown): OrderOutcome | undefined {
+    if (this.#stopping.signal.aborted) return undefined
+    const words = this.#folderWords(error)
+    const nowMs = Date.now()
+    this.#pausedUntilMs = nowMs + this.#options.retryFirstMs
+    this.#trouble = { words, atMs: nowMs }
+    this.#observer.orderFailed(words, this.#pausedUntilMs)
+    return { kind: 'failed', words, nextAtMs: this.#pausedUntilMs }
+  }
+
+  #folderWords(error: unknown): string {
     const reason = error instanceof Error ? error.message : String(error)
-    this.#observer.orderFailed(
-      `The folder ${this.#cache.directory} cannot be used (${reason}). Give it to the user that runs the server, or name another one by server.ssl.cacheDir.`,
-      this.#pausedUntilMs,
-    )
+    return `The folder ${this.#cache.directory} cannot be used (${reason}). Give it to the user that runs the server, or name another one by server.ssl.cacheDir.`
   }
 
   /** When the next order is due. */
   async #nextAtMs(): Promise<number> {
     const kept = await this.#cache.certificate()
+    return this.#notBefore(await this.#countingFailures(), this.#dueAtMs(kept, kept && (await this.#told(kept))))
+  }
+
+  #dueAtMs(kept: KeptCertificate | undefined, told: RenewalTime | undefined): number {
     const own = dueAtMs(kept, this.#options)
-    const due = own === 0 || kept === undefined ? own : Math.min(own, (await this.#toldAtMs(kept)) ?? own)
-    const failures = await this.#countingFailures()
+    return own === 0 ? own : Math.min(own, told?.atMs ?? own)
+  }
+
+  #notBefore(failures: Failures | undefined, due: number): number {
     if (failures === undefined) return due
     const { lastAtMs, nextAtMs, isAsked } = failures
     const isOfThisStart = lastAtMs >= this.#startedAtMs
@@ -139,41 +199,51 @@ export class Renewer {
     return isSame ? failures : undefined
   }
 
-  /** When the authority wants it renewed, if it says so. */
-  async #toldAtMs(kept: KeptCertificate): Promise<number | undefined> {
-    const { fingerprint } = kept
+  /** What the authority says of its renewal, if it says anything. */
+  async #told(kept: KeptCertificate): Promise<RenewalTime | undefined> {
+    const { fingerprint, directoryUrl } = kept
+    const { authority } = this.#options
+    if (directoryUrl !== authority.directoryUrl) return undefined
     const nowMs = Date.now()
     if (this.#info?.fingerprint !== fingerprint || nowMs >= this.#info.askAgainMs) {
-      const { authority } = this.#options
       // That it cannot be asked is no failure: there is time, and the certificate's own life counts.
-      const info = await renewalTime(authority, kept, chanceOf(kept), this.#stopping.signal).catch(() => undefined)
-      const waitMs = Math.max(renewalInfoMsMin, Math.min(info?.retryAfterMs ?? renewalInfoMs, renewalInfoMs))
-      this.#info = { fingerprint, atMs: info?.atMs, askAgainMs: nowMs + waitMs }
+      const told = await renewalTime(authority, kept, chanceOf(kept), this.#stopping.signal).catch(() => undefined)
+      const waitMs = Math.max(renewalInfoMsMin, Math.min(told?.retryAfterMs ?? renewalInfoMs, renewalInfoMs))
+      this.#info = { fingerprint, told, askAgainMs: nowMs + waitMs }
     }
-    return this.#info.atMs
+    return this.#info.told
   }
 
-  async #order(): Promise<void> {
+  /** Undefined where it was broken off. */
+  async #order(): Promise<OrderOutcome | undefined> {
     const { authority, names, keyType } = this.#options
     const { directoryUrl } = authority
     const cache = this.#cache
-    await cache.prepare()
     await cache.tidy()
     const accountKey = await cache.accountKey(directoryUrl, () => makeKey('P-256'))
+    const replaces = await this.#replaced()
     this.#observer.orderBegins(names, directoryUrl)
     try {
-      const wanted = { names, keyType }
+      const wanted = { names, keyType, replaces }
       const pair = await orderCertificate(authority, wanted, accountKey, cache, this.#stopping.signal)
       requireFitting(pair, names)
       await cache.keepCertificate(directoryUrl, pair)
+      return { kind: 'ordered' }
     } catch (error) {
-      if (this.#stopping.signal.aborted) return
+      if (this.#stopping.signal.aborted) return undefined
       if (!(error instanceof AcmeError)) throw error
-      await this.#failed(error)
+      return await this.#failed(error)
     }
   }
 
-  async #failed({ message, retryAfterMs = 0 }: AcmeError): Promise<void> {
+  /** The id of the kept certificate, where the authority keeps one in mind and the new one has a name of it. */
+  async #replaced(): Promise<string | undefined> {
+    const kept = await this.#cache.certificate()
+    if (kept === undefined || !this.#options.names.some((name) => coversName(kept, name))) return undefined
+    return (await this.#told(kept))?.id
+  }
+
+  async #failed({ message, retryAfterMs = 0 }: AcmeError): Promise<OrderOutcome> {
     const { authority, names, retryFirstMs, retryMsMax } = this.#options
     const count = ((await this.#countingFailures())?.count ?? 0) + 1
     const nowMs = Date.now()
@@ -192,6 +262,7 @@ export class Renewer {
       words: message,
     })
     this.#observer.orderFailed(message, nextAtMs)
+    return { kind: 'failed', words: message, nextAtMs }
   }
 }
 

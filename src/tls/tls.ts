@@ -5,16 +5,18 @@
  * no failure after the start ends anything. Knows nothing of sockets: whoever has them asks for `current`, and is told
  * when it changes.
  */
-import { readFile } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AcmeCache } from './acme-cache.ts'
 import { type Certificate, coversName, makeSelfSigned, readPair, TlsError } from './certificate.ts'
+import { doubtsOf } from './doubts.ts'
 import { preparePrivateDirectory, readPrivateFile, writePrivateFile } from './private-file.ts'
 import { Renewer, type RenewerObserver, type RenewerOptions } from './renewer.ts'
+import type { CertificateSource, CertificateStatus, OrderOutcome, TlsStatus } from './status.ts'
 
 export type { Authority } from './acme-order.ts'
 export type { Certificate } from './certificate.ts'
-export type CertificateSource = 'files' | 'acme' | 'self-signed'
 
 export interface TlsOptions {
   /** What the certificate is to be for; the first one is the main name. May be empty. */
@@ -54,6 +56,9 @@ export interface Tls {
   onChange(listener: () => void): void
   /** Looks at once whether there is something new; also done by itself. */
   check(): Promise<void>
+  status(): Promise<TlsStatus>
+  /** Orders now, and shows what came of it; undefined where certificates are not ordered. */
+  renew(): Promise<OrderOutcome | undefined>
   /** Breaks off an order that is under way. */
   close(): Promise<void>
 }
@@ -63,7 +68,11 @@ const LOCAL_NAMES = ['localhost', '127.0.0.1', '::1']
 const SELF_SIGNED_FILE = 'self-signed.pem'
 const KEY_BLOCK = /-----BEGIN PRIVATE KEY-----[\s\S]+?-----END PRIVATE KEY-----\n?/
 
-/** Rejects with a TlsError, in words for the operator, where the start should not go on. */
+function selfSignedIn(directory: string): string {
+  return join(directory, SELF_SIGNED_FILE)
+}
+
+/** Rejects with a TlsError, in words for the operator, where the start should not go on: there is nothing to show. */
 export async function openTls(options: TlsOptions, observer: TlsObserver): Promise<Tls> {
   const { load, cache, renewer } = keeperOf(options, observer)
   let shown = await load()
@@ -84,7 +93,7 @@ export async function openTls(options: TlsOptions, observer: TlsObserver): Promi
 
   /** Again at every look: a certificate expires while nobody does anything. */
   function tellDoubts(): void {
-    for (const words of doubtsOf(shown.certificate, options.domainNames)) {
+    for (const words of shownDoubts(shown, options)) {
       if (!toldDoubts.has(words)) observer.certificateDoubtful(words)
       toldDoubts.add(words)
     }
@@ -95,6 +104,7 @@ export async function openTls(options: TlsOptions, observer: TlsObserver): Promi
       const next = await load()
       const { certificate, key } = shown.certificate
       if (next.certificate.certificate !== certificate || next.certificate.key !== key) use(next)
+      else shown = { ...shown, doubt: next.doubt }
       refusedWords = undefined
     } catch (error) {
       const words = error instanceof Error ? error.message : String(error)
@@ -131,7 +141,7 @@ export async function openTls(options: TlsOptions, observer: TlsObserver): Promi
       return shown.isInterim
     },
     get selfSignedFile() {
-      return shown.source === 'self-signed' ? join(options.cacheDir, SELF_SIGNED_FILE) : undefined
+      return shown.source === 'self-signed' ? selfSignedIn(options.cacheDir) : undefined
     },
     get current() {
       return shown.certificate
@@ -143,6 +153,14 @@ export async function openTls(options: TlsOptions, observer: TlsObserver): Promi
       onChange = listener
     },
     check,
+    async status() {
+      return { certificate: statusOf(shown, options), order: await renewer?.status() }
+    },
+    async renew() {
+      const outcome = await renewer?.renew()
+      if (outcome?.kind === 'ordered' && !isClosed) await check()
+      return outcome
+    },
     async close() {
       isClosed = true
       clearInterval(timer)
@@ -150,6 +168,13 @@ export async function openTls(options: TlsOptions, observer: TlsObserver): Promi
       await running
     },
   }
+}
+
+/** What a start would find. Makes nothing, and asks nobody. Rejects with a TlsError. */
+export async function readTlsStatus(options: TlsOptions): Promise<TlsStatus> {
+  const { find, renewer } = keeperOf(options, { orderBegins: () => undefined, orderFailed: () => undefined })
+  const found = await find()
+  return { certificate: found && statusOf(found, options), order: await renewer?.status() }
 }
 
 /** The file of `server.ssl.acme.trustedFile`. */
@@ -165,11 +190,29 @@ interface Shown {
   readonly source: CertificateSource
   readonly certificate: Certificate
   readonly isInterim: boolean
+  readonly files: readonly string[]
+  /** Why a better one could not be made, in words. */
+  readonly doubt?: string | undefined
 }
 
-/** Where certificates come from. `load` gives the one that should be shown now, or rejects with a TlsError. */
+function shownDoubts({ certificate, doubt }: Shown, { domainNames }: TlsOptions): string[] {
+  const doubts = doubtsOf(certificate, domainNames, Date.now())
+  return doubt === undefined ? doubts : [...doubts, doubt]
+}
+
+function statusOf(shown: Shown, options: TlsOptions): CertificateStatus {
+  const { source, isInterim, files, certificate } = shown
+  const { names, issuer, notBeforeMs, notAfterMs, fingerprint } = certificate
+  const doubts = shownDoubts(shown, options)
+  return { source, isInterim, files, names, issuer, notBeforeMs, notAfterMs, fingerprint, doubts }
+}
+
+/** Where certificates come from. Both reject with a TlsError. */
 interface Keeper {
+  /** The one that should be shown now. */
   readonly load: () => Promise<Shown>
+  /** The one that is there, for those who change nothing. */
+  readonly find: () => Promise<Shown | undefined>
   readonly cache?: AcmeCache
   readonly renewer?: Renewer
 }
@@ -180,20 +223,30 @@ function keeperOf({ certFile, keyFile, domainNames, cacheDir, acme }: TlsOptions
       source: 'files',
       certificate: await loadFiles(certFile, keyFile),
       isInterim: false,
+      files: [certFile, keyFile],
     })
-    return { load }
+    return { load, find: load }
   }
   const names = [...new Set([...domainNames, ...LOCAL_NAMES])]
   const cache = acme && new AcmeCache(cacheDir)
-  const load = async (): Promise<Shown> => {
+  const ordered = async (): Promise<Shown | undefined> => {
     const kept = await readKept(cache)
-    if (kept !== undefined && domainNames.some((name) => coversName(kept, name)))
-      return { source: 'acme', certificate: kept, isInterim: false }
-    const certificate = await loadSelfSigned(cacheDir, names)
-    return { source: 'self-signed', certificate, isInterim: acme !== undefined }
+    if (cache === undefined || kept === undefined || !domainNames.some((name) => coversName(kept, name)))
+      return undefined
+    return { source: 'acme', certificate: kept, isInterim: false, files: [cache.certificatePath] }
   }
-  if (acme === undefined || cache === undefined) return { load }
-  return { load, cache, renewer: new Renewer(cache, { ...acme, names: domainNames }, observer) }
+  const selfSigned = { source: 'self-signed', isInterim: acme !== undefined, files: [selfSignedIn(cacheDir)] } as const
+  const load = async () => (await ordered()) ?? { ...selfSigned, ...(await loadSelfSigned(cacheDir, names)) }
+  const find = async () => {
+    const found = await ordered()
+    if (found !== undefined) return found
+    const certificate = await keptPair(selfSignedIn(cacheDir)).catch((error: unknown) => {
+      throw cannotBeKept(cacheDir, error)
+    })
+    return certificate && { ...selfSigned, certificate }
+  }
+  if (acme === undefined || cache === undefined) return { load, find }
+  return { load, find, cache, renewer: new Renewer(cache, { ...acme, names: domainNames }, observer) }
 }
 
 async function readKept(cache: AcmeCache | undefined): Promise<Certificate | undefined> {
@@ -226,23 +279,38 @@ async function readGiven(path: string): Promise<string> {
   }
 }
 
-/** The kept one while it lasts and fits; so that whoever has told a browser to trust it need not do so at each start. */
-async function loadSelfSigned(directory: string, names: readonly string[]): Promise<Certificate> {
-  const path = join(directory, SELF_SIGNED_FILE)
+/**
+ * The kept one while it lasts and fits; so that whoever has told a browser to trust it need not do so at each start. Also
+ * beyond that, with words, where none can be put in its place: a folder that cannot be written ends no server.
+ */
+async function loadSelfSigned(
+  directory: string,
+  names: readonly string[],
+): Promise<Pick<Shown, 'certificate' | 'doubt'>> {
+  const path = selfSignedIn(directory)
+  let kept: Certificate | undefined
   try {
+    kept = await keptPair(path)
     await preparePrivateDirectory(directory)
-    const kept = await keptPair(path)
-    if (kept !== undefined && isWorthKeeping(kept, names)) return kept
+    if (kept !== undefined && isWorthKeeping(kept, names)) return { certificate: kept }
+    // Before the work of making one, which is done again at each look.
+    await access(directory, constants.W_OK)
     const made = await makeSelfSigned(names, Date.now())
     await writePrivateFile(path, made.key + made.certificate)
-    return readPair(made, path)
+    return { certificate: readPair(made, path) }
   } catch (error) {
-    const words = error instanceof Error ? error.message : String(error)
-    throw new TlsError(
-      `The self-signed certificate cannot be kept in ${directory}: ${words}. Give the folder to the user that runs the server, or name another one by server.ssl.cacheDir.`,
-      error,
-    )
+    const failure = cannotBeKept(directory, error)
+    if (kept === undefined) throw failure
+    return { certificate: kept, doubt: failure.message }
   }
+}
+
+function cannotBeKept(directory: string, error: unknown): TlsError {
+  const words = error instanceof Error ? error.message : String(error)
+  return new TlsError(
+    `The self-signed certificate cannot be kept in ${directory}: ${words}. Give the folder to the user that runs the server, or name another one by server.ssl.cacheDir.`,
+    error,
+  )
 }
 
 /** What cannot be read as a pair is made anew: nobody but this machine has ever vouched for it. */
@@ -264,26 +332,4 @@ function isWorthKeeping(kept: Certificate, names: readonly string[]): boolean {
   const nowMs = Date.now()
   const isFresh = nowMs >= notBeforeMs && notAfterMs - nowMs > (notAfterMs - notBeforeMs) / 3
   return isFresh && names.every((name) => coversName(kept, name))
-}
-
-function doubtsOf(certificate: Certificate, domainNames: readonly string[]): string[] {
-  const { notBeforeMs, notAfterMs } = certificate
-  const nowMs = Date.now()
-  const doubts: string[] = []
-  if (nowMs > notAfterMs)
-    doubts.push(`The certificate has expired at ${timeText(notAfterMs)}; browsers refuse it. Renew it.`)
-  if (nowMs < notBeforeMs) {
-    doubts.push(`The certificate is valid from ${timeText(notBeforeMs)} on only; see whether the clock is right.`)
-  }
-  const missing = domainNames.filter((name) => !coversName(certificate, name))
-  if (missing.length > 0) {
-    doubts.push(
-      `The certificate is not for ${missing.join(', ')}; browsers that ask for that refuse it. Give one that names it, or correct server.ssl.domainName.`,
-    )
-  }
-  return doubts
-}
-
-function timeText(timeMs: number): string {
-  return new Date(timeMs).toISOString()
 }

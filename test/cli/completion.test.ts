@@ -22,7 +22,7 @@ mkdirSync(join(folder, 'plain'))
 
 /** A line as it stands when the key is pressed, and what is offered then. */
 const CASES: readonly (readonly [line: string, offered: readonly string[]])[] = [
-  ['sser t', ['topic', 'token']],
+  ['sser t', ['topic', 'token', 'tls']],
   ['sser topic ', ['create', 'list', 'show', 'update', 'empty', 'delete']],
   ['sser topic d', ['delete']],
   ['sser topic create --max-', ['--max-age', '--max-bytes', '--max-events']],

@@ -8,10 +8,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { lockFolder } from '../../src/app-tls.ts'
 import { makeRedirector } from '../../src/http/redirect.ts'
 import { coversName, makeSelfSigned } from '../../src/tls/certificate.ts'
 import { openTls, type Tls, type TlsOptions } from '../../src/tls/tls.ts'
-import { acquireDirectoryLock } from '../../storage-engine/index.ts'
 import { type Pebble, preparePebble, withoutPebble } from '../support/pebble.ts'
 
 const names = ['push.acme.test', 'www.acme.test']
@@ -70,7 +70,7 @@ async function open(
       keyType: 'P-256',
       retryFirstMs: 100,
       retryMsMax: 500,
-      lock: acquireDirectoryLock,
+      lock: lockFolder,
       ...acme,
     },
   }

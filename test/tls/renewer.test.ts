@@ -25,10 +25,15 @@ interface Fake {
   readonly asked: string[]
 }
 
-/** An authority that has a directory, and answers everything else as it is told. */
-async function startFake(t: TestContext, answer: (path: string, response: ServerResponse) => void): Promise<Fake> {
+/** An authority that has a directory, and answers everything else as it is told. `text`: what was sent. */
+async function startFake(
+  t: TestContext,
+  answer: (path: string, response: ServerResponse, text: string) => void,
+): Promise<Fake> {
   const asked: string[] = []
-  const server = createServer({ key: own.key, cert: own.certificate }, (request: IncomingMessage, response) => {
+  const server = createServer({ key: own.key, cert: own.certificate }, async (request: IncomingMessage, response) => {
+    let text = ''
+    for await (const part of request.setEncoding('utf8')) text += part
     const path = request.url ?? ''
     asked.push(path)
     const base = `https://127.0.0.1:${(server.address() as AddressInfo).port}`
@@ -37,7 +42,7 @@ async function startFake(t: TestContext, answer: (path: string, response: Server
       const calls = ['newNonce', 'newAccount', 'newOrder', 'renewalInfo'].map((call) => [call, `${base}/${call}`])
       response.end(JSON.stringify(Object.fromEntries(calls)))
     } else if (path === '/newNonce') response.end()
-    else answer(path, response)
+    else answer(path, response, text)
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -202,6 +207,67 @@ async function issued(): Promise<{ key: string; certificate: string }> {
 test('the identifier of a certificate is that of the example in RFC 9773', async () => {
   assert.equal(renewalIdOf(await issued()), 'aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE')
   assert.equal(renewalIdOf(own), undefined)
+})
+
+/** The payload of what acme-client signs. */
+function payloadOf(text: string): { readonly replaces?: string } {
+  const { payload } = JSON.parse(text) as { payload: string }
+  return JSON.parse(Buffer.from(payload, 'base64url').toString('utf8') || '{}')
+}
+
+test('an order says which certificate it replaces, and goes without that where the authority does not want to hear it', async (t) => {
+  const id = 'aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE'
+  for (const [kept, kind, isTold, expected] of [
+    [await issued(), 'alreadyReplaced', true, [id, undefined]],
+    [await issued(), 'rateLimited', true, [id]],
+    // Of an authority that knows nothing of it, and of a certificate that has no such id.
+    [await issued(), 'serverInternal', false, [undefined]],
+    [await makeSelfSigned(names, Date.now(), own.key), 'serverInternal', true, [undefined]],
+  ] as const) {
+    const orders: (string | undefined)[] = []
+    const fake = await startFake(t, (path, response, text) => {
+      if (path === `/renewalInfo/${id}` && isTold) response.end('{}')
+      else if (path === '/newAccount')
+        response.writeHead(200, { location: `${fake.authority.directoryUrl}/1` }).end('{}')
+      else if (path === '/dir/1') response.end('{}')
+      else {
+        if (path === '/newOrder') orders.push(payloadOf(text).replaces)
+        refuse(response, 409, kind)
+      }
+    })
+    const directory = folder(t)
+    await new AcmeCache(directory).keepCertificate(fake.authority.directoryUrl, kept)
+    const outcome = await open(t, directory, fake.authority).renewer.renew()
+    assert.equal(outcome.kind, 'failed')
+    assert.deepEqual(orders, expected, kind)
+  }
+})
+
+test('whoever asks for an order is told of one elsewhere, of an authority that wants to wait, and of the folder', async (t) => {
+  const directory = folder(t)
+  const fake = await startFake(t, (_path, response) => refuse(response, 429, 'rateLimited', { 'retry-after': '7200' }))
+  const elsewhere = open(t, directory, fake.authority, { lock: async () => undefined })
+  assert.deepEqual(await elsewhere.renewer.renew(), { kind: 'elsewhere' })
+  const { renewer, failed } = open(t, directory, fake.authority)
+  assert.equal((await renewer.renew()).kind, 'failed')
+  const asked = fake.asked.length
+  const outcome = await renewer.renew()
+  assert.equal(outcome.kind, 'asked-to-wait')
+  assert.equal(fake.asked.length, asked)
+  const { failure, nextAtMs } = await renewer.status()
+  assert.deepEqual([failure?.words, nextAtMs], [failed[0]!.words, failed[0]!.nextAtMs])
+
+  const denied = async () => {
+    throw new Error('EACCES: permission denied')
+  }
+  const locked = open(t, folder(t), fake.authority, { lock: denied })
+  await locked.renewer.look()
+  await locked.renewer.look()
+  assert.equal(locked.failed.length, 1, 'it is told, and not taken for an order elsewhere')
+  assert.match(locked.failed[0]!.words, /^The folder .* cannot be used \(EACCES/)
+  const status = await locked.renewer.status()
+  assert.deepEqual([status.failure?.words, status.nextAtMs], [locked.failed[0]!.words, locked.failed[0]!.nextAtMs])
+  assert.equal((await locked.renewer.renew()).kind, 'failed')
 })
 
 test('an authority that wants a certificate renewed early gets its order, and is not asked more often than it wants', async (t) => {

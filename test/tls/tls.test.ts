@@ -217,6 +217,51 @@ test('an expired certificate, one of the future, and one for other names are sho
   }
 })
 
+test('a certificate that asks for OCSP stapling is told, and shown all the same', {
+  skip: !hasOpenssl && 'openssl is not here',
+}, async (t) => {
+  const directory = folder(t)
+  const files = filesIn(directory)
+  const make = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', files.keyFile, '-out', files.certFile]
+  const subject = ['-subj', '/CN=push.test', '-addext', 'subjectAltName=DNS:push.test', '-days', '2']
+  execFileSync('openssl', [...make, ...subject, '-addext', 'tlsfeature=status_request'], { stdio: 'pipe' })
+  const { tls, told } = await open(t, directory, files)
+  await tls.check()
+  assert.equal(told.length, 2)
+  assert.match(told[1]!, /^doubtful: The certificate asks for OCSP stapling \(must-staple\)/)
+  // Another extension than that, and another feature.
+  execFileSync('openssl', [...make, ...subject, '-addext', 'tlsfeature=12'], { stdio: 'pipe' })
+  await tls.check()
+  assert.deepEqual(told.slice(2), ['used: files'])
+})
+
+test('a cache folder that cannot be written any more ends no start: what lies there is shown, and told', async (t) => {
+  const directory = folder(t)
+  const cacheDir = join(directory, 'cache')
+  mkdirSync(cacheDir)
+  const mount = (...args: string[]) => spawnSync('mount', [...args, cacheDir]).status === 0
+  if (process.getuid?.() !== 0 || !mount('-t', 'tmpfs', '-o', 'size=1m', 'tmpfs')) {
+    t.skip('a folder cannot be mounted here for reading only: that needs root')
+    return
+  }
+  try {
+    const kept = await open(t, directory)
+    await kept.tls.close()
+    assert(mount('-o', 'remount,ro'))
+    const same = await open(t, directory)
+    assert.deepEqual(same.told, ['used: self-signed'])
+    const other = await open(t, directory, { domainNames: ['new.test'] })
+    await other.tls.check()
+    assert.equal(other.tls.current.fingerprint, kept.tls.current.fingerprint)
+    const [used, wrongName, folderWords, ...more] = other.told
+    assert.deepEqual([used, more], ['used: self-signed', []])
+    assert.match(wrongName!, /^doubtful: The certificate is not for new\.test;/)
+    assert.match(folderWords!, /^doubtful: .*cannot be kept in .*EROFS/)
+  } finally {
+    spawnSync('umount', [cacheDir])
+  }
+})
+
 test('keys of openssl in every usual form are taken, encrypted and weak ones refused', {
   skip: !hasOpenssl && 'openssl is not here',
 }, (t) => {

@@ -18,23 +18,25 @@ const EXIT_CODES: ExitCodes = [
 /** As the configuration knows them; a test compares. */
 const ENVIRONMENTS = ['development', 'staging', 'production']
 
+/** Of every command that reads a configuration as a start would. */
+export function withConfigOptions(command: CliCommand): CliCommand {
+  return command
+    .option('--config <DIR>', 'the folder of the configuration; else SSER_CONFIG_DIR, else ./_config')
+    .addOption(
+      new Option('--env <NAME>', 'in the place of APP_ENV, which is development where it is not set').choices(
+        ENVIRONMENTS,
+      ),
+    )
+    .option('--json', 'print JSON, for a program to read')
+}
+
 export function addConfigCommand(program: CliCommand, host: CliHost): void {
   const config = program
     .command('config')
     .description('check and show the configuration that a server would have')
     .exits(EXIT_CODES)
   const subcommand = (name: string, description: string) =>
-    config
-      .command(name)
-      .description(description)
-      .option('--config <DIR>', 'the folder of the configuration; else SSER_CONFIG_DIR, else ./_config')
-      .addOption(
-        new Option('--env <NAME>', 'in the place of APP_ENV, which is development where it is not set').choices(
-          ENVIRONMENTS,
-        ),
-      )
-      .option('--json', 'print JSON, for a program to read')
-      .exits(EXIT_CODES)
+    withConfigOptions(config.command(name).description(description)).exits(EXIT_CODES)
 
   subcommand('check', 'read it as a start would, and tell every mistake with its key, file and line')
     .note('Nothing is started, and nothing is written. What a start would remark on is told as well.')

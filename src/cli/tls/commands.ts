@@ -1,0 +1,92 @@
+// `sser tls …` in the tree of commands: certificates, before a server runs and while it does. What the commands do is in
+// files of their own, loaded when one is called.
+import type { CliCommand, ExitCodes } from '../cli-command.ts'
+import { type ConfigOptions, withConfigOptions } from '../config/commands.ts'
+import {
+  type CliHost,
+  exitCannotCreate,
+  exitConfig,
+  exitFailed,
+  exitIoError,
+  exitLocked,
+  exitNoPermission,
+  exitUsage,
+} from '../host.ts'
+
+export interface SelfSignedOptions {
+  readonly cert: string
+  readonly key: string
+  readonly days: string
+  readonly force?: boolean
+  readonly json?: boolean
+}
+
+const SHARED_CODES: ExitCodes = [
+  [exitUsage, 'wrong use'],
+  [exitIoError, 'a file, or the server that runs, failed'],
+  [exitNoPermission, 'not allowed'],
+  [exitConfig, 'the configuration is wrong, or says nothing of this'],
+]
+
+export function addTlsCommand(program: CliCommand, host: CliHost): void {
+  const tls = program
+    .command('tls')
+    .description('make, see, renew and check certificates')
+    .note('docs/https.md says what a server does by itself, and what to do about each message.')
+
+  tls
+    .command('self-signed <name...>')
+    .description('make a certificate that nobody vouches for, and its key, for these names and addresses')
+    .option('--cert <FILE>', 'where the certificate goes', 'cert.pem')
+    .option('--key <FILE>', 'where its key goes, readable for this user only', 'key.pem')
+    .option('--days <N>', 'how long it holds from now on; browsers take no more than 397', '396')
+    .option('--force', 'write over what lies there')
+    .option('--json', 'print JSON, for a program to read')
+    .note(
+      'A server makes one for itself where it has no other. This is for one that several machines are to trust.\n' +
+        'Give both files by SSER_SSL_CERT_FILE and SSER_SSL_KEY_FILE, and the certificate to whoever is to trust it.',
+    )
+    .example('sser tls self-signed push.acme.test 10.0.0.7 --days 90')
+    .exits([
+      [0, 'done'],
+      [exitUsage, 'wrong use'],
+      [exitCannotCreate, 'a file of that name is there; nothing was changed'],
+      [exitIoError, 'the disk failed'],
+      [exitNoPermission, 'not allowed'],
+    ])
+    .action(async (names: readonly string[], options: SelfSignedOptions) => {
+      const { selfSigned } = await import('./self-signed.ts')
+      host.exitCode = await selfSigned(names, options, host)
+    })
+
+  withConfigOptions(tls.command('status').description('the certificate that is shown, and how its renewal stands'))
+    .note('Of the server that runs in the data folder, or else of what a start would find. Nothing is changed.')
+    .example('sser tls status', 'sser tls status --json')
+    .exits([
+      [0, 'all is well, or HTTPS is off'],
+      [exitFailed, 'clients will refuse it, or the last order has failed; the reason is told'],
+      ...SHARED_CODES,
+    ])
+    .action(async (options: ConfigOptions) => {
+      const { status } = await import('./status.ts')
+      host.exitCode = await status(options, host)
+    })
+
+  withConfigOptions(tls.command('renew').description('order another certificate now, due or not'))
+    .note(
+      'By the server that runs in the data folder; where none does, by this command, which then answers the authority on\n' +
+        'the port of server.addr itself. An authority gives a name only so many certificates a week: there is no need of\n' +
+        'this but after a mistake was mended, or where a key may have become known.',
+    )
+    .example('sser tls renew')
+    .exits([
+      [0, 'another certificate is there'],
+      [exitFailed, 'none could be ordered; the reason is told'],
+      [exitLocked, 'another process is ordering, or the authority wants to be left alone for a while'],
+      ...SHARED_CODES,
+    ])
+    .action(async (options: ConfigOptions) => {
+      const { renew } = await import('./renew.ts')
+      host.exitCode = await renew(options, host)
+    })
+}
