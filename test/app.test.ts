@@ -7,15 +7,14 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { type App, type Logger, startApp } from '../src/app.ts'
 import { startFailureWords } from '../src/cli/start-failure.ts'
 import { loadConfig } from '../src/config.ts'
 import { createLogger } from '../src/logger.ts'
 import { freePort } from './support/free-port.ts'
+import { builtMain, ROOT } from './support/server-process.ts'
 
 const WAIT_MS = 30_000
-const mainPath = fileURLToPath(new URL('../src/main.ts', import.meta.url))
 const apiToken = 'an-api-token-for-app-tests'
 
 async function folder(context: TestContext): Promise<string> {
@@ -197,8 +196,8 @@ function run(
   env: Record<string, string> = {},
   standardOutput: 'pipe' | number = 'pipe',
 ): Program {
-  const child = spawn(process.execPath, ['--import', 'tsx', mainPath, ...args], {
-    cwd: fileURLToPath(new URL('..', import.meta.url)),
+  const child = spawn(process.execPath, [builtMain(), ...args], {
+    cwd: ROOT,
     env: { PATH: process.env['PATH'], PORT: '127.0.0.1:0', SSER_STORAGE_DIR: directory, ...env },
     stdio: ['ignore', standardOutput, 'pipe'],
   })
@@ -287,8 +286,6 @@ test('a signal in the middle of the start ends the program with 0', async (t) =>
   program.child.kill('SIGTERM')
   assert.equal(await program.ended(), 0)
 })
-
-/** A port that was free a moment ago, for programs whose words cannot be read. */
 
 async function isReady(port: number): Promise<void> {
   const deadline = Date.now() + WAIT_MS

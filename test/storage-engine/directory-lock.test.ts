@@ -17,13 +17,15 @@ import {
 } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { hostname, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { describe, test } from 'node:test'
 import { acquireDirectoryLock, type LockWay } from '../../storage-engine/directory-lock.ts'
+import { builtMain } from '../support/server-process.ts'
 
-const HOLDER = new URL('../support/lock-holder.ts', import.meta.url).pathname
-const ROOT = new URL('../..', import.meta.url).pathname
+const HOLDER = new URL('../support/lock-holder.mjs', import.meta.url).pathname
+/** What the other processes run: as it was built, since one of them starts for each round of a race. */
+const MODULE = join(dirname(builtMain()), '..', 'storage-engine', 'directory-lock.js')
 const RACE_ROUNDS = Number(process.env['SSER_RACE_ROUNDS'] ?? 50)
 /** Each costs the start of a process, so the combination of both ways, which is no third one, gets fewer. */
 const RACE_ROUNDS_OF_BOTH = 10
@@ -81,15 +83,15 @@ for (const ways of sets) {
     test('a lock that nobody refers to is not collected', async () => {
       await inFolder(async (folder) => {
         const script = `
-          const { acquireDirectoryLock } = await import('./storage-engine/directory-lock.ts')
+          const { acquireDirectoryLock } = await import(${JSON.stringify(MODULE)})
           const options = { ways: ${JSON.stringify(ways)} }
           await acquireDirectoryLock(process.argv[1], options)
           for (let i = 0; i < 5; i++) { gc(); await new Promise((resolve) => setImmediate(resolve)) }
           await acquireDirectoryLock(process.argv[1], options).then(() => console.log('twice'), (error) => console.log(error.code))
         `
-        const flags = ['--expose-gc', '--import', 'tsx', '--input-type=module', '-e', script, folder]
+        const flags = ['--expose-gc', '--input-type=module', '-e', script, folder]
         // That it ends by itself also shows that the lock does not keep a process alive.
-        assert.equal(execFileSync(process.execPath, flags, { cwd: ROOT, encoding: 'utf8' }).trim(), 'STORAGE_LOCKED')
+        assert.equal(execFileSync(process.execPath, flags, { encoding: 'utf8' }).trim(), 'STORAGE_LOCKED')
       })
     })
 
@@ -182,18 +184,17 @@ for (const ways of sets) {
       await inFolder(async (folder) => {
         const out = join(folder, 'out')
         const script = `
-          const { acquireDirectoryLock } = await import('./storage-engine/directory-lock.ts')
+          const { acquireDirectoryLock } = await import(${JSON.stringify(MODULE)})
           const { readFileSync, readdirSync, writeFileSync } = await import('node:fs')
           const lock = await acquireDirectoryLock(process.argv[1], { ways: ${JSON.stringify(ways)} })
           const children = process.platform === 'linux' ? readFileSync('/proc/self/task/' + process.pid + '/children', 'utf8') : ''
           const left = children.trim().split(' ').filter(Boolean).map((pid) => readFileSync('/proc/' + pid + '/stat', 'utf8'))
-          // The service of the loader may be among the children; a zombie is what must not be.
           writeFileSync(process.argv[2], JSON.stringify({ ways: lock.ways, zombies: left.filter((stat) => / Z /.test(stat)) }))
           await lock.release()
         `
-        const flags = ['--import', 'tsx', '--input-type=module', '-e', script, folder, out]
+        const flags = ['--input-type=module', '-e', script, folder, out]
         const closed = ['-c', 'exec "$0" "$@" <&- >&- 2>&-', process.execPath, ...flags]
-        assert.equal(spawnSync('sh', closed, { cwd: ROOT }).status, 0)
+        assert.equal(spawnSync('sh', closed).status, 0)
         assert.deepEqual(JSON.parse(readFileSync(out, 'utf8')), { ways, zombies: [] })
       })
     })
@@ -314,7 +315,7 @@ test('a folder that may not be written is told with its path and what to do', as
         ...drop.slice(1),
         process.execPath,
         '-e',
-        `require('fs').statSync(${JSON.stringify(HOLDER)})`,
+        `for (const path of ${JSON.stringify([HOLDER, MODULE])}) require('fs').statSync(path)`,
       ]).status !== 0
     ) {
       context.skip('this checkout cannot be read by another user, and root may write everywhere')
@@ -383,8 +384,8 @@ async function startHolder(
   flag = '',
   before: readonly string[] = [],
 ): Promise<StartedHolder> {
-  const [program = '', ...args] = [...before, process.execPath, '--import', 'tsx', HOLDER, folder, ways.join(','), flag]
-  const child = spawn(program, args, { cwd: ROOT, stdio: ['pipe', 'pipe', 'inherit'] })
+  const [program = '', ...args] = [...before, process.execPath, HOLDER, MODULE, folder, ways.join(','), flag]
+  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] })
   const ended = once(child, 'exit')
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]()
   const next = async (): Promise<Said> => {
