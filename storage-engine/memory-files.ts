@@ -104,6 +104,8 @@ export class MemoryContent {
   #sizeBytes = 0
   /** Each of at most CHUNK_BYTES; what a shorter or missing one does not reach is zeros. */
   #chunks: (Uint8Array | undefined)[] = []
+  /** A clone has the same chunks, so they are copied before they change. */
+  #areChunksShared = false
 
   get sizeBytes(): number {
     return this.#sizeBytes
@@ -111,6 +113,7 @@ export class MemoryContent {
 
   write(bytes: Uint8Array, position: number): void {
     assert(Number.isSafeInteger(position) && position >= 0, 'a position is a whole number, not negative')
+    this.#own()
     let done = 0
     while (done < bytes.length) {
       const index = Math.floor((position + done) / CHUNK_BYTES)
@@ -141,6 +144,7 @@ export class MemoryContent {
   truncate(sizeBytes: number): void {
     assert(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0, 'a size is a whole number, not negative')
     if (sizeBytes < this.#sizeBytes) {
+      this.#own()
       this.#chunks.length = Math.min(this.#chunks.length, Math.ceil(sizeBytes / CHUNK_BYTES))
       // What is cut off must not be seen again when the file grows.
       if (sizeBytes % CHUNK_BYTES > 0) {
@@ -157,11 +161,20 @@ export class MemoryContent {
     return target
   }
 
+  /** Costs nothing until one of the two changes. */
   clone(): MemoryContent {
     const copy = new MemoryContent()
     copy.#sizeBytes = this.#sizeBytes
-    copy.#chunks = this.#chunks.map((chunk) => chunk?.slice())
+    copy.#chunks = this.#chunks
+    this.#areChunksShared = true
+    copy.#areChunksShared = true
     return copy
+  }
+
+  #own(): void {
+    if (!this.#areChunksShared) return
+    this.#chunks = this.#chunks.map((chunk) => chunk?.slice())
+    this.#areChunksShared = false
   }
 
   #chunk(index: number, lengthMin: number): Uint8Array {

@@ -20,10 +20,10 @@ export function systemError(code: string, syscall: string, path?: string, why?: 
   return Object.assign(error, { code, errno, syscall, ...(path === undefined ? {} : { path }) })
 }
 
+/** By name; made once, since Node makes a map of its table anew for each who asks. */
+const known = new Map([...getSystemErrorMap()].map(([errno, [name, wording]]) => [name, { errno, wording }]))
+
 function lookUp(code: string): { errno: number; wording: string } {
-  for (const [errno, [name, wording]] of getSystemErrorMap()) {
-    if (name === code) return { errno, wording }
-  }
   // EDQUOT and a few others are not in libuv's table; their number matters to nobody.
-  return { errno: 0, wording: 'input or output error' }
+  return known.get(code) ?? { errno: 0, wording: 'input or output error' }
 }

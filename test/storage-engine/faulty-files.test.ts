@@ -2,11 +2,12 @@
 
 import assert from 'node:assert/strict'
 import { dirname } from 'node:path'
-import { describe, test } from 'node:test'
+import { describe } from 'node:test'
 import { systemCode } from '../../storage-engine/errors.ts'
 import { type CrashOutcome, FaultyFiles, SimulatedCrash, type WriteFate } from '../../storage-engine/faulty-files.ts'
 import type { DataFile } from '../../storage-engine/files.ts'
 import { Random } from '../support/random.ts'
+import { test } from '../support/unwatched.ts'
 
 describe('after a loss of power', () => {
   test('what was synced is there, and what was not is gone, content and names', async () => {
@@ -252,6 +253,26 @@ describe('after the process was killed', () => {
     await restarted.syncDirectory('/d')
     assert.deepEqual(await contents(restarted.powerLoss()), { b: 'abcdef' })
     assert.deepEqual(await contents(files.powerLoss()), { a: 'abc' }, 'the copy is not apart from its original')
+  })
+
+  test('what is written or cut on a copy is not seen on its original, nor the other way round', async () => {
+    const files = await disk()
+    const file = await create(files, '/d/a', 'abcdef')
+    await file.sync()
+    const [first, second] = [files.snapshot(), files.snapshot()]
+    await (await first.open('/d/a', 'update')).write(bytes('X'), 0)
+    const cut = await second.open('/d/a', 'update')
+    await cut.truncate(2)
+    await cut.truncate(4)
+    await file.write(bytes('Y'), 5)
+    assert.deepEqual(
+      [files, first, second].map((each) => text(each, '/d/a')),
+      ['abcdeY', 'Xbcdef', 'ab\0\0'],
+    )
+    assert.deepEqual(
+      [files, first, second].map((each) => text(each.powerLoss(), '/d/a')),
+      ['abcdef', 'abcdef', 'abcdef'],
+    )
   })
 })
 
