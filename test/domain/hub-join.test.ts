@@ -5,7 +5,6 @@
  */
 
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { DomainError } from '../../src/domain/errors.ts'
 import { formatEventId } from '../../src/domain/event-id.ts'
@@ -24,6 +23,7 @@ import {
   subscribe,
 } from '../support/hub-events.ts'
 import { type FakeWorld, fakeWorld } from '../support/hub-worlds.ts'
+import { test } from '../support/unwatched.ts'
 
 /** More microtasks than any of the runs takes to be live. */
 const PLACES = 60

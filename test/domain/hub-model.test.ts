@@ -7,7 +7,7 @@
  */
 
 import assert from 'node:assert/strict'
-import { type TestContext, test } from 'node:test'
+import type { TestContext } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { formatEventId, parseEventId } from '../../src/domain/event-id.ts'
 import type { EventInput, Hub, ResumeRequest, Topic } from '../../src/domain/hub.ts'
@@ -16,6 +16,7 @@ import { FakeSink } from '../support/fake-sink.ts'
 import { eventOf, frameText, lastEventId, openHub, streamText } from '../support/hub-events.ts'
 import { fakeWorld, type HubWorld, realWorld } from '../support/hub-worlds.ts'
 import { Random } from '../support/random.ts'
+import { test } from '../support/unwatched.ts'
 
 const STEPS = Number(process.env['HUB_MODEL_STEPS'] ?? 10_000)
 const TOPICS_MAX = 6

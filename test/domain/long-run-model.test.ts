@@ -7,7 +7,6 @@
  */
 
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import { formatEventId } from '../../src/domain/event-id.ts'
 import type { Hub, ResumeRequest, Retention, Topic } from '../../src/domain/hub.ts'
 import { changedRetention } from '../../src/domain/retention.ts'
@@ -16,6 +15,7 @@ import { FakeSink } from '../support/fake-sink.ts'
 import { earliest, eventOf, lastEventId, openHub, subscribe } from '../support/hub-events.ts'
 import { type RealWorld, realWorld } from '../support/hub-worlds.ts'
 import { Random } from '../support/random.ts'
+import { test } from '../support/unwatched.ts'
 
 const RUNS = Number(process.env['SSER_SEEDS'] ?? 50)
 const STEPS_PER_RUN = 150

@@ -1,13 +1,13 @@
 /** What topics keep: limits by number, bytes and age, purges, changes, and what readers are told; over both logs. */
 
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import type { Hub, Retention, Topic, TopicDetails, TopicPlace } from '../../src/domain/hub.ts'
 import { changedRetention, isOverLimit, unlimited } from '../../src/domain/retention.ts'
 import { FakeClock } from '../support/fake-clock.ts'
 import { FakeSink } from '../support/fake-sink.ts'
 import { earliest, eventOf, lastEventId, live, openHub, subscribe } from '../support/hub-events.ts'
 import { fakeWorld, type HubWorld, realWorld } from '../support/hub-worlds.ts'
+import { test } from '../support/unwatched.ts'
 
 const HOUR_MS = 3_600_000
 

@@ -8,7 +8,7 @@
  */
 
 import assert from 'node:assert/strict'
-import { type TestContext, test } from 'node:test'
+import type { TestContext } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { parseEventId } from '../../src/domain/event-id.ts'
 import type { Envelope, Hub, ResumeRequest, Topic } from '../../src/domain/hub.ts'
@@ -16,6 +16,7 @@ import { FakeSink } from '../support/fake-sink.ts'
 import { earliest, eventOf, lastEventId, live, openHub } from '../support/hub-events.ts'
 import { type FakeWorld, fakeWorld, type HubWorld, realWorld } from '../support/hub-worlds.ts'
 import { Random } from '../support/random.ts'
+import { test } from '../support/unwatched.ts'
 
 const STEPS = Number(process.env['SET_MODEL_STEPS'] ?? 2_000)
 const TOPICS_OF_EACH_LOG = 3

@@ -4,12 +4,13 @@
  */
 
 import assert from 'node:assert/strict'
-import { describe, test } from 'node:test'
+import { describe } from 'node:test'
 import { crc32 } from 'node:zlib'
 import { indexName, manifestName, segmentName } from '../../storage-engine/data-directory.ts'
 import type { FaultyFiles } from '../../storage-engine/faulty-files.ts'
 import { StorageError } from '../../storage-engine/index.ts'
 import { decodeManifest, encodeManifest, type Manifest } from '../../storage-engine/manifest.ts'
+import { test } from '../support/unwatched.ts'
 import type { Known } from './small-log.ts'
 import { readAll } from './small-log.ts'
 import {

@@ -21,7 +21,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
-import { after, test } from 'node:test'
+import { after } from 'node:test'
 import { indexName, segmentName } from '../../storage-engine/data-directory.ts'
 import { DiskFiles } from '../../storage-engine/disk-files.ts'
 import type { DataFile, Files } from '../../storage-engine/files.ts'
@@ -41,6 +41,7 @@ import type { Log } from '../../storage-engine/log.ts'
 import type { Damage } from '../../storage-engine/observer.ts'
 import { systemError } from '../../storage-engine/system-error.ts'
 import { Random } from '../support/random.ts'
+import { test } from '../support/unwatched.ts'
 import { type Known, openSmall, type ReadThrough, readAll, SMALL, Told } from './small-log.ts'
 
 const STREAMS = [100, 200, 300]

@@ -4,9 +4,10 @@
  */
 
 import assert from 'node:assert/strict'
-import { before, describe, test } from 'node:test'
+import { before, describe } from 'node:test'
 import { type CrashOutcome, FaultyFiles } from '../../storage-engine/faulty-files.ts'
 import { fingerprint, WatchedFiles } from '../support/engine-history.ts'
+import { test } from '../support/unwatched.ts'
 import { assertContent, CompactedLog } from './compacted-log.ts'
 
 const DIRECTORY = '/log'

@@ -4,7 +4,7 @@
  */
 
 import assert from 'node:assert/strict'
-import { before, describe, test } from 'node:test'
+import { before, describe } from 'node:test'
 import {
   type CrashOutcome,
   FaultyFiles,
@@ -23,6 +23,7 @@ import {
   WatchedFiles,
 } from '../support/engine-history.ts'
 import { Random } from '../support/random.ts'
+import { test } from '../support/unwatched.ts'
 
 /** A disk at one moment of a run, nothing unsynced of which is lost yet, and what had been promised by then. */
 interface Moment {

@@ -4,11 +4,11 @@
  */
 
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import { FaultyFiles } from '../../storage-engine/faulty-files.ts'
 import type { Cursor, LogOptions, Offset, SyncMode } from '../../storage-engine/index.ts'
 import { History, MortalFiles, NOON_MS, type Opened, openLog, openUnlessDead } from '../support/engine-history.ts'
 import { Random } from '../support/random.ts'
+import { test } from '../support/unwatched.ts'
 
 const STEPS_PER_RUN = 60
 const RUNS = 20

@@ -8,7 +8,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, type TestContext, test } from 'node:test'
+import { describe, type TestContext } from 'node:test'
 import { FaultyFiles, type Operation } from '../../storage-engine/faulty-files.ts'
 import { FOOTER_BYTES } from '../../storage-engine/format.ts'
 import { DiskFiles, Log, type LogOptions, Sequencer, StorageError } from '../../storage-engine/index.ts'
@@ -24,6 +24,7 @@ import {
   smallLog,
   Watch,
 } from '../support/engine-history.ts'
+import { test } from '../support/unwatched.ts'
 
 const oneSegment: Partial<LogOptions> = { segmentBytesMax: 64 * 1024 }
 const isSegmentWrite = ({ operation, path }: Operation): boolean => operation === 'write' && path.endsWith('.log')

@@ -4,7 +4,7 @@
  */
 
 import assert from 'node:assert/strict'
-import { describe, test } from 'node:test'
+import { describe } from 'node:test'
 import { BatchBuilder } from '../../storage-engine/batch-builder.ts'
 import { indexName, segmentName } from '../../storage-engine/data-directory.ts'
 import { FaultyFiles } from '../../storage-engine/faulty-files.ts'
@@ -41,6 +41,7 @@ import {
   smallLog,
   Watch,
 } from '../support/engine-history.ts'
+import { test } from '../support/unwatched.ts'
 import { openSmall, readAll as readStream, Told } from './small-log.ts'
 import { contextOf, folderOf, pathOf, rolledRow, start as startWritten } from './written-folder.ts'
 import type { WrittenSegment } from './written-segment.ts'

@@ -1,7 +1,6 @@
 /** A compacted segment takes the place of what it was made from: in memory in one turn, on the disk step by step. */
 
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import { indexName, segmentName } from '../../storage-engine/data-directory.ts'
 import { SyncFailure } from '../../storage-engine/errors.ts'
 import type { FaultyFiles } from '../../storage-engine/faulty-files.ts'
@@ -10,6 +9,7 @@ import { recoverLog } from '../../storage-engine/recovery.ts'
 import { scanSegment } from '../../storage-engine/scan.ts'
 import { Segment } from '../../storage-engine/segment.ts'
 import { SegmentSet } from '../../storage-engine/segment-set.ts'
+import { test } from '../support/unwatched.ts'
 import { contextOf, FOLDER, folderOf, knownOf, merged, pathOf, rolledRow, startAndCompare } from './written-folder.ts'
 import { BytesSource, type WrittenSegment } from './written-segment.ts'
 
