@@ -9,6 +9,7 @@ import { Api } from '../support/api.ts'
 import { API_TOKEN, type ServerOptions, type ServerProcess } from '../support/server-process.ts'
 import { LoadProcess } from './load-process.ts'
 import { makeLog } from './make-log.ts'
+import { median } from './quantiles.ts'
 
 /** What run.ts lends: a folder, servers, and a place for figures. */
 export interface Bench {
@@ -97,11 +98,6 @@ export async function measureCompaction(bench: Bench): Promise<void> {
 
 function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length
-}
-
-/** Of an odd number of values. */
-function median(values: readonly number[]): number {
-  return values.toSorted((one, other) => one - other)[(values.length - 1) / 2] ?? Number.NaN
 }
 
 const COMPACTED = /"Segments were compacted\."/

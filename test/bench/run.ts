@@ -4,7 +4,7 @@
  *
  *   npm run bench                                  everything, about four minutes
  *   npm run bench -- publish idle                  some parts only: publish batch deliver latency replay storm idle
- *                                                  engine recovery prototype nchan metrics tls compaction start
+ *                                                  engine recovery prototype nchan counting metrics tls compaction start
  *   npm run bench -- publish deliver latency nchan nginx with nchan under the same load, which has to be installed;
  *                                                  not run unless named
  *   npm run bench -- compaction start              old logs of 2 and 10 GB, which need that much room; not run unless named
@@ -24,6 +24,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { Api } from '../support/api.ts'
 import { API_TOKEN, type ServerOptions, ServerProcess } from '../support/server-process.ts'
+import { measureCounting } from './counting.ts'
 import { measureEngine } from './engine.ts'
 import { LoadProcess } from './load-process.ts'
 import { type Bench, measureCompaction, measureStart } from './long-run.ts'
@@ -56,6 +57,7 @@ const PARTS = [
   'recovery',
   'prototype',
   'nchan',
+  'counting',
   'metrics',
   'tls',
   'compaction',
@@ -140,6 +142,7 @@ async function main(): Promise<void> {
   if (isWanted('recovery')) await measureRecovery()
   if (isWanted('prototype')) await measurePeer('prototype', startPrototype)
   if (isWanted('nchan')) await measurePeer('nchan', startNchan)
+  if (isWanted('counting')) await measureCounting(lentTo('counting'))
   if (isWanted('metrics')) await measureMetrics(lentTo('metrics'))
   if (isWanted('tls')) await measureTls(lentTo('tls'))
   if (isWanted('compaction')) await measureCompaction(lentTo('compaction'))
