@@ -16,6 +16,7 @@ import {
   type StorageObserver,
   silentObserver,
 } from '../storage-engine/index.ts'
+import { CertificateNotices } from './app-certificate-notices.ts'
 import { FreeSpace } from './app-free-space.ts'
 import {
   failureReason,
@@ -125,6 +126,7 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
       parts.tls && { endsMs: parts.tls.current.notAfterMs, isSelfSigned: parts.tls.source === 'self-signed' },
   })
   const freeSpace = new FreeSpace(directory)
+  const certificateNotices = new CertificateNotices()
   let tokens: EnsuredTokens
   let http: HttpServer
   try {
@@ -137,7 +139,8 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
     if (ssl.enabled) {
       // What certificates need is large: a server without them starts in two thirds of the time.
       const { openTls } = await import('./tls/tls.ts')
-      parts.tls = await openTls(await tlsOptions(ssl), telling(tlsObserver(logger), metrics.tally.tlsObserver))
+      const observer = telling(telling(tlsObserver(logger), metrics.tally.tlsObserver), certificateNotices.observer)
+      parts.tls = await openTls(await tlsOptions(ssl), observer)
     }
     http = await startHttpServer(service, telling(httpObserver(logger), metrics.tally.httpObserver), {
       ...config.server.addr,
@@ -169,7 +172,7 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
       version: packageVersion(),
       logFigures: () => parts.durable && logFigures(parts.durable, freeSpace.bytes),
       latencies: recentLatencies(metrics),
-      notices: () => [],
+      notices: () => (parts.tls ? certificateNotices.of(parts.tls, Date.now()) : []),
     })
   } catch (error) {
     await parts.tls?.close()

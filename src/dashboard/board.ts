@@ -2,7 +2,7 @@
 // shown.
 import type { LogFigures, Quantiles, Row, Sample } from '../http/dashboard-sample.ts'
 import { makeChart } from './chart.ts'
-import { element, show } from './dom.ts'
+import { element, make, show } from './dom.ts'
 import type { FigureNews } from './figures.ts'
 import { bytesText, msText, rateText, shareText, spanText, wholeText } from './format.ts'
 import { addRows, growthOf, rateBetween, rowOf, seriesOf } from './samples.ts'
@@ -28,6 +28,7 @@ export function makeBoard(): Board {
       show(id, rateText(last === undefined ? null : rateBetween(before, last, column)))
     }
     showHealth(sample.health)
+    showNotices(sample.notices)
     showQuantiles('publish', sample.latencies.publish)
     showQuantiles('delivery', sample.latencies.delivery)
     show('loop-lag', msText(sample.loop_lag_ms))
@@ -50,6 +51,15 @@ function showHealth({ status: word, reason }: Sample['health']): void {
   const isWell = word === 'ready'
   element('health').dataset['state'] = isWell ? 'well' : 'ill'
   show('health', isWell ? 'Healthy: events are taken, kept and delivered.' : `Not healthy: ${reason ?? word}.`)
+}
+
+/** Made anew only where they differ, so that a screen reader and a selection are left in peace. */
+function showNotices(notices: readonly string[]): void {
+  const list = element('notices')
+  const shown = [...list.children].map(({ textContent }) => textContent)
+  if (notices.length === shown.length && notices.every((notice, i) => notice === shown[i])) return
+  list.replaceChildren(...notices.map((notice) => make('li', {}, notice)))
+  list.hidden = notices.length === 0
 }
 
 function showQuantiles(what: string, quantiles: Quantiles | null): void {

@@ -50,6 +50,8 @@ export interface Tls {
   /** Where the certificate lies that the server has made for itself; undefined where it shows another. */
   readonly selfSignedFile: string | undefined
   readonly current: Certificate
+  /** Why clients will refuse `current`, and what is wrong with what should have come in its place, in sentences. */
+  readonly doubts: readonly string[]
   /** What an authority is to be answered that looks for a proof of this token, on the port without TLS. */
   proofFor(token: string): Promise<string | undefined>
   /** One listener, called after `current` has changed. */
@@ -145,6 +147,10 @@ export async function openTls(options: TlsOptions, observer: TlsObserver): Promi
     },
     get current() {
       return shown.certificate
+    },
+    get doubts() {
+      const doubts = shownDoubts(shown, options)
+      return refusedWords === undefined ? doubts : [...doubts, refusedWords]
     },
     async proofFor(token) {
       return await cache?.proofFor(token)

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { gzipSync } from 'node:zlib'
 import type { Page } from 'playwright-core'
+import { Api } from '../support/api.ts'
 import {
   assertGoodToLookAt,
   becomes,
@@ -17,7 +18,7 @@ import {
   signIn,
 } from '../support/dashboard-page.ts'
 import { useDashboard } from '../support/dashboard-world.ts'
-import { API_TOKEN, METRICS_TOKEN } from '../support/server-process.ts'
+import { API_TOKEN, METRICS_TOKEN, ServerProcess } from '../support/server-process.ts'
 import { countStreams } from '../support/stream-counter.ts'
 
 const world = useDashboard()
@@ -105,6 +106,29 @@ test('without a SharedWorker the tab watches by itself', { skip }, async (t) => 
   await counter.until(1)
   assert.deepEqual(complaints, [])
   await world.api.deleteTopic(topic.id)
+})
+
+test('over HTTPS and HTTP/2 it does the same, and tells of a certificate that browsers warn of', {
+  skip,
+}, async (t) => {
+  const secure = await ServerProcess.start({ isSecure: true })
+  t.after(() => secure.close())
+  const api = new Api(secure)
+  t.after(() => api.close())
+  const topic = await api.createTopic()
+  const context = await newContext(t, world.browser, { ignoreHTTPSErrors: true, bypassCSP: true })
+  const { page } = await openTopic(context, secure.url, topic)
+  await page.locator('.state', { hasText: /^Live/ }).waitFor()
+  await api.publish(topic.id, { message: 'behind a lock' })
+  await eventRow(page, 'behind a lock').waitFor()
+  const protocols = await page.evaluate(
+    `performance.getEntriesByType('navigation').map((entry) => entry.nextHopProtocol)`,
+  )
+  assert.deepEqual(protocols, ['h2'])
+  await page.getByRole('link', { name: 'Overview' }).click()
+  await page.locator('#notices li', { hasText: /^The certificate is self-signed: / }).waitFor()
+  assert.match((await page.locator('#health').textContent()) ?? '', /^Healthy/)
+  await assertGoodToLookAt(page, 'board-notice')
 })
 
 test('axe finds nothing, in light and dark, on a desktop and on a phone; nothing is wider than the screen', {

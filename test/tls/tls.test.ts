@@ -133,11 +133,12 @@ test('files are shown as they are, and a new pair takes their place when both fi
   assert.equal(tls.current.certificate, first.certificate)
   assert.equal(told.length, 2)
   assert.match(told[1]!, /^refused: The key does not belong to the certificate/)
+  assert.equal(`refused: ${tls.doubts.join()}`, told[1])
   writeFileSync(`${files.keyFile}.new`, second.key)
   renameSync(`${files.keyFile}.new`, files.keyFile)
   await tls.check()
   assert.equal(tls.current.certificate, second.certificate)
-  assert.deepEqual([changes, told.slice(2)], [1, ['used: files']])
+  assert.deepEqual([changes, told.slice(2), tls.doubts], [1, ['used: files'], []])
 })
 
 test('what lies in the files later and cannot be used changes nothing, and is told once', async (t) => {
