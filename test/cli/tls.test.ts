@@ -1,7 +1,12 @@
 /** `sser tls`: certificates made, seen, renewed and checked, with a server and without, and with a real authority. */
 import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { Resolver } from 'node:dns/promises'
+import { once } from 'node:events'
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { createServer as createSecureServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
@@ -11,14 +16,17 @@ import { type App, startApp } from '../../src/app.ts'
 import type { CliCommand } from '../../src/cli/cli-command.ts'
 import type { CliHost } from '../../src/cli/host.ts'
 import { programOf, runProgram } from '../../src/cli/program.ts'
+import { check } from '../../src/cli/tls/check/check.ts'
 import { loadConfig } from '../../src/config.ts'
 import { createLogger } from '../../src/logger.ts'
 import { makeSelfSigned } from '../../src/tls/certificate.ts'
-import { preparePebble, withoutPebble } from '../support/pebble.ts'
+import { type Pebble, preparePebble, withoutPebble } from '../support/pebble.ts'
 import { silentHost } from './silent-host.ts'
 
 const DAY_MS = 86_400_000
 const names = ['push.acme.test', 'www.acme.test']
+/** RSA keys take their time. */
+const own = await makeSelfSigned(names, Date.now())
 
 /** Of --json, as far as the tests look into it. */
 interface Told {
@@ -144,7 +152,7 @@ test('status tells what a start would show, and makes nothing', async (t) => {
   const none = await runnerIn(cwd, { SSER_SSL_ENABLED: 'true' })('status')
   assert.match(none.out, /There is no certificate yet; a start makes one/)
   assert.equal(none.code, 0)
-  const pair = await makeSelfSigned(['push.acme.test'], Date.now() - 500 * DAY_MS)
+  const pair = await makeSelfSigned(['push.acme.test'], Date.now() - 500 * DAY_MS, own.key)
   writeFileSync(join(cwd, 'cert.pem'), pair.certificate)
   writeFileSync(join(cwd, 'key.pem'), pair.key)
   const files = { SSER_SSL_ENABLED: 'true', SSER_SSL_CERT_FILE: 'cert.pem', SSER_SSL_KEY_FILE: 'key.pem' }
@@ -183,6 +191,45 @@ test('renew says why there is nothing to order', async (t) => {
   }
 })
 
+/** Writes a configuration for the names of this file; the variables are those of a server of it. */
+function configured(cwd: string, pebble: Pebble, acme: { readonly directoryUrl: string }): Record<string, string> {
+  writeFileSync(join(cwd, 'ca.pem'), pebble.trusted)
+  mkdirSync(join(cwd, '_config'), { recursive: true })
+  const ssl = { acme: { ...acme, trustedFile: join(cwd, 'ca.pem'), retryFirst: '1h' } }
+  writeFileSync(join(cwd, '_config', 'base.yaml'), JSON.stringify({ server: { ssl } }))
+  return {
+    SSER_SSL_ENABLED: 'true',
+    SSER_DOMAIN_NAME: names.join(),
+    PORT: `127.0.0.1:${pebble.httpPort}`,
+    SSLPORT: '127.0.0.1:0',
+  }
+}
+
+/** As `sser tls check`, in the world of these name servers; its findings in lines. */
+async function checkedIn(
+  cwd: string,
+  env: Readonly<Record<string, string>>,
+  pebble: Pebble,
+  proofPort = pebble.httpPort,
+): Promise<{ readonly code: number; readonly lines: readonly string[] }> {
+  const resolver = new Resolver({ timeout: 5000, tries: 2 })
+  resolver.setServers([`127.0.0.1:${pebble.dnsPort}`])
+  let out = ''
+  const stdout = new PassThrough().setEncoding('utf8').on('data', (text: string) => {
+    out += text
+  })
+  const code = await check({}, silentHost({ cwd, env, stdout }), { resolver, proofPort })
+  return { code, lines: out.trimEnd().split('\n') }
+}
+
+function assertLines(lines: readonly string[], expected: readonly RegExp[]): void {
+  for (const words of expected)
+    assert(
+      lines.some((line) => words.test(line)),
+      `${words}\n${lines.join('\n')}`,
+    )
+}
+
 /** Of a command of `sser tls`, its examples. */
 function examplesOf(name: string): string[][] {
   const below = (command: CliCommand): CliCommand[] => [command, ...command.subcommands.flatMap(below)]
@@ -195,20 +242,22 @@ test('renew orders without a server and by one that runs, and status tells of bo
 }, async (t) => {
   const [cwd, pebble] = [folder(t), await preparePebble(t)]
   await pebble.start()
-  writeFileSync(join(cwd, 'ca.pem'), pebble.trusted)
-  mkdirSync(join(cwd, '_config'))
-  const acme = { directoryUrl: pebble.directoryUrl, trustedFile: join(cwd, 'ca.pem'), retryFirst: '1h' }
-  writeFileSync(join(cwd, '_config', 'base.yaml'), JSON.stringify({ server: { ssl: { acme } } }))
-  const env = {
-    SSER_SSL_ENABLED: 'true',
-    SSER_DOMAIN_NAME: names.join(),
-    PORT: `127.0.0.1:${pebble.httpPort}`,
-    SSLPORT: '127.0.0.1:0',
-  }
+  const env = configured(cwd, pebble, { directoryUrl: pebble.directoryUrl })
   const run = runnerIn(cwd, env)
 
   const before = (await run('status', '--json')).json()
   assert.deepEqual([before.certificate, before.order?.due_at], [null, null])
+  const first = await checkedIn(cwd, env, pebble)
+  assert.equal(first.code, 0, first.lines.join('\n'))
+  assertLines(first.lines, [
+    /^good +source: A certificate for push\.acme\.test, www\.acme\.test is ordered from https:/,
+    /^good +certificate: There is none yet/,
+    /^good +folder: Certificates can be kept in/,
+    /^good +port \d+ of 127\.0\.0\.1: It is free/,
+    /^good +authority: It answers\. Ordering agrees to its terms: /,
+    /^good +push\.acme\.test, 127\.0\.0\.1: It leads here, and a proof is found there\.$/,
+  ])
+  assert.deepEqual(readdirSync(cwd).toSorted(), ['_config', 'ca.pem'])
   const [example = []] = examplesOf('renew')
   assert.deepEqual(example, ['renew'])
   const alone = await run(...example)
@@ -226,6 +275,18 @@ test('renew orders without a server and by one that runs, and status tells of bo
   )
   assert.match(running.out, /^renewal +due at 20/m)
   assert.equal(running.code, 0)
+
+  const beside = await checkedIn(cwd, { ...env, SSLPORT: `127.0.0.1:${app.secureAddress!.port}` }, pebble)
+  assert.equal(beside.code, 0, beside.lines.join('\n'))
+  assertLines(beside.lines, [
+    /^good +port \d+ of 127\.0\.0\.1: The server that runs has it, and shows its certificate/,
+    /^good +port \d+ of 127\.0\.0\.1: The server that runs has it\.$/,
+    /^good +www\.acme\.test, 127\.0\.0\.1: It leads here/,
+  ])
+  assert.deepEqual(
+    readdirSync(join(cwd, '_storage', 'certificates')).filter((name) => name.includes('challenge')),
+    [],
+  )
 
   const [one, other] = await Promise.all([run('renew', '--json'), run('renew', '--json')])
   assert.deepEqual([one.code, one.json().result, one.json().by], [0, 'ordered', 'server'])
@@ -245,4 +306,96 @@ test('renew orders without a server and by one that runs, and status tells of bo
   assert.equal(await fingerprintOf(app), renewed?.fingerprint)
   await app.close()
   assert.equal((await run('renew')).code, 1, 'without a server and an authority')
+
+  const [key = '', ...chain] = readFileSync(
+    join(cwd, '_storage', 'certificates', 'acme-certificate.pem'),
+    'utf8',
+  ).match(/-----BEGIN [\s\S]+?-----END [A-Z ]+-----\n/g)!
+  const stranger = (await makeSelfSigned(['other.test'], Date.now(), own.key)).certificate
+  writeFileSync(join(cwd, 'key.pem'), key, { mode: 0o600 })
+  const files = { ...env, SSER_SSL_CERT_FILE: 'cert.pem', SSER_SSL_KEY_FILE: 'key.pem' }
+  const cases: readonly (readonly [certificates: readonly string[], code: number, words: RegExp])[] = [
+    [chain, 0, /^doubt +chain: It ends with one of CN=Pebble Root.*fullchain\.pem/],
+    [chain.slice(0, 1), 0, /^doubt +chain: It ends with one of CN=Pebble Intermediate.*fullchain\.pem/],
+    [[chain[0]!, stranger, ...chain.slice(1)], 1, /^PROBLEM +chain: Certificate 2 of the file is not the issuer/],
+    [[stranger], 1, /^PROBLEM +certificate: The key does not belong/],
+  ]
+  for (const [certificates, code, words] of cases) {
+    writeFileSync(join(cwd, 'cert.pem'), certificates.join(''))
+    const ran = await checkedIn(cwd, files, pebble)
+    assert.equal(ran.code, code, ran.lines.join('\n'))
+    assertLines(ran.lines, [words])
+  }
+  chmodSync(join(cwd, 'key.pem'), 0o644)
+  writeFileSync(join(cwd, 'cert.pem'), chain.join(''))
+  assertLines((await checkedIn(cwd, files, pebble)).lines, [/^doubt +key: Others than its owner may read .*key\.pem/])
+  const wrongName = await checkedIn(cwd, { ...files, SSER_DOMAIN_NAME: 'new.acme.test' }, pebble)
+  assert.equal(wrongName.code, 1)
+  assertLines(wrongName.lines, [/^PROBLEM +certificate: The certificate is not for new\.acme\.test/])
+})
+
+test('check tells what is wrong with names, ports, the folder and the authority, each with what to do', {
+  skip: withoutPebble,
+}, async (t) => {
+  const [cwd, pebble] = [folder(t), await preparePebble(t)]
+  const ca = await makeSelfSigned(['127.0.0.1'], Date.now(), own.key)
+  const meta = { caaIdentities: ['ca.test'], externalAccountRequired: true }
+  let directory: object = { newOrder: 'https://127.0.0.1/', meta }
+  const authority = createSecureServer({ key: ca.key, cert: ca.certificate }, (_request, response) => {
+    response.setHeader('date', new Date(Date.now() - 3_600_000).toUTCString())
+    response.end(JSON.stringify(directory))
+  })
+  const taken = createServer((_request, response) => response.end('something else'))
+  for (const each of [authority, taken]) {
+    each.listen(0, '127.0.0.1')
+    await once(each, 'listening')
+    t.after(() => {
+      each.close()
+      each.closeAllConnections()
+    })
+  }
+  const { port } = authority.address() as AddressInfo
+  const { port: takenPort } = taken.address() as AddressInfo
+  const env = configured(cwd, { ...pebble, trusted: ca.certificate }, { directoryUrl: `https://127.0.0.1:${port}/` })
+  await pebble.names('set-default-ipv4', { ip: '' })
+  await pebble.names('add-a', { host: 'www.acme.test', addresses: ['127.0.0.1'] })
+  await pebble.names('add-caa', { host: 'acme.test', policies: [{ tag: 'issue', value: 'other.test' }] })
+
+  const broken = await checkedIn(cwd, { ...env, SSLPORT: `127.0.0.1:${takenPort}` }, pebble, 1)
+  assert.equal(broken.code, 1)
+  assertLines(broken.lines, [
+    /^PROBLEM +port \d+ of 127\.0\.0\.1: Another program has it\./,
+    /^PROBLEM +push\.acme\.test: It has neither an A nor an AAAA record\./,
+    /^PROBLEM +www\.acme\.test, 127\.0\.0\.1: It is an address of this machine, and nobody .*\(ECONNREFUSED\)/,
+    /^PROBLEM +www\.acme\.test: A CAA record of acme\.test does not allow this authority\. Add ca\.test there/,
+    /^PROBLEM +authority: It wants an account that was made with it before\./,
+    /^doubt +clock: It is 60 minutes ahead of that of the authority/,
+  ])
+
+  directory = {}
+  await pebble.names('set-servfail', { host: 'push.acme.test' })
+  await pebble.names('clear-caa', { host: 'acme.test' })
+  writeFileSync(join(cwd, 'a file'), '')
+  const settings = JSON.parse(readFileSync(join(cwd, '_config', 'base.yaml'), 'utf8'))
+  settings.server.ssl.cacheDir = 'a file/certificates'
+  writeFileSync(join(cwd, '_config', 'base.yaml'), JSON.stringify(settings))
+  const off = { ...env, SSER_SSL_ENABLED: 'false', PORT: `127.0.0.1:${takenPort}` }
+  const worse = await checkedIn(cwd, { ...off, SSER_DOMAIN_NAME: `${names.join()},10.0.0.1` }, pebble, takenPort)
+  assert.equal(worse.code, 1)
+  assertLines(worse.lines, [
+    /^PROBLEM +HTTPS: It is off/,
+    /^doubt +source: .*No authority vouches for 10\.0\.0\.1/,
+    /^PROBLEM +folder: Nothing can be kept in .*\(ENOTDIR\)/,
+    /^PROBLEM +push\.acme\.test: It cannot be resolved \(ESERVFAIL\)/,
+    /^PROBLEM +www\.acme\.test, 127\.0\.0\.1: Something else answers there on port 80/,
+    /^PROBLEM +authority: .* is not the directory of an authority/,
+    /^PROBLEM +port \d+ of 127\.0\.0\.1: Another program has it/,
+  ])
+  authority.close()
+  authority.closeAllConnections()
+  assertLines((await checkedIn(cwd, env, pebble)).lines, [
+    /^PROBLEM +authority: The authority at .* could not be asked \(ECONNREFUSED\)/,
+  ])
+  const json = await runnerIn(cwd, { SSER_SSL_ENABLED: 'perhaps' })('check', '--json')
+  assert.equal(json.code, 78)
 })

@@ -25,6 +25,8 @@ export interface Pebble {
   readonly directoryUrl: string
   /** Where it looks for proofs. */
   readonly httpPort: number
+  /** Of the name server, which is there from the beginning. */
+  readonly dnsPort: number
   /** What its own HTTPS is to be trusted by. */
   readonly trusted: string
   start(options?: PebbleOptions): Promise<void>
@@ -67,6 +69,7 @@ export async function preparePebble(t: TestContext): Promise<Pebble> {
   return {
     directoryUrl: `https://127.0.0.1:${listen}/dir`,
     httpPort,
+    dnsPort: dns,
     trusted: certificate,
     async start({ config = {}, env = {} } = {}) {
       await stop()

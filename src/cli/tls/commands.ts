@@ -72,6 +72,22 @@ export function addTlsCommand(program: CliCommand, host: CliHost): void {
       host.exitCode = await status(options, host)
     })
 
+  withConfigOptions(
+    tls
+      .command('check')
+      .description('look at the configuration, the names, the ports and the authority before a first start'),
+  )
+    .note(
+      'Each finding is told with what to do. For as long as it takes, this listens on the ports of the configuration that are\n' +
+        'free, and asks for itself by the names; what a router lets in from outside cannot be seen from inside.',
+    )
+    .example('SSER_SSL_ENABLED=true sser tls check')
+    .exits([[0, 'nothing is in the way'], [exitFailed, 'something is: see the findings'], ...SHARED_CODES])
+    .action(async (options: ConfigOptions) => {
+      const { check } = await import('./check/check.ts')
+      host.exitCode = await check(options, host)
+    })
+
   withConfigOptions(tls.command('renew').description('order another certificate now, due or not'))
     .note(
       'By the server that runs in the data folder; where none does, by this command, which then answers the authority on\n' +

@@ -1,0 +1,89 @@
+// The certificate that is there, its key, the authorities behind it, and the folder for those that the server comes by.
+import { X509Certificate } from 'node:crypto'
+import { constants } from 'node:fs'
+import { access, readFile, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { rootCertificates } from 'node:tls'
+import type { LiveCertificate } from '../../../control/protocol.ts'
+import { TlsError } from '../../../tls/certificate.ts'
+import type { TlsStatus } from '../../../tls/status.ts'
+import { readTlsStatus, type TlsOptions } from '../../../tls/tls.ts'
+import { systemCodeOf } from '../../host.ts'
+import { doubt, type Finding, good, problem } from './finding.ts'
+
+/** Rights of the group and of all others. */
+const WIDER_MODE = 0o077
+
+export async function checkCertificate(options: TlsOptions, live: LiveCertificate | undefined): Promise<Finding[]> {
+  let found: TlsStatus
+  try {
+    found = live?.tls ?? (await readTlsStatus(options))
+  } catch (error) {
+    if (!(error instanceof TlsError)) throw error
+    return [problem('certificate', error.message)]
+  }
+  const { certificate, order } = found
+  const findings: Finding[] = []
+  if (order?.failure !== undefined) findings.push(doubt('order', `The last one failed. ${order.failure.words}`))
+  if (certificate === undefined) return [...findings, good('certificate', 'There is none yet; a start makes one.')]
+  const { source, names, notAfterMs, doubts } = certificate
+  // What the server comes by itself it renews by itself.
+  const told = source === 'files' ? problem : doubt
+  findings.push(...doubts.map((words) => told('certificate', words)))
+  if (doubts.length === 0) {
+    const until = new Date(notAfterMs).toISOString()
+    findings.push(good('certificate', `It is for ${names.join(', ')}, until ${until}, and its key fits.`))
+  }
+  const { certFile, keyFile } = options
+  if (certFile === undefined || keyFile === undefined) return findings
+  findings.push(chainFinding(await readFile(certFile, 'utf8')))
+  if (((await stat(keyFile)).mode & WIDER_MODE) !== 0)
+    findings.push(doubt('key', `Others than its owner may read ${keyFile}: chmod 600, or 640 for a group of its own.`))
+  return findings
+}
+
+/** Clients go from each certificate to the next one in the file, and look for the last one's issuer among those they know. */
+function chainFinding(text: string): Finding {
+  const chain = (text.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? []).map(
+    (block) => new X509Certificate(block),
+  )
+  for (const [index, above] of chain.slice(1).entries()) {
+    if (chain[index]!.checkIssued(above)) continue
+    return problem(
+      'chain',
+      `Certificate ${index + 2} of the file is not the issuer of the one before it. Put the server's first, then each behind the one that it vouches for.`,
+    )
+  }
+  const last = chain.at(-1)!
+  if (chain.length === 1 && last.checkIssued(last))
+    return doubt('chain', 'The certificate is self-signed: clients have to be given it, and browsers warn.')
+  if (last.checkIssued(last) || rootCertificates.some((root) => last.checkIssued(new X509Certificate(root))))
+    return good('chain', `It has ${chain.length} certificates, in order.`)
+  return doubt(
+    'chain',
+    `It ends with one of ${oneLine(last.issuer)}, which Node.js does not know. Unless that is an authority of your own, certificates are missing: give the file that has all of them, often called fullchain.pem.`,
+  )
+}
+
+function oneLine(name: string): string {
+  return name.replaceAll('\n', ', ')
+}
+
+/** Whether what is missing of it could be made. */
+export async function checkFolder(directory: string): Promise<Finding> {
+  const subject = 'folder'
+  for (let folder = directory; ; folder = dirname(folder)) {
+    try {
+      await access(folder, constants.W_OK | constants.X_OK)
+      if (!(await stat(folder)).isDirectory()) return problem(subject, `${folder} is a file. Move it away.`)
+      return good(subject, `Certificates can be kept in ${directory}.`)
+    } catch (error) {
+      const code = systemCodeOf(error)
+      if (code === 'ENOENT' && folder !== dirname(folder)) continue
+      return problem(
+        subject,
+        `Nothing can be kept in ${directory} (${code}). Give the folder to the user that runs the server, or name another one by server.ssl.cacheDir.`,
+      )
+    }
+  }
+}
