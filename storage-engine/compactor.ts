@@ -103,6 +103,8 @@ export class Compactor {
   #totals = NOTHING_DONE
   #lastDurationMs = 0
   #isRunning = false
+  /** How many wait for what they asked to be done now. */
+  #awaiting = 0
   /** Rounds follow one another. */
   #round: Promise<unknown> = Promise.resolve()
   #background: Promise<void> | undefined
@@ -116,11 +118,11 @@ export class Compactor {
   constructor(host: CompactionHost, options: CompactionOptions) {
     this.#host = host
     this.#options = options
-    this.#pacer = new Pacer(
-      options.bytesPerSecondMax,
-      () => host.commitInFlight,
-      () => Math.max(0, Math.min(1, (this.#fill - DROP_SHARE) / (PRESSED_SHARE - DROP_SHARE))),
-    )
+    this.#pacer = new Pacer(options.bytesPerSecondMax, {
+      commitInFlight: () => host.commitInFlight,
+      pressure: () => Math.max(0, Math.min(1, (this.#fill - DROP_SHARE) / (PRESSED_SHARE - DROP_SHARE))),
+      isAwaited: () => this.#awaiting > 0,
+    })
   }
 
   get figures(): CompactionFigures {
@@ -168,10 +170,13 @@ export class Compactor {
 
   /** Does now what is worth doing, behind a round that is under way. Rejects with StorageError. */
   async compactNow(onProgress: (report: CompactionReport) => void = () => undefined): Promise<CompactionReport> {
+    this.#awaiting += 1
     try {
       return await this.#nextRound(true, onProgress)
     } catch (error) {
       throw readable(error, this.#host.segments.context.directory)
+    } finally {
+      this.#awaiting -= 1
     }
   }
 

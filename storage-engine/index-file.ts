@@ -6,7 +6,6 @@
  * In memory stays the header and, for each page of streams and of keys, its first entry: 8 bytes for 102 or 170 of them.
  */
 
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { crc32 } from 'node:zlib'
 import type { BlockCache, BlockSource } from './block-cache.ts'
 import { indexName, temporaryName } from './data-directory.ts'
@@ -33,7 +32,7 @@ import {
   type StreamTotals,
 } from './memory-index.ts'
 import { isShortage } from './open-files.ts'
-import type { Pacer } from './pacer.ts'
+import { type Pacer, turnByTurn } from './pacer.ts'
 import type { EndSlice } from './sort-in-slices.ts'
 import { BACKGROUND_SYNC_BYTES } from './whole-file.ts'
 
@@ -118,24 +117,34 @@ export async function writeIndexFile(
   const path = `${directory}/${temporaryName(name)}`
   await files.remove(path).catch(() => undefined)
   const file = await files.open(path, 'create')
+  const pace = pacer ?? turnByTurn
   try {
+    const chunk = Buffer.allocUnsafeSlow(PAGES_PER_WRITE * PAGE_BYTES)
+    const chunkPages = Array.from({ length: PAGES_PER_WRITE }, (_, i) =>
+      chunk.subarray(i * PAGE_BYTES, (i + 1) * PAGE_BYTES),
+    )
+    let made = 0
     let position = 0
     let syncedPosition = 0
-    let pending: Buffer[] = []
-    for (const page of indexPages(await sorted(index, pacer && (() => pacer.slice())), summary)) {
-      pending.push(page)
-      await pacer?.slice()
-      if (pending.length < PAGES_PER_WRITE) continue
-      await (pacer?.transfer(pending.length * PAGE_BYTES) ?? nextTurn())
-      await file.write(Buffer.concat(pending), position)
-      position += pending.length * PAGE_BYTES
-      pending = []
+    const write = async () => {
+      const bytes = made * PAGE_BYTES
+      await pace.transfer(bytes)
+      await pace.apart(file.write(chunk.subarray(0, bytes), position))
+      position += bytes
+      made = 0
+    }
+    const blankPage = () => (chunkPages[made] as Buffer).fill(0)
+    for (const _ of indexPages(await sorted(index, pacer && (() => pacer.slice())), summary, blankPage)) {
+      made += 1
+      await pace.slice()
+      if (made < PAGES_PER_WRITE) continue
+      await write()
       if (position - syncedPosition < BACKGROUND_SYNC_BYTES) continue
-      await file.sync()
+      await pace.apart(file.sync())
       syncedPosition = position
     }
-    if (pending.length > 0) await file.write(Buffer.concat(pending), position)
-    await file.sync()
+    if (made > 0) await write()
+    await pace.apart(file.sync())
   } finally {
     await file.close()
   }
@@ -165,7 +174,12 @@ async function sorted(index: MemoryIndex, endSlice?: EndSlice): Promise<Sorted> 
   }
 }
 
-function* indexPages({ index, streams, keys, marks, numbers }: Sorted, summary: SegmentSummary): Generator<Buffer> {
+/** Fills the pages that `blankPage` gives, one after the other; each is whole when it is told. */
+function* indexPages(
+  { index, streams, keys, marks, numbers }: Sorted,
+  summary: SegmentSummary,
+  blankPage: () => Buffer,
+): Generator<Buffer> {
   const seed = segmentSeed(summary.identity, summary.generation)
   const streamCount = streams.length
   const keyCount = keys.length
@@ -180,12 +194,14 @@ function* indexPages({ index, streams, keys, marks, numbers }: Sorted, summary: 
     firstPage += pagesFor(count, itemBytes)
     return section
   })
-  yield sealPage(encodeIndexHeader(summary, index.order, sections), 0, seed)
+  const header = blankPage()
+  encodeIndexHeader(header, summary, index.order, sections)
+  yield sealPage(header, 0, seed)
   let pageNumber = 1
   function* section(count: number, itemBytes: number, write: (page: Buffer, at: number, i: number) => void) {
     const perPage = itemsPerPage(itemBytes)
     for (let begin = 0; begin < count; begin += perPage) {
-      const page = Buffer.alloc(PAGE_BYTES)
+      const page = blankPage()
       for (let i = begin; i < Math.min(count, begin + perPage); i += 1) write(page, (i - begin) * itemBytes, i)
       yield sealPage(page, pageNumber, seed)
       pageNumber += 1
@@ -244,8 +260,12 @@ function writePosting(page: Buffer, posting: Posting, at: number): void {
   page.writeUInt32LE(posting.length, at + 12)
 }
 
-function encodeIndexHeader(summary: SegmentSummary, order: RecordOrder, sections: readonly Section[]): Buffer {
-  const page = Buffer.alloc(PAGE_BYTES)
+function encodeIndexHeader(
+  page: Buffer,
+  summary: SegmentSummary,
+  order: RecordOrder,
+  sections: readonly Section[],
+): void {
   page.set(INDEX_MAGIC, 0)
   page.writeUInt32LE(INDEX_VERSION, 8)
   page.writeUInt32LE(summary.lastCrc >>> 0, 12)
@@ -263,7 +283,6 @@ function encodeIndexHeader(summary: SegmentSummary, order: RecordOrder, sections
     page.writeUInt32LE(section.firstPage, SECTIONS_AT + 8 * i)
     page.writeUInt32LE(section.count, SECTIONS_AT + 8 * i + 4)
   }
-  return page
 }
 
 function sealPage(page: Buffer, pageNumber: number, seed: number): Buffer {

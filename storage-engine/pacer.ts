@@ -1,11 +1,27 @@
 /**
- * Keeps work in the background from holding up what is in front: it is done in slices of a few milliseconds, with a
- * turn of the event loop between them, and a longer rest while there are commits; at no more than so many bytes a
- * second; and each read or write lets the commit go first that is on its way to the disk. It can be stopped at every one
- * of these places.
+ * Keeps work in the background from holding up what is in front: it is done in slices of a millisecond, each with a rest
+ * behind it, a longer one while there are commits; at no more than so many bytes a second; and each read or write lets
+ * the commit go first that is on its way to the disk. It can be stopped at every one of these places.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
+
+/** Where work gives way, or waits: each is to be awaited. */
+export interface Pace {
+  /** Before a little more work. */
+  slice(): Promise<void> | undefined
+  /** Before so many bytes are read or written. */
+  transfer(bytes: number): Promise<void>
+  /** While others work. */
+  apart<T>(others: Promise<T>): Promise<T>
+}
+
+/** A turn of the event loop before each transfer, and no rest. */
+export const turnByTurn: Pace = {
+  slice: () => undefined,
+  transfer: () => nextTurn(),
+  apart: (others) => others,
+}
 
 /** Whoever works at this pace is to leave off. */
 export class PaceStopped extends Error {
@@ -37,34 +53,38 @@ export const systemPaceClock: PaceClock = {
 }
 
 const SLICE_MS = 1
-/** While publishers keep the log busy, slices take at most this share of the time: theirs is the same thread. */
+/**
+ * Slices take at most this share of the time, since nobody knows when the next publish comes, or whom else the one thread
+ * is to serve.
+ */
+const IDLE_SHARE = 1 / 4
+/** The same while publishers keep the log busy. */
 const BUSY_SHARE = 1 / 10
 /** So far ahead of its pace work may be before it waits: timers are no finer. */
 const AHEAD_MS_MAX = 5
 
-export class Pacer {
+/** What the pace depends on, as it is at the moment. */
+export interface PaceSetting {
+  /** The commit that goes first, if there is one. */
+  commitInFlight(): Promise<unknown> | undefined
+  /** 0 to 1: how much what is in front needs this work to be done. At 1 it neither rests nor keeps to its bytes a second. */
+  pressure(): number
+  /** Whether somebody waits for this work to be done: then it rests only while there are commits. */
+  isAwaited(): boolean
+}
+
+export class Pacer implements Pace {
   readonly #bytesPerSecondMax: number
-  readonly #commitInFlight: () => Promise<unknown> | undefined
-  readonly #pressure: () => number
+  readonly #setting: PaceSetting
   readonly #clock: PaceClock
   readonly #stopping = new AbortController()
   #sliceBeganMs: number
   /** When what was read and written so far is paid for. */
   #paidMs = 0
 
-  /**
-   * `commitInFlight` is the commit that goes first, if there is one at the moment. `pressure`, 0 to 1, is how much what is
-   * in front needs this work to be done: at 1 it neither rests nor keeps to its bytes a second.
-   */
-  constructor(
-    bytesPerSecondMax: number,
-    commitInFlight: () => Promise<unknown> | undefined,
-    pressure: () => number = () => 0,
-    clock: PaceClock = systemPaceClock,
-  ) {
+  constructor(bytesPerSecondMax: number, setting: PaceSetting, clock: PaceClock = systemPaceClock) {
     this.#bytesPerSecondMax = bytesPerSecondMax
-    this.#commitInFlight = commitInFlight
-    this.#pressure = pressure
+    this.#setting = setting
     this.#clock = clock
     this.#sliceBeganMs = clock.nowMs()
   }
@@ -78,26 +98,24 @@ export class Pacer {
     this.#sliceBeganMs = this.#clock.nowMs()
   }
 
-  /** To be awaited, where it is not undefined, before a little more work. Rejects with PaceStopped. */
+  /** Rejects with PaceStopped, as `transfer` does. */
   slice(): Promise<void> | undefined {
     const isOver = this.#clock.nowMs() - this.#sliceBeganMs >= SLICE_MS
     return isOver || this.#stopping.signal.aborted ? this.#nextSlice() : undefined
   }
 
-  /** To be awaited before so many bytes are read or written. Rejects with PaceStopped. */
-  async transfer(bytes: number): Promise<void> {
+  transfer(bytes: number): Promise<void> {
+    return this.apart(this.#transfer(bytes))
+  }
+
+  /** What is waited for meanwhile is no work, and not rested from. */
+  async apart<T>(others: Promise<T>): Promise<T> {
     const workedMs = this.#clock.nowMs() - this.#sliceBeganMs
-    // One commit and no more: with publishers that never rest there would always be another one.
-    await this.#commitInFlight()
-    this.#throwIfStopped()
-    const nowMs = this.#clock.nowMs()
-    const aheadMs = this.#paidMs - nowMs
-    if (aheadMs > AHEAD_MS_MAX) await this.#clock.sleep(aheadMs, this.#stopping.signal)
-    const costMs = (bytes / this.#bytesPerSecondMax) * 1000 * (1 - this.#pressure())
-    this.#paidMs = Math.max(this.#paidMs, nowMs) + costMs
-    this.#throwIfStopped()
-    // To wait is no work.
-    this.#sliceBeganMs = this.#clock.nowMs() - workedMs
+    try {
+      return await others
+    } finally {
+      this.#sliceBeganMs = this.#clock.nowMs() - workedMs
+    }
   }
 
   /** Whoever waits, or asks from now on, is told to leave off. */
@@ -105,17 +123,38 @@ export class Pacer {
     this.#stopping.abort()
   }
 
+  async #transfer(bytes: number): Promise<void> {
+    // One commit and no more: with publishers that never rest there would always be another one.
+    await this.#setting.commitInFlight()
+    this.#throwIfStopped()
+    const nowMs = this.#clock.nowMs()
+    const aheadMs = this.#paidMs - nowMs
+    if (aheadMs > AHEAD_MS_MAX) await this.#clock.sleep(aheadMs, this.#stopping.signal)
+    const costMs = (bytes / this.#bytesPerSecondMax) * 1000 * (1 - this.#setting.pressure())
+    this.#paidMs = Math.max(this.#paidMs, nowMs) + costMs
+    this.#throwIfStopped()
+  }
+
   async #nextSlice(): Promise<void> {
     this.#throwIfStopped()
     const workedMs = this.#clock.nowMs() - this.#sliceBeganMs
-    const wasBusy = this.#commitInFlight() !== undefined
+    const wasBusy = this.#isBusy
     await nextTurn()
     // What came in meanwhile may have begun a commit: its way through the event loop shall be free.
-    const isBusy = wasBusy || this.#commitInFlight() !== undefined
-    const restMs = workedMs * (1 / BUSY_SHARE - 1) * (1 - this.#pressure())
-    if (isBusy && restMs > 0) await this.#clock.sleep(restMs, this.#stopping.signal)
+    const restMs = workedMs * (1 / this.#share(wasBusy || this.#isBusy) - 1) * (1 - this.#setting.pressure())
+    if (restMs > 0) await this.#clock.sleep(restMs, this.#stopping.signal)
     this.#throwIfStopped()
     this.#sliceBeganMs = this.#clock.nowMs()
+  }
+
+  get #isBusy(): boolean {
+    return this.#setting.commitInFlight() !== undefined
+  }
+
+  /** Of the time, that slices may take. */
+  #share(isBusy: boolean): number {
+    if (isBusy) return BUSY_SHARE
+    return this.#setting.isAwaited() ? 1 : IDLE_SHARE
   }
 
   #throwIfStopped(): void {

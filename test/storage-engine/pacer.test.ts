@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type PaceClock, Pacer, PaceStopped } from '../../storage-engine/pacer.ts'
+import { type PaceClock, Pacer, type PaceSetting, PaceStopped } from '../../storage-engine/pacer.ts'
 
 /** Time passes only by sleeping, and as the test says. */
 class SleepingClock implements PaceClock {
@@ -17,18 +17,23 @@ class SleepingClock implements PaceClock {
   }
 }
 
-const noPressure = () => 0
+/** A quiet log, but for what the test says. */
+function setting(of: Partial<PaceSetting> = {}): PaceSetting {
+  return { commitInFlight: () => undefined, pressure: () => 0, isAwaited: () => false, ...of }
+}
+
+const busy = setting({ commitInFlight: () => Promise.resolve() })
 
 test('no more bytes are transferred in a second than are allowed', async () => {
   const clock = new SleepingClock()
-  const pacer = new Pacer(1_000_000, () => undefined, noPressure, clock)
+  const pacer = new Pacer(1_000_000, setting(), clock)
   for (let i = 0; i < 100; i += 1) await pacer.transfer(100_000)
   assert.ok(clock.now >= 9_800 && clock.now <= 10_000, `${clock.now} ms for ten seconds' worth`)
 })
 
 test('time without work is not saved up', async () => {
   const clock = new SleepingClock()
-  const pacer = new Pacer(1_000_000, () => undefined, noPressure, clock)
+  const pacer = new Pacer(1_000_000, setting(), clock)
   await pacer.transfer(1000)
   clock.now = 60_000
   for (let i = 0; i < 11; i += 1) await pacer.transfer(100_000)
@@ -37,7 +42,7 @@ test('time without work is not saved up', async () => {
 
 test('a time without work is not rested from, however long it was', async () => {
   const clock = new SleepingClock()
-  const pacer = new Pacer(1, () => Promise.resolve(), noPressure, clock)
+  const pacer = new Pacer(1, busy, clock)
   clock.now = 3_600_000
   pacer.begin()
   clock.now += 2
@@ -45,9 +50,47 @@ test('a time without work is not rested from, however long it was', async () => 
   assert.equal(clock.now - 3_600_000, 20, 'two milliseconds of work, and nine times as much rest')
 })
 
+test('without commits slices take a quarter of the time, but all of it where somebody waits for the work', async () => {
+  for (const [isAwaited, endsAt] of [
+    [false, 80],
+    [true, 20],
+  ] as const) {
+    const clock = new SleepingClock()
+    const pacer = new Pacer(1, setting({ isAwaited: () => isAwaited }), clock)
+    for (let worked = 0; worked < 20; worked += 2) {
+      clock.now += 2
+      await pacer.slice()
+    }
+    assert.equal(clock.now, endsAt)
+  }
+})
+
+test('while there are commits, the work rests from them even where somebody waits for it', async () => {
+  const clock = new SleepingClock()
+  const pacer = new Pacer(1, { ...busy, isAwaited: () => true }, clock)
+  clock.now += 2
+  await pacer.slice()
+  assert.equal(clock.now, 20)
+})
+
+test('what others do meanwhile is no work, even where they fail', async () => {
+  const clock = new SleepingClock()
+  const pacer = new Pacer(1, setting(), clock)
+  clock.now += 0.5
+  const takes = async (durationMs: number) => {
+    await undefined
+    clock.now += durationMs
+  }
+  await pacer.apart(takes(1000))
+  await assert.rejects(pacer.apart(takes(1000).then(() => Promise.reject(new Error('disk')))), /disk/)
+  assert.equal(pacer.slice(), undefined, 'half a millisecond of work is no slice')
+  clock.now += 0.5
+  assert.notEqual(pacer.slice(), undefined)
+})
+
 test('a slice ends after a millisecond, and with a turn of the event loop', async () => {
   const clock = new SleepingClock()
-  const pacer = new Pacer(1, () => undefined, noPressure, clock)
+  const pacer = new Pacer(1, setting(), clock)
   assert.equal(pacer.slice(), undefined)
   clock.now = 0.9
   assert.equal(pacer.slice(), undefined)
@@ -63,7 +106,7 @@ test('a slice ends after a millisecond, and with a turn of the event loop', asyn
 
 test('while there are commits, slices take a tenth of the time', async () => {
   const clock = new SleepingClock()
-  const pacer = new Pacer(1, () => Promise.resolve(), noPressure, clock)
+  const pacer = new Pacer(1, busy, clock)
   for (let worked = 0; worked < 20; worked += 2) {
     clock.now += 2
     await pacer.slice()
@@ -78,12 +121,7 @@ test('the more the work is needed, the less it rests, and the less it keeps to i
     [1, 0, 0],
   ] as const) {
     const clock = new SleepingClock()
-    const pacer = new Pacer(
-      1000,
-      () => Promise.resolve(),
-      () => pressure,
-      clock,
-    )
+    const pacer = new Pacer(1000, { ...busy, pressure: () => pressure }, clock)
     clock.now = 2
     await pacer.slice()
     assert.equal(clock.now - 2, sleptMs)
@@ -97,7 +135,7 @@ test('the more the work is needed, the less it rests, and the less it keeps to i
 test('a commit that began in the turn between two slices has the event loop for itself', async () => {
   const clock = new SleepingClock()
   let commit: Promise<void> | undefined
-  const pacer = new Pacer(1, () => commit, noPressure, clock)
+  const pacer = new Pacer(1, setting({ commitInFlight: () => commit }), clock)
   clock.now = 2
   setImmediate(() => {
     commit = Promise.resolve()
@@ -108,7 +146,7 @@ test('a commit that began in the turn between two slices has the event loop for 
 
 test('waiting for the turn of a transfer is no work', async () => {
   const clock = new SleepingClock()
-  const pacer = new Pacer(1000, () => undefined, noPressure, clock)
+  const pacer = new Pacer(1000, setting(), clock)
   await pacer.transfer(500)
   clock.now += 0.5
   await pacer.transfer(1)
@@ -127,7 +165,7 @@ test('a commit that is in flight goes first, and only that one', async () => {
       land = resolve
     })
   }
-  const pacer = new Pacer(1_000_000, inFlight, noPressure, new SleepingClock())
+  const pacer = new Pacer(1_000_000, setting({ commitInFlight: inFlight }), new SleepingClock())
   let isDone = false
   const transfer = pacer.transfer(1).then(() => {
     isDone = true
@@ -140,7 +178,7 @@ test('a commit that is in flight goes first, and only that one', async () => {
 })
 
 test('whoever waits is told to stop, and whoever asks afterwards', async () => {
-  const pacer = new Pacer(1, () => undefined)
+  const pacer = new Pacer(1, setting())
   await pacer.transfer(1000)
   const waiting = assert.rejects(pacer.transfer(1), PaceStopped)
   await new Promise((resolve) => setImmediate(resolve))
