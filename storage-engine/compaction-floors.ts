@@ -25,6 +25,7 @@ export interface Standing {
 export class Floors {
   readonly #streamIds: number[] = []
   readonly #floors: number[] = []
+  #highest: Offset = 0
   #bytes = 0
   #liveBytes = 0
   #liveRecords = 0
@@ -60,7 +61,7 @@ export class Floors {
 
   /** Whether a record may be alive. */
   isAlive(streamId: number, offset: Offset): boolean {
-    if (streamId <= CATALOG_STREAM) return true
+    if (streamId <= CATALOG_STREAM || offset > this.#highest) return true
     const at = lowerBound(this.#streamIds.length, (i) => (this.#streamIds[i] as number) >= streamId)
     return offset > (this.#floors[at] as number)
   }
@@ -69,6 +70,7 @@ export class Floors {
     const { streamId, count, bytes, first, last } = totals
     this.#streamIds.push(streamId)
     this.#floors.push(floor)
+    this.#highest = Math.max(this.#highest, floor)
     this.#bytes += bytes
     if (floor >= last) return
     const share = floor < first ? 1 : (last - floor) / (last - first + 1)

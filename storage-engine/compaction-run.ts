@@ -7,11 +7,12 @@
 
 import { BatchBuilder, type Place } from './batch-builder.ts'
 import { catalogElsewhere, Floors } from './compaction-floors.ts'
-import { mergedRecords, sortedRecords } from './compaction-sources.ts'
+import { MergedRecords, sortedRecords } from './compaction-sources.ts'
 import { indexName, temporaryName } from './data-directory.ts'
 import { SyncFailure } from './errors.ts'
 import type { DataFile } from './files.ts'
 import {
+  aligned,
   CATALOG_STREAM,
   encodeHeader,
   headerBytes,
@@ -19,7 +20,6 @@ import {
   type Offset,
   ORDER_BY_STREAM,
   type RecordView,
-  recordBytes,
   type SegmentHeader,
 } from './format.ts'
 import { writeIndexFile } from './index-file.ts'
@@ -161,13 +161,16 @@ class Run {
       if (floors.standing.liveRecords === 0) return []
       return sortedRecords(input, (streamId, offset) => floors.isAlive(streamId, offset), this.#pacer)
     })
-    for await (const records of mergedRecords(sources)) {
-      for (const record of records) {
-        if (record.streamId === CATALOG_STREAM && !(await this.#isNeeded(record))) continue
-        if (!this.#hasRoom(record)) await this.#writeBatch()
+    const merged = await MergedRecords.of(sources)
+    for (let head = merged.lowest; head !== undefined; head = merged.lowest) {
+      const { end, rows, streamId } = head
+      for (let row = head.at; row < end; row += 1) {
+        if (streamId === CATALOG_STREAM && !(await this.#isNeeded(rows.viewOf(row)))) continue
+        if (!this.#hasRoom(aligned(rows.lengthOf(row)))) await this.#writeBatch()
         if (this.#builder.count === 0) this.#builder.expect(this.#place)
-        this.#builder.add(record, record.offset, record.timeMs)
+        this.#builder.addMoved(rows, row)
       }
+      await head.advance(end)
       await this.#pacer.slice()
     }
     if (this.#builder.count > 0) await this.#writeBatch()
@@ -179,9 +182,9 @@ class Run {
     return false
   }
 
-  #hasRoom(record: RecordView): boolean {
+  #hasRoom(moreBytes: number): boolean {
     const { count, bytes } = this.#builder
-    return count === 0 || (count < BATCH_RECORDS_MAX && bytes + recordBytes(record) <= BATCH_BYTES)
+    return count === 0 || (count < BATCH_RECORDS_MAX && bytes + moreBytes <= BATCH_BYTES)
   }
 
   get #place(): Place {
@@ -194,13 +197,13 @@ class Run {
     const fields = { previousCrc: segment.chain.crc, ceiling: 0, syncedGeneration: 0, syncedPosition: 0 }
     const { bytes, header } = this.#builder.seal(seed, position, fields)
     await this.#pacer.transfer(bytes.length)
-    await segment.file.write(bytes, position)
+    await this.#pacer.apart(segment.file.write(bytes, position))
     await this.#pacer.slice()
     segment.accept(bytes, header, position)
     this.#builder.reset()
     this.#unsyncedBytes += bytes.length
     if (this.#unsyncedBytes < BACKGROUND_SYNC_BYTES) return
-    await syncOrFail(segment.file)
+    await this.#pacer.apart(syncOrFail(segment.file))
     this.#unsyncedBytes = 0
   }
 

@@ -4,11 +4,21 @@
  * large pieces, and every record is verified; a segment with one that does not verify cannot be an input.
  */
 
-import { aligned, type Offset, ORDER_BY_OFFSET, RecordView, verifyRecord } from './format.ts'
+import {
+  aligned,
+  BATCH_HEADER_BYTES,
+  lengthAt,
+  type Offset,
+  ORDER_BY_OFFSET,
+  offsetAt,
+  streamIdAt,
+  verifyRecord,
+} from './format.ts'
 import type { Damage } from './observer.ts'
 import type { Pacer } from './pacer.ts'
+import { RecordRows } from './record-rows.ts'
 import { type ScanItem, scanSegment, UNKNOWN_CHAIN } from './scan.ts'
-import { recordsOf, type Segment } from './segment.ts'
+import type { Segment } from './segment.ts'
 import { sortInSlices } from './sort-in-slices.ts'
 
 /** Whether a record is to be kept, as far as its stream and its number say. */
@@ -26,7 +36,7 @@ export class DamagedInput extends Error {
 }
 
 /** Some records at a time, by stream, then by number; valid until the next ones are asked for. */
-export type SortedRecords = AsyncGenerator<readonly RecordView[]>
+export type SortedRecords = AsyncGenerator<RecordRows>
 
 const RECORDS_AT_ONCE = 256
 
@@ -35,56 +45,70 @@ export function sortedRecords(segment: Segment, isAlive: IsAlive, pacer: Pacer):
   return livingRecords(segment, isAlive, pacer)
 }
 
-/** Those of all sources, which are given in the order of their numbers; each time records of one stream. */
-export async function* mergedRecords(sources: readonly SortedRecords[]): SortedRecords {
-  const heads: Head[] = []
-  for (const source of sources) heads.push(await Head.open(source))
-  for (;;) {
+/** Several sources, given in the order of their numbers, as one. */
+export class MergedRecords {
+  readonly #heads: readonly Head[]
+
+  private constructor(heads: readonly Head[]) {
+    this.#heads = heads
+  }
+
+  static async of(sources: readonly SortedRecords[]): Promise<MergedRecords> {
+    const heads = sources.map((source) => new Head(source))
+    for (const head of heads) await head.fill()
+    return new MergedRecords(heads)
+  }
+
+  /** The source whose next records are the next of all, up to the end of their stream; undefined at the end of all. */
+  get lowest(): Head | undefined {
     let lowest: Head | undefined
-    for (const head of heads) if (head.streamId < (lowest?.streamId ?? Number.POSITIVE_INFINITY)) lowest = head
-    if (lowest === undefined) return
-    yield lowest.take()
-    await lowest.fill()
+    for (const head of this.#heads) if (head.streamId < (lowest?.streamId ?? Number.POSITIVE_INFINITY)) lowest = head
+    return lowest
   }
 }
 
 /** Where a source stands. */
-class Head {
+export class Head {
   readonly #source: SortedRecords
-  #records: readonly RecordView[] = []
+  #rows: RecordRows | undefined
   #at = 0
   /** Of the next record; Infinity behind the last one. */
   streamId = Number.POSITIVE_INFINITY
 
-  private constructor(source: SortedRecords) {
+  constructor(source: SortedRecords) {
     this.#source = source
   }
 
-  static async open(source: SortedRecords): Promise<Head> {
-    const head = new Head(source)
-    await head.fill()
-    return head
+  get rows(): RecordRows {
+    return this.#rows as RecordRows
   }
 
-  /** The next record and those at hand that follow it in its stream. */
-  take(): readonly RecordView[] {
-    const begin = this.#at
-    while (this.#at < this.#records.length && this.#records[this.#at]?.streamId === this.streamId) this.#at += 1
-    return this.#records.slice(begin, this.#at)
+  /** Where the next record stands in `rows`. */
+  get at(): number {
+    return this.#at
   }
 
-  /** Reads on where nothing is at hand. */
+  /** Where those at hand end that follow it in its stream. */
+  get end(): number {
+    const { rows, streamId } = this
+    let end = this.#at
+    while (end < rows.count && rows.streamIdOf(end) === streamId) end += 1
+    return end
+  }
+
+  /** What lies before `end` was taken. To be awaited where it is not undefined: then none is at hand. */
+  advance(end: number): Promise<void> | undefined {
+    this.#at = end
+    if (end === this.rows.count) return this.fill()
+    this.streamId = this.rows.streamIdOf(end)
+    return undefined
+  }
+
   async fill(): Promise<void> {
-    while (this.#at === this.#records.length) {
-      const { value, done } = await this.#source.next()
-      if (done === true) {
-        this.streamId = Number.POSITIVE_INFINITY
-        return
-      }
-      this.#records = value
-      this.#at = 0
-    }
-    this.streamId = (this.#records[this.#at] as RecordView).streamId
+    const { value, done } = await this.#source.next()
+    this.#at = 0
+    this.#rows = done === true ? undefined : value
+    this.streamId = this.#rows?.streamIdOf(0) ?? Number.POSITIVE_INFINITY
   }
 }
 
@@ -93,47 +117,79 @@ async function* sortedInMemory(segment: Segment, isAlive: IsAlive, pacer: Pacer)
   const arena = Buffer.allocUnsafeSlow(segment.contentEnd - segment.headerEnd)
   const streamIds = new Float64Array(segment.recordCount)
   const places = new Uint32Array(segment.recordCount)
-  let rows = 0
+  const positions = new Uint32Array(segment.recordCount)
+  let count = 0
   let end = 0
-  for await (const records of livingRecords(segment, isAlive, pacer)) {
-    for (const record of records) {
-      streamIds[rows] = record.streamId
-      places[rows] = end
-      rows += 1
-      arena.set(record.bytes, end)
-      end += aligned(record.length)
+  for await (const rows of livingRecords(segment, isAlive, pacer)) {
+    for (let row = 0; row < rows.count; row += 1) {
+      streamIds[count + row] = rows.streamIdOf(row)
+      positions[count + row] = rows.positionOf(row)
     }
+    end = copyTogether(rows, arena, end, places.subarray(count))
+    count += rows.count
   }
   // Of one stream they come in the order of numbers, and equal rows keep theirs.
-  const sorted = await sortInSlices(streamIds.subarray(0, rows), () => pacer.slice())
-  for (let begin = 0; begin < rows; begin += RECORDS_AT_ONCE) {
+  const sorted = await sortInSlices(streamIds.subarray(0, count), () => pacer.slice())
+  const rows = new RecordRows(segment.seed, RECORDS_AT_ONCE)
+  for (let begin = 0; begin < count; begin += RECORDS_AT_ONCE) {
     await pacer.slice()
-    yield Array.from(
-      sorted.subarray(begin, begin + RECORDS_AT_ONCE),
-      (row) => new RecordView(arena, places[row] as number),
-    )
+    rows.reset(arena)
+    for (let i = begin; i < Math.min(begin + RECORDS_AT_ONCE, count); i += 1) {
+      const row = sorted[i] as number
+      rows.add(streamIds[row] as number, places[row] as number, positions[row] as number)
+    }
+    yield rows
   }
 }
 
-/** In the order in which they lie. */
+/** Copies records to `end` of `target`, those at once that lie side by side, and notes where each lies there. */
+function copyTogether(rows: RecordRows, target: Buffer, end: number, places: Uint32Array): number {
+  let to = end
+  let from = 0
+  let length = 0
+  for (let row = 0; row < rows.count; row += 1) {
+    const place = rows.placeOf(row)
+    if (place !== from + length) {
+      target.set(rows.bytes.subarray(from, from + length), to)
+      to += length
+      from = place
+      length = 0
+    }
+    places[row] = to + length
+    length += aligned(rows.lengthOf(row))
+  }
+  target.set(rows.bytes.subarray(from, from + length), to)
+  return to + length
+}
+
+/** In the order in which they lie; never none at a time. */
 async function* livingRecords(segment: Segment, isAlive: IsAlive, pacer: Pacer): SortedRecords {
+  const rows = new RecordRows(segment.seed, RECORDS_AT_ONCE)
   for await (const { position, bytes, header } of verifiedBatches(segment, pacer)) {
-    let records: RecordView[] = []
-    for (const [at, record] of recordsOf(bytes, header.count)) {
-      if (!isAlive(record.streamId, record.offset)) continue
-      if (!verifyRecord(bytes, at, segment.seed, position + at)) {
-        const place = { file: segment.name, position: position + at, bytes: record.length }
-        throw new DamagedInput({ ...place, after: record.offset - 1, through: record.offset, reason: UNVERIFIED })
+    rows.reset(bytes)
+    let at = BATCH_HEADER_BYTES
+    for (let i = 1; i <= header.count; i += 1) {
+      const streamId = streamIdAt(bytes, at)
+      if (isAlive(streamId, offsetAt(bytes, at))) {
+        if (!verifyRecord(bytes, at, segment.seed, position + at)) throw unverified(segment, bytes, position, at)
+        rows.add(streamId, at, position + at)
       }
-      records.push(record)
-      if (records.length < RECORDS_AT_ONCE) continue
+      at += aligned(lengthAt(bytes, at))
+      if (i % RECORDS_AT_ONCE !== 0) continue
       await pacer.slice()
-      yield records
-      records = []
+      if (rows.count > 0) yield rows
+      rows.reset(bytes)
     }
     await pacer.slice()
-    yield records
+    if (rows.count > 0) yield rows
   }
+}
+
+/** Of a record at `at` of a batch that verifies, and lies at `position`. */
+function unverified(segment: Segment, batch: Buffer, position: number, at: number): DamagedInput {
+  const through = offsetAt(batch, at)
+  const place = { file: segment.name, position: position + at, bytes: lengthAt(batch, at) }
+  return new DamagedInput({ ...place, after: through - 1, through, reason: UNVERIFIED })
 }
 
 const UNVERIFIED = 'does not verify'
@@ -146,7 +202,7 @@ async function* verifiedBatches(segment: Segment, pacer: Pacer): AsyncGenerator<
     sizeBytes: segment.contentEnd,
     read: async (target: Uint8Array, position: number) => {
       await pacer.transfer(target.length)
-      return await segment.read(target, position)
+      return await pacer.apart(segment.read(target, position))
     },
   }
   let after = segment.chainBefore.last

@@ -11,6 +11,7 @@
 
 import { crc32 } from 'node:zlib'
 import { crcOf } from './crc.ts'
+import { carried } from './crc-carry.ts'
 
 /** A record's number in the log: ascending, with holes, never reused, below 2^53. */
 export type Offset = number
@@ -350,6 +351,29 @@ export function sealRecord(batch: Buffer, at: number, seed: number, position: nu
   return at + aligned(length)
 }
 
+/**
+ * Changes the CRC of a record that was moved, without a look at what it covers: `from` and `to` are the seeds of the old
+ * and the new segment, each mixed with the record's position there. One that did not verify there does not verify here.
+ */
+export function moveRecordCrc(target: Buffer, at: number, from: number, to: number): void {
+  const length = readU32(target, at)
+  writeU32(target, readU32(target, at + 4) ^ carried(from ^ to, length - 8), at + 4)
+}
+
+/** The number of the record at `at`, where no more of it is asked for. */
+export function offsetAt(source: Buffer, at: number): Offset {
+  return readU64(source, at + 8)
+}
+
+export function streamIdAt(source: Buffer, at: number): number {
+  return readU64(source, at + 16)
+}
+
+/** Without padding. */
+export function lengthAt(source: Buffer, at: number): number {
+  return readU32(source, at)
+}
+
 /** Whether the bytes at `at` are a whole record that was written to `position`. */
 export function verifyRecord(source: Buffer, at: number, seed: number, position: number): boolean {
   if (at + RECORD_HEADER_BYTES > source.length) return false
@@ -370,15 +394,15 @@ export class RecordView implements LogRecord {
   }
 
   get length(): number {
-    return readU32(this.#source, this.#at)
+    return lengthAt(this.#source, this.#at)
   }
 
   get offset(): Offset {
-    return readU64(this.#source, this.#at + 8)
+    return offsetAt(this.#source, this.#at)
   }
 
   get streamId(): number {
-    return readU64(this.#source, this.#at + 16)
+    return streamIdAt(this.#source, this.#at)
   }
 
   get timeMs(): number {
