@@ -40,14 +40,14 @@ export const publishPlugin: Plugin<PublishOptions> = {
       // The publisher may have gone; its event is in the log all the same.
       if (response.destroyed) return
       response.writeHead(201, origin === undefined ? headersWithoutOrigin : [...cors.headers(origin), ...headersOfOne])
-      response.end(answerOf(number), 'latin1')
+      endAtOnce(response, answerOf(number))
     }
 
     function answerAll(response: ServerResponse, origin: string | undefined, numbers: readonly number[]): void {
       if (response.destroyed) return
       const body = answerOfAll(numbers)
       response.writeHead(201, [...cors.headers(origin), ...jsonHeaders(body)])
-      response.end(body, 'latin1')
+      endAtOnce(response, body)
     }
 
     server.route({
@@ -98,6 +98,22 @@ export const publishPlugin: Plugin<PublishOptions> = {
       },
     })
   },
+}
+
+/**
+ * Ends an answer of ASCII in one write. `end` alone gives the socket the text and an empty piece behind it, which takes a
+ * gathering write and, of a publish, two microseconds more.
+ */
+function endAtOnce(response: ServerResponse, body: string): void {
+  // A stream of HTTP/2 has no socket of its own; an answer that waits for earlier ones of its connection has none yet.
+  const socket = response.req.httpVersionMajor === 1 ? response.socket : null
+  if (socket === null) {
+    response.end(body, 'latin1')
+    return
+  }
+  response.write(body, 'latin1')
+  socket.uncork()
+  response.end()
 }
 
 /** Array.isArray does not narrow a readonly array. */
