@@ -35,9 +35,11 @@ export function isPlain({ sort, isDescending, search }: TopicChoice): boolean {
   return sort === 'id' && !isDescending && search === undefined
 }
 
-const SLICE_MS = 1
+const SLICE_MS = 0.5
 /** Between two looks at the clock. */
-const TOPICS_AT_ONCE = 256
+const TOPICS_AT_ONCE = 64
+/** Whatever the clock says; a multiple of those. */
+const TOPICS_PER_SLICE_MAX = 2048
 
 interface Found {
   readonly topic: HostedTopic
@@ -69,15 +71,19 @@ export class TopicList {
     const isWanted = filterOf(search)
     const startNumber = after === undefined ? 0 : numberOf(after.id)
     const best: Found[] = []
+    // Apart from the request, and from the pass before.
+    await nextTurn()
     let untilMs = this.#monotonicMs() + SLICE_MS
-    let looked = 0
+    let inSlice = 0
     // Nothing is made for a topic that does not come on the page.
     for (const topic of this.#topics()) {
-      looked += 1
-      if (looked % TOPICS_AT_ONCE === 0 && this.#monotonicMs() >= untilMs) {
+      const mayBeOver = inSlice > 0 && inSlice % TOPICS_AT_ONCE === 0
+      if (mayBeOver && (inSlice >= TOPICS_PER_SLICE_MAX || this.#monotonicMs() >= untilMs)) {
         await nextTurn()
         untilMs = this.#monotonicMs() + SLICE_MS
+        inSlice = 0
       }
+      inSlice += 1
       const key = sortKeyOf(topic, sort)
       const number = topic.isStatic ? numberOf(topic.id) : topic.streamId
       if (after !== undefined && !isBehind(topic, key, number, after, after.key, startNumber, sign)) continue

@@ -88,32 +88,46 @@ test('a text is found in names, whatever the case, and in ids as they stand', as
   assert.deepEqual(await found('.*'), [])
 })
 
-test('a pass over many topics lets others have their turn, and one pass waits for another', async () => {
-  const topics = randomTopics(new Random(), 5000)
-  let nowMs = 0
-  let walking = 0
-  let turns = 0
-  function* walk(): Generator<HostedTopic> {
-    walking += 1
-    assert.equal(walking, 1)
-    yield* topics
-    walking -= 1
-  }
-  // Each look at the clock finds that a millisecond has gone.
-  const list = new TopicList(walk, () => nowMs++)
-  const choice = { sort: 'events', isDescending: true, search: undefined } as const
-  let isThrough = false
-  const both = Promise.all([list.select(choice, undefined, 10), list.select(choice, undefined, 10)])
-  const ended = both.then(() => {
-    isThrough = true
+for (const [passesMs, topicsMax] of [
+  [0, 2048],
+  [1, 64],
+] as const) {
+  const clock = passesMs === 0 ? 'stands still' : 'runs'
+  test(`a pass holds up others for ${topicsMax} topics at most if the clock ${clock}, and for another pass never`, async () => {
+    const topics = randomTopics(new Random(), 10_000)
+    let nowMs = 0
+    let walking = 0
+    let walked = 0
+    function* walk(): Generator<HostedTopic> {
+      walking += 1
+      assert.equal(walking, 1)
+      for (const topic of topics) {
+        walked += 1
+        yield topic
+      }
+      walking -= 1
+    }
+    const list = new TopicList(walk, () => {
+      nowMs += passesMs
+      return nowMs
+    })
+    const choice = { sort: 'events', isDescending: true, search: undefined } as const
+    let isThrough = false
+    const both = Promise.all([list.select(choice, undefined, 10), list.select(choice, undefined, 10)]).finally(() => {
+      isThrough = true
+    })
+    let most = 0
+    while (!isThrough) {
+      const before = walked
+      await nextTurn()
+      most = Math.max(most, walked - before)
+    }
+    await both
+    assert.equal(walked, 20_000)
+    // One topic is fetched before it is seen that the slice is over.
+    assert.ok(most <= topicsMax + 1, `${most} topics in one turn`)
   })
-  while (!isThrough) {
-    await nextTurn()
-    turns += 1
-  }
-  await ended
-  assert.ok(turns > 10, `${turns} turns`)
-})
+}
 
 test('topics that go and come during a pass harm nothing', async () => {
   const topics = new Map(randomTopics(new Random(), 2000).map((topic) => [topic.streamId, topic]))
