@@ -21,7 +21,7 @@ const SUBSCRIBERS_OF_EACH_TOPIC = 2
 const LOAD_MS_MAX = 250
 /** What a start takes at least, and somewhat longer than most. */
 const START_MS_MAX = 500
-const RETRY_MS = 3
+const RETRY_MS = 25
 const CATCH_UP_MS_MAX = 30_000
 
 /** Small files, so that a kill meets rolls and sealings, and recovery has something to do. */
