@@ -72,7 +72,7 @@ withServer('a second signal ends the server at once', { server: { shutdownGrace:
   const { code } = await first
   assert.notEqual(code, 0)
   assert.notEqual(code, null)
-  assert(performance.now() - beganAt < 10_000, 'it did not wait for the grace to pass')
+  assert(performance.now() - beganAt < 50_000, 'it did not wait for the grace to pass')
   await stopped.close()
 })
 
