@@ -344,7 +344,7 @@ const sslSchema = joi
     streamResetsMax: count(10, 900)
       .default(500)
       .description(
-        'A connection of HTTP/2 on which so many requests and streams are taken back at once is cut off; each second a tenth of it is allowed again. A page that is closed takes back all its streams.',
+        'A connection of HTTP/2 on which so many requests and streams at once are taken back, or are such as are refused unread, is cut off; each second a tenth of it is allowed again. A page that is closed takes back all its streams.',
       ),
     strictTransport: duration(0, 2 * 365 * 24 * HOUR_MS)
       .default(0)

@@ -2,11 +2,12 @@
 // without TLS, by the same limits. Promises that a new certificate holds from the next handshake on and touches nothing
 // that is open, and that whoever is slow to say what it wants is cut off. Knows nothing of where certificates come from.
 import { randomBytes } from 'node:crypto'
-import { constants, createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from 'node:http2'
+import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from 'node:http2'
 import { createServer as createHttpsServer, type Server, type ServerOptions } from 'node:https'
 import type { SecureContextOptions, TLSSocket } from 'node:tls'
 import { headerBytesMax } from './front-door.ts'
 import { Http2Answer, Http2Request } from './http2-messages.ts'
+import { limitSession, type SessionLimits } from './session-limits.ts'
 
 export interface ShownCertificate {
   /** Text in PEM, as is the key; it may go on with those of the authorities. */
@@ -27,7 +28,7 @@ export interface Certificates {
   proofFor(token: string): Promise<string | undefined>
 }
 
-export interface SecureOptions {
+export interface SecureOptions extends Pick<SessionLimits, 'streamResetsMax'> {
   /** Undefined: every address of the machine. */
   readonly host: string | undefined
   /** 0: one that is free. */
@@ -37,15 +38,8 @@ export interface SecureOptions {
   readonly handshakeTimeoutMs: number
   /** Requests and streams at once on one connection of HTTP/2. */
   readonly streamsPerConnectionMax: number
-  /** A connection of HTTP/2 on which more requests are taken back in a row is cut off; a tenth of it more each second. */
-  readonly streamResetsMax: number
   /** How long browsers are told to use HTTPS only; 0: they are told nothing. */
   readonly strictTransportSeconds: number
-}
-
-export interface SecureLimits {
-  readonly readTimeoutMs: number
-  readonly idleTimeoutMs: number
 }
 
 export interface SecureListener {
@@ -76,7 +70,7 @@ const protocols = ['h2', 'http/1.1']
 /** `http1`: the settings of the listener without TLS. */
 export function makeSecureListener(
   options: SecureOptions,
-  limits: SecureLimits,
+  limits: Omit<SessionLimits, 'streamResetsMax'>,
   http1Settings: ServerOptions,
 ): SecureListener {
   const { certificates, handshakeTimeoutMs, streamsPerConnectionMax } = options
@@ -111,8 +105,7 @@ export function makeSecureListener(
   http2.on('session', (session) => {
     sessions.add(session)
     session.once('close', () => sessions.delete(session))
-    endWhenIdle(session, limits)
-    endWhenReset(session, options.streamResetsMax)
+    limitSession(session, { ...limits, streamResetsMax: options.streamResetsMax })
   })
   // Of one client, which has broken the protocol or its connection; node has ended the session.
   http2.on('sessionError', () => undefined)
@@ -127,44 +120,6 @@ export function makeSecureListener(
       for (const session of sessions) session.destroy()
     },
   }
-}
-
-/** One that says nothing at first is given as long as a request; one that has nothing open, as long as a kept connection. */
-function endWhenIdle(session: ServerHttp2Session, { readTimeoutMs, idleTimeoutMs }: SecureLimits): void {
-  let open = 0
-  let hasAsked = false
-  session.setTimeout(readTimeoutMs)
-  session.on('timeout', () => {
-    if (open === 0) session.close()
-  })
-  session.on('stream', (stream) => {
-    if (!hasAsked) session.setTimeout(idleTimeoutMs)
-    hasAsked = true
-    open += 1
-    stream.once('close', () => {
-      open -= 1
-    })
-  })
-}
-
-/**
- * Opening streams only to reset them costs a client nothing and the server a request each (CVE-2023-44487). nghttp2 has a
- * limit of its own, at which it hears no more, and keeps the connection.
- */
-function endWhenReset(session: ServerHttp2Session, resetsMax: number): void {
-  let resets = 0
-  let atMs = performance.now()
-  function count(): void {
-    const nowMs = performance.now()
-    resets = Math.max(0, resets - ((nowMs - atMs) / 1000) * (resetsMax / 10)) + 1
-    atMs = nowMs
-    if (resets > resetsMax && !session.destroyed) session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM)
-  }
-  session.on('stream', (stream) => {
-    // The reset may have come along with the request.
-    if (stream.closed) count()
-    else stream.once('aborted', count)
-  })
 }
 
 function contextOf({ key, certificate }: ShownCertificate): SecureContextOptions {

@@ -2,10 +2,8 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect as connectHttp2 } from 'node:http2'
-import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { connect, type TLSSocket } from 'node:tls'
-import { SwappedCertificates, testCertificate } from '../support/certificates.ts'
 import {
   endHeaders,
   endStream,
@@ -17,11 +15,14 @@ import {
   resetOf,
   setting,
   settingsOf,
+  windowMax,
+  windowUpdateOf,
 } from '../support/http2-frames.ts'
-import { API_TOKEN, type Fixture, startFixture } from './fixture.ts'
+import { API_TOKEN } from './fixture.ts'
+import { certificate, publishText, type SecureFixture, startSecureFixture } from './secure-fixture.ts'
 
-const certificate = await testCertificate()
 const streamsMax = 50
+const resetsMax = 500
 
 const get = headOf({ ':method': 'GET', ':scheme': 'https', ':path': '/', ':authority': 'localhost' })
 const postEvents = (topic: string) =>
@@ -52,6 +53,11 @@ class RawHttp2 {
     socket.write(Buffer.concat([preface, settingsOf()]))
   }
 
+  /** Resolves when the server has ended it. */
+  async end(): Promise<void> {
+    if (!this.isEnded) await once(this.socket, 'close')
+  }
+
   seen(type: number): number {
     return this.#seen.get(type) ?? 0
   }
@@ -79,26 +85,19 @@ class RawHttp2 {
   }
 }
 
-interface Server extends Fixture {
+interface Server extends SecureFixture {
   raw2(): Promise<RawHttp2>
   /** Somebody else, on a connection of its own, who was there before and does not notice. */
   readonly neighbour: { isWell(): Promise<void> }
 }
 
 async function start(t: TestContext, http: { readTimeoutMs?: number } = {}): Promise<Server> {
-  const certificates = new SwappedCertificates(certificate)
-  const secure = {
-    host: '127.0.0.1',
-    port: 0,
-    certificates,
-    handshakeTimeoutMs: 30_000,
-    strictTransportSeconds: 0,
-    streamResetsMax: 500,
-  }
-  const fixture = await startFixture(t, {
-    http: { ...http, secure: { ...secure, streamsPerConnectionMax: streamsMax } },
-  })
-  const { port } = fixture.http.secureAddress as AddressInfo
+  const fixture = await startSecureFixture(
+    t,
+    { streamsPerConnectionMax: streamsMax, streamResetsMax: resetsMax },
+    { http },
+  )
+  const port = fixture.securePort
   const { id } = await fixture.createTopic()
   const session = connectHttp2(`https://localhost:${port}`, { ca: certificate.certificate })
   session.on('error', () => undefined)
@@ -122,16 +121,11 @@ async function start(t: TestContext, http: { readTimeoutMs?: number } = {}): Pro
     neighbour: {
       async isWell() {
         count += 1
-        assert.equal((await fixture.hub.publish(fixture.hub.topic(id)!, eventOf(`well ${count}`))) > 0, true)
+        await publishText(fixture.hub, id, `well ${count}`)
         while (!text.includes(`data: well ${count}\n`)) await once(stream, 'data')
       },
     },
   }
-}
-
-function eventOf(message: string) {
-  const none = new Uint8Array(0)
-  return { key: none, type: none, isString: true, message: Buffer.from(message) }
 }
 
 for (const [name, code] of [
@@ -151,6 +145,31 @@ for (const [name, code] of [
     await neighbour.isWell()
   })
 }
+
+test('whoever makes the server reset streams (MadeYouReset) is cut off as well', async (t) => {
+  const { raw2, neighbour } = await start(t)
+  const attacker = await raw2()
+  // A window larger than there may be is a mistake of that stream alone.
+  const pair = (round: number) => {
+    const first = 1 + round * 40
+    const ids = Array.from({ length: 20 }, (_, index) => first + 2 * index)
+    return Buffer.concat(
+      ids.flatMap((id) => [frameOf(frame.headers, endStream | endHeaders, id, get), windowUpdateOf(id, windowMax)]),
+    )
+  }
+  assert.equal(await attacker.floods(pair, 2000), true)
+  await neighbour.isWell()
+})
+
+test('a body of pieces without a byte is cut off', async (t) => {
+  const { raw2, neighbour, createTopic } = await start(t)
+  const { id } = await createTopic()
+  const attacker = await raw2()
+  attacker.socket.write(frameOf(frame.headers, endHeaders, 1, postEvents(id)))
+  const empty = Buffer.concat(Array.from({ length: 100 }, () => frameOf(frame.data, 0, 1)))
+  assert.equal(await attacker.floods(() => empty, 2000), true)
+  await neighbour.isWell()
+})
 
 test('a head that never ends (CONTINUATION flood) is cut off', async (t) => {
   const { raw2, neighbour } = await start(t)
@@ -186,7 +205,7 @@ for (const [name, one] of [
   })
 }
 
-test('a header bomb, small on the way and large when it is unpacked, opens nothing', async (t) => {
+test('header bombs, small on the way and large when they are unpacked, open nothing, and whoever goes on is cut off', async (t) => {
   const { raw2, neighbour, hub } = await start(t)
   const attacker = await raw2()
   // One field of 3000 bytes goes into the table, and is named 10,000 times by one byte each: 30 MB.
@@ -197,10 +216,11 @@ test('a header bomb, small on the way and large when it is unpacked, opens nothi
   const topics = hub.figures().active_topics
   const bomb = (round: number) => frameOf(frame.headers, endStream | endHeaders, 1 + 2 * round, block)
   const before = process.memoryUsage().rss
-  await attacker.floods(bomb, 200)
+  await attacker.floods(bomb, 2 * resetsMax)
   assert(process.memoryUsage().rss - before < 200 * 2 ** 20, 'it was unpacked and kept')
   assert.equal(hub.figures().active_topics, topics)
   assert.equal(attacker.seen(frame.headers), 0, 'nothing was answered')
+  await attacker.end()
   await neighbour.isWell()
 })
 

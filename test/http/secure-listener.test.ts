@@ -3,22 +3,17 @@ import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2, constants } from 'node:http2'
-import { type AddressInfo, connect } from 'node:net'
+import { connect } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
-import type { Hub } from '../../src/domain/hub.ts'
 import type { SecureOptions } from '../../src/http/secure-listener.ts'
-import { SwappedCertificates, testCertificate } from '../support/certificates.ts'
-import { API_TOKEN, type Fixture, type FixtureOptions, RawConnection, startFixture } from './fixture.ts'
+import { testCertificate } from '../support/certificates.ts'
+import { API_TOKEN, type Fixture, type FixtureOptions, RawConnection } from './fixture.ts'
+import { certificate, publishText, type SecureFixture, startSecureFixture } from './secure-fixture.ts'
 
 const authorization = `Bearer ${API_TOKEN}`
 const hasOpenssl = spawnSync('openssl', ['version']).status === 0
-/** RSA keys take their time, and no test needs one of its own. */
-const certificate = await testCertificate()
-
-interface SecureFixture extends Fixture {
-  readonly certificates: SwappedCertificates
-  readonly securePort: number
+interface Clients extends SecureFixture {
   http2(): ClientHttp2Session
   tls(options?: ConnectionOptions): TLSSocket
 }
@@ -26,30 +21,12 @@ interface SecureFixture extends Fixture {
 async function startSecure(
   t: TestContext,
   secure: Partial<SecureOptions> = {},
-  { http, ...rest }: FixtureOptions = {},
-): Promise<SecureFixture> {
-  const certificates = new SwappedCertificates(certificate)
-  const fixture = await startFixture(t, {
-    ...rest,
-    http: {
-      ...http,
-      secure: {
-        host: '127.0.0.1',
-        port: 0,
-        certificates,
-        handshakeTimeoutMs: 30_000,
-        streamsPerConnectionMax: 100,
-        streamResetsMax: 500,
-        strictTransportSeconds: 0,
-        ...secure,
-      },
-    },
-  })
-  const securePort = (fixture.http.secureAddress as AddressInfo).port
+  options: FixtureOptions = {},
+): Promise<Clients> {
+  const fixture = await startSecureFixture(t, secure, options)
+  const { certificates, securePort } = fixture
   return {
     ...fixture,
-    certificates,
-    securePort,
     http2() {
       const session = connectHttp2(`https://localhost:${securePort}`, { ca: certificates.current.certificate })
       session.on('error', () => undefined)
@@ -109,11 +86,6 @@ async function whole(reading: Http2Reading): Promise<string> {
   // Not its closing: node's client waits for ever to send the rest of a body that the server has refused.
   while (!stream.destroyed && !stream.readableEnded) await Promise.race([once(stream, 'end'), once(stream, 'close')])
   return reading.text
-}
-
-async function publishText(hub: Hub, topicId: string, message: string): Promise<void> {
-  const none = new Uint8Array(0)
-  await hub.publish(hub.topic(topicId)!, { key: none, type: none, isString: true, message: Buffer.from(message) })
 }
 
 const eventsOf = (text: string) => [...text.matchAll(/^data: (.*)$/gm)].map(([, data]) => data)
@@ -401,6 +373,13 @@ test('whoever says nothing in the handshake, or nothing after it, is cut off', a
   const { securePort, tls, http2 } = await startSecure(t, { handshakeTimeoutMs: 300 }, { http: { readTimeoutMs: 300 } })
   const mute = new RawConnection(connect(securePort, '127.0.0.1'))
   await mute.end()
+  // The first bytes of a handshake, and then one after the other, for ever.
+  const slow = connect(securePort, '127.0.0.1')
+  const dribble = setInterval(() => slow.write(Buffer.from([1])), 20)
+  t.after(() => clearInterval(dribble))
+  slow.write(Buffer.from([0x16, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc]))
+  await new RawConnection(slow).end()
+  clearInterval(dribble)
   const agreed = tls({ ALPNProtocols: ['http/1.1'] })
   await new RawConnection(agreed).end()
   const session = http2()

@@ -1,0 +1,66 @@
+// What ends a connection of HTTP/2 on which nothing is asked, or on which is done what only attacks do. Promises that whoever
+// asks in vain, by taking requests back or by such as nobody is shown, is cut off. Knows nothing of what is asked.
+import { constants, type ServerHttp2Session } from 'node:http2'
+
+export interface SessionLimits {
+  /** So many requests in a row may be in vain; a tenth of it more each second. */
+  readonly streamResetsMax: number
+  readonly readTimeoutMs: number
+  readonly idleTimeoutMs: number
+}
+
+const lookMs = 2000
+
+export function limitSession(session: ServerHttp2Session, limits: SessionLimits): void {
+  endWhenIdle(session, limits)
+  endWhenInVain(session, limits.streamResetsMax)
+}
+
+/** One that says nothing at first is given as long as a request; one that has nothing open, as long as a kept connection. */
+function endWhenIdle(session: ServerHttp2Session, { readTimeoutMs, idleTimeoutMs }: SessionLimits): void {
+  let open = 0
+  session.setTimeout(readTimeoutMs)
+  session.on('timeout', () => session.close())
+  session.on('stream', (stream) => {
+    open += 1
+    // Each write to any of its streams would set the time anew.
+    if (open === 1) session.setTimeout(0)
+    stream.once('close', () => {
+      open -= 1
+      if (open === 0 && !session.destroyed) session.setTimeout(idleTimeoutMs)
+    })
+  })
+}
+
+/**
+ * Opening streams only to reset them costs a client nothing and the server a request each (CVE-2023-44487), and a head that is
+ * too large when it is unpacked is refused by node before anybody sees it, as often as it comes. nghttp2 has a limit of its own
+ * for the first, at which it hears no more, and keeps the connection.
+ */
+function endWhenInVain(session: ServerHttp2Session, timesMax: number): void {
+  let inVain = 0
+  let atMs = performance.now()
+  let shown = 0
+  let unseen = 0
+
+  function count(times: number): void {
+    const nowMs = performance.now()
+    inVain = Math.max(0, inVain - ((nowMs - atMs) / 1000) * (timesMax / 10)) + times
+    atMs = nowMs
+    if (inVain > timesMax && !session.destroyed) session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM)
+  }
+
+  session.on('stream', (stream) => {
+    shown += 1
+    // The reset may have come along with the request.
+    if (stream.closed) count(1)
+    else stream.once('aborted', () => count(1))
+  })
+  // Nothing tells of a request that was refused unseen, but that the numbers of streams go on: 1, 3, 5.
+  const look = setInterval(() => {
+    const before = unseen
+    unseen = Math.ceil((session.state.lastProcStreamID ?? 0) / 2) - shown
+    if (unseen > before) count(unseen - before)
+  }, lookMs).unref()
+  session.once('close', () => clearInterval(look))
+}
