@@ -33,7 +33,8 @@ export class Http2SseStream implements Sink {
   #offset = 0
   #waitingBytes = 0
   #acceptedBytes = 0
-  #isWriting = false
+  /** Of the piece that node has; 0: it has none. */
+  #writingBytes = 0
   #isClosed = false
   #hasEnded = false
   #onClose: (() => void) | undefined
@@ -69,11 +70,17 @@ export class Http2SseStream implements Sink {
 
   write({ plain }: SharedBytes): boolean {
     // A client that has reset its stream takes nothing any more.
-    if (this.#isClosed || !this.#stream.writable) return true
+    if (this.#isClosed || this.#stream.closed || plain.length === 0) return true
     this.begin()
-    this.#queue.push(plain)
     this.#waitingBytes += plain.length
-    this.#handOver()
+    if (this.#writingBytes === 0 && plain.length <= pieceBytes) {
+      // Nothing waits before it, as with nearly all that is live.
+      this.#writingBytes = plain.length
+      this.#stream.write(plain, this.#written)
+    } else {
+      this.#queue.push(plain)
+      this.#handOver()
+    }
     return this.#waitingBytes <= this.#waitingBytesMax
   }
 
@@ -111,27 +118,29 @@ export class Http2SseStream implements Sink {
 
   /** One piece at a time; behind the last one of a stream that was closed, its end. */
   #handOver(): void {
-    if (this.#isWriting || this.#stream.destroyed) return
+    if (this.#writingBytes > 0 || this.#stream.destroyed) return
     if (this.#queue.length === 0) {
       if (this.#isClosed) this.#response.end()
       return
     }
     const pieces = this.#takePiece()
-    const bytes = pieces.reduce((sum, { length }) => sum + length, 0)
-    const written = (error?: Error | null) => {
-      this.#isWriting = false
-      if (error) return
-      this.#waitingBytes -= bytes
-      this.#acceptedBytes += bytes
-      if (this.#waitingBytes === 0) this.#onDrained?.()
-      this.#handOver()
-    }
-    this.#isWriting = true
+    this.#writingBytes = pieces.reduce((sum, { length }) => sum + length, 0)
     const last = pieces.pop()!
     this.#stream.cork()
     for (const piece of pieces) this.#stream.write(piece)
-    this.#stream.write(last, written)
+    this.#stream.write(last, this.#written)
     this.#stream.uncork()
+  }
+
+  /** Of all pieces the same function: node calls it for each, and one is on its way at a time. */
+  readonly #written = (error?: Error | null): void => {
+    const bytes = this.#writingBytes
+    this.#writingBytes = 0
+    if (error) return
+    this.#waitingBytes -= bytes
+    this.#acceptedBytes += bytes
+    if (this.#waitingBytes === 0) this.#onDrained?.()
+    this.#handOver()
   }
 
   #takePiece(): Uint8Array[] {
