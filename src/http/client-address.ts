@@ -1,7 +1,8 @@
 // Whose address a request comes from. What it says of that itself (X-Forwarded-For) counts only as far as it was written by
 // proxies that the configuration trusts: anybody can send the header. Knows nothing of what the answer is used for.
 import type { IncomingMessage } from 'node:http'
-import { BlockList, isIP, isIPv6, type Socket } from 'node:net'
+import type { ServerHttp2Stream } from 'node:http2'
+import { BlockList, isIP, isIPv6 } from 'node:net'
 import { isLoopback, plainAddress } from './is-local.ts'
 
 /** A network, or one address, whose `prefix` then is 32 or 128. */
@@ -15,7 +16,7 @@ export class ClientAddresses {
   readonly #trusted = new BlockList()
   readonly #trustsNobody: boolean
   /** Of connections whose peers speak for themselves: a list of networks is not to be searched for each of their requests. */
-  readonly #limitedAs = new WeakMap<Socket, string | null>()
+  readonly #limitedAs = new WeakMap<object, string | null>()
 
   constructor(trustedProxies: readonly AddressRange[]) {
     this.#trustsNobody = trustedProxies.length === 0
@@ -45,12 +46,12 @@ export class ClientAddresses {
    * nobody but this machine.
    */
   limitedAs(request: Pick<IncomingMessage, 'socket' | 'headers'>): string | undefined {
-    const { socket, headers } = request
-    if (headers['x-forwarded-for'] !== undefined && !this.#trustsNobody) return this.#networkToLimit(request)
-    let network = this.#limitedAs.get(socket)
+    if (request.headers['x-forwarded-for'] !== undefined && !this.#trustsNobody) return this.#networkToLimit(request)
+    const connection = connectionOf(request)
+    let network = this.#limitedAs.get(connection)
     if (network === undefined) {
       network = this.#networkToLimit(request) ?? null
-      this.#limitedAs.set(socket, network)
+      this.#limitedAs.set(connection, network)
     }
     return network ?? undefined
   }
@@ -68,6 +69,12 @@ export class ClientAddresses {
   #isTrusted(address: string): boolean {
     return !this.#trustsNobody && address !== '' && this.#trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
   }
+}
+
+/** Over HTTP/2 each request has a `socket` of its own, which stands for that of the connection. */
+function connectionOf(request: Pick<IncomingMessage, 'socket'>): object {
+  const { stream } = request as { readonly stream?: Partial<ServerHttp2Stream> }
+  return stream?.session ?? request.socket
 }
 
 /** What one client can be told from others by: its IPv4 address, or the /64 that is one subscriber's in IPv6. */

@@ -77,6 +77,23 @@ test('a peer that nobody trusts is limited as itself, whatever its header says, 
   }
 })
 
+test('a connection of HTTP/2 is looked up once, though each of its requests has a socket of its own', () => {
+  const known = clients()
+  const session = {}
+  let reads = 0
+  for (let request = 0; request < 3; request += 1) {
+    const socket = {
+      get remoteAddress() {
+        reads += 1
+        return '198.51.100.1'
+      },
+    }
+    const asking = { socket, headers: {}, stream: { session } } as unknown as IncomingMessage
+    assert.equal(known.limitedAs(asking), '198.51.100.1')
+  }
+  assert.equal(reads, 1)
+})
+
 test('an IPv4 address is one client, and a /64 of IPv6 is, however it is written', () => {
   for (const [address, network] of [
     ['203.0.113.7', '203.0.113.7'],
