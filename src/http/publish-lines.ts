@@ -66,7 +66,6 @@ export async function publishLines(
   const pieces = new BodyPieces(request, limits.readTimeoutMs)
   const answer = new CumulativeAnswer(response, () => host.begin())
   const run = new LinesRun(hub, topic, token, pieces, answer, host)
-  service.enter()
   const forget = service.onStop(() => pieces.fail(unavailable(service.health)))
   try {
     const failure = await run.finished()
@@ -83,7 +82,6 @@ export async function publishLines(
   } finally {
     forget()
     pieces.close()
-    service.leave()
   }
 }
 

@@ -63,18 +63,20 @@ export const publishPlugin: Plugin<PublishOptions> = {
         if (sendsLines(req)) {
           requireLines(req)
           refuseRequestKey(req)
-          await publishLines(service.hub, topic, token, req, res, {
-            service,
-            limits,
-            rate,
-            begin() {
-              res.writeHead(200, [...cors.headers(req.headers.origin), ...linesHeaders])
-              observer.answered('post', publishPath, 200)
-            },
-            failed(status, error) {
-              if (status >= 500) observer.requestFailed({ method: 'post', route: publishPath, status, error })
-            },
-          })
+          await service.changing(() =>
+            publishLines(service.hub, topic, token, req, res, {
+              service,
+              limits,
+              rate,
+              begin() {
+                res.writeHead(200, [...cors.headers(req.headers.origin), ...linesHeaders])
+                observer.answered('post', publishPath, 200)
+              },
+              failed(status, error) {
+                if (status >= 500) observer.requestFailed({ method: 'post', route: publishPath, status, error })
+              },
+            }),
+          )
           return h.abandon
         }
         rate.assertMayPublish()
@@ -85,15 +87,12 @@ export const publishPlugin: Plugin<PublishOptions> = {
         const input = parsePublish(parsed, body, limits)
         const conditions = { expectedLast: parseExpectedLast(parsed), request: requestKeyOf(req, body) }
         rate.publishing(isList(input) ? input.length : 1)
-        service.enter()
-        try {
+        await service.changing(async () => {
           const { origin } = req.headers
           if (isList(input)) answerAll(res, origin, await service.hub.publishAll(topic, input, conditions))
           else answer(res, origin, await service.hub.publish(topic, input, conditions))
-          observer.answered('post', publishPath, 201)
-        } finally {
-          service.leave()
-        }
+        })
+        observer.answered('post', publishPath, 201)
         return h.abandon
       },
     })

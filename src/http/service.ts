@@ -65,29 +65,22 @@ export class Service {
     return () => this.#stopListeners.delete(listener)
   }
 
-  /** A change (a publish, a topic made or deleted) begins; `leave` says that its answer was handed to the socket. */
-  enter(): void {
-    this.#inFlight += 1
-  }
-
-  leave(): void {
-    assert(this.#inFlight > 0, 'an answer left that never entered')
-    this.#inFlight -= 1
-    if (this.#inFlight === 0) this.#whenIdle?.()
-  }
-
-  /** Changes whose answers are not out yet. */
+  /** Changes that are not done yet. */
   get inFlight(): number {
     return this.#inFlight
   }
 
-  /** A change, from its beginning until it is done; what is thrown is handed on. */
+  /**
+   * A change (a publish, a topic made or deleted), from its beginning until it is done, which a stop waits for; what is
+   * thrown is handed on.
+   */
   async changing<Result>(work: () => Promise<Result>): Promise<Result> {
-    this.enter()
+    this.#inFlight += 1
     try {
       return await work()
     } finally {
-      this.leave()
+      this.#inFlight -= 1
+      if (this.#inFlight === 0) this.#whenIdle?.()
     }
   }
 
