@@ -209,14 +209,11 @@ export function decodeEvent(payload: Uint8Array): EventContent {
 
 export function encodeTopicCreated({ tokenSha256, name, retention, createdAtMs }: TopicCreated): Uint8Array {
   if (tokenSha256.length !== SHA256_BYTES) throw malformed(`A SHA-256 has ${SHA256_BYTES} bytes.`)
-  return utf8.encode(
-    JSON.stringify({
-      v: PAYLOAD_VERSION,
-      token_sha256: hexOf(tokenSha256),
-      ...settingsFields({ name, retention }),
-      created_at: createdAtMs,
-    }),
-  )
+  return encodeFields({
+    token_sha256: hexOf(tokenSha256),
+    ...settingsFields({ name, retention }),
+    created_at: createdAtMs,
+  })
 }
 
 /** Throws EntryError. */
@@ -230,7 +227,7 @@ export function decodeTopicCreated(payload: Uint8Array): TopicCreated {
 }
 
 export function encodeTopicChanged({ topic, ...settings }: TopicChanged): Uint8Array {
-  return utf8.encode(JSON.stringify({ v: PAYLOAD_VERSION, topic, ...settingsFields(settings) }))
+  return encodeFields({ topic, ...settingsFields(settings) })
 }
 
 /** Throws EntryError. */
@@ -240,40 +237,33 @@ export function decodeTopicChanged(payload: Uint8Array): TopicChanged {
 }
 
 export function encodeEventsDropped({ topic, through }: EventsDropped): Uint8Array {
-  return utf8.encode(JSON.stringify({ v: PAYLOAD_VERSION, topic, through }))
+  return encodeFields({ topic, through })
 }
 
 /** Throws EntryError. */
 export function decodeEventsDropped(payload: Uint8Array): EventsDropped {
-  const fields = decodeFields(payload, 'drop of events')
-  return {
-    topic: decodeNumber(fields, 'topic', 'drop of events'),
-    through: decodeNumber(fields, 'through', 'drop of events'),
-  }
+  return decodeNumbers(payload, ['topic', 'through'], 'drop of events')
 }
 
 export function encodeTopicDeleted({ topic }: TopicDeleted): Uint8Array {
-  return utf8.encode(JSON.stringify({ v: PAYLOAD_VERSION, topic }))
+  return encodeFields({ topic })
 }
 
 /** Throws EntryError. */
 export function decodeTopicDeleted(payload: Uint8Array): TopicDeleted {
-  return { topic: decodeNumber(decodeFields(payload, 'topic deleted'), 'topic', 'topic deleted') }
+  return decodeNumbers(payload, ['topic'], 'topic deleted')
 }
 
 export function encodeTokenIssued({ topic, token }: TokenIssued): Uint8Array {
   const { sha256, rights, label, createdAtMs, expiresAtMs } = token
-  return utf8.encode(
-    JSON.stringify({
-      v: PAYLOAD_VERSION,
-      topic,
-      token_sha256: hexOf(sha256),
-      rights,
-      label,
-      created_at: createdAtMs,
-      expires_at: expiresAtMs,
-    }),
-  )
+  return encodeFields({
+    topic,
+    token_sha256: hexOf(sha256),
+    rights,
+    label,
+    created_at: createdAtMs,
+    expires_at: expiresAtMs,
+  })
 }
 
 /** Rights that a later version has added are left out. Throws EntryError. */
@@ -296,28 +286,21 @@ export function decodeTokenIssued(payload: Uint8Array): TokenIssued {
 }
 
 export function encodeTokenRevoked({ topic, token }: TokenRevoked): Uint8Array {
-  return utf8.encode(JSON.stringify({ v: PAYLOAD_VERSION, topic, token }))
+  return encodeFields({ topic, token })
 }
 
 /** Throws EntryError. */
 export function decodeTokenRevoked(payload: Uint8Array): TokenRevoked {
-  const fields = decodeFields(payload, 'token revoked')
-  return {
-    topic: decodeNumber(fields, 'topic', 'token revoked'),
-    token: decodeNumber(fields, 'token', 'token revoked'),
-  }
+  return decodeNumbers(payload, ['topic', 'token'], 'token revoked')
 }
 
 export function encodeTicketIssued({ sha256, grants, createdAtMs, expiresAtMs }: TicketIssued): Uint8Array {
-  return utf8.encode(
-    JSON.stringify({
-      v: PAYLOAD_VERSION,
-      token_sha256: hexOf(sha256),
-      grants: grants.map(({ topics, by }) => ({ topics, token_sha256: hexOf(by) })),
-      created_at: createdAtMs,
-      expires_at: expiresAtMs,
-    }),
-  )
+  return encodeFields({
+    token_sha256: hexOf(sha256),
+    grants: grants.map(({ topics, by }) => ({ topics, token_sha256: hexOf(by) })),
+    created_at: createdAtMs,
+    expires_at: expiresAtMs,
+  })
 }
 
 /** Throws EntryError. */
@@ -343,7 +326,7 @@ function decodeGrant(grant: unknown): TicketGrant {
 }
 
 export function encodeTicketUsed({ ticket, isOpen, usableUntilMs }: TicketUsed): Uint8Array {
-  return utf8.encode(JSON.stringify({ v: PAYLOAD_VERSION, ticket, open: isOpen, usable_until: usableUntilMs }))
+  return encodeFields({ ticket, open: isOpen, usable_until: usableUntilMs })
 }
 
 /** Throws EntryError. */
@@ -370,7 +353,6 @@ function settingsFields({ name, retention }: TopicSettings) {
       throw new EntryError('ENTRY_TOO_LARGE', `A limit of ${limit} is not a whole number from 1 to 2^53 - 1.`)
     }
   }
-  // Members that are undefined are not written at all.
   return { name, max_age: maxAgeMs, max_bytes: maxBytes, max_events: maxEvents }
 }
 
@@ -400,7 +382,20 @@ function decodeTime(fields: Fields, member: 'created_at' | 'expires_at' | 'usabl
   throw malformed(`In the payload of a ${kind}, ${member} is not a whole number of ms.`)
 }
 
-function decodeNumber(fields: Fields, member: 'topic' | 'through' | 'token' | 'ticket', kind: string): number {
+/** Of an entry that says nothing else. */
+function decodeNumbers<Member extends NumberMember>(
+  payload: Uint8Array,
+  members: readonly Member[],
+  kind: string,
+): Record<Member, number> {
+  const fields = decodeFields(payload, kind)
+  const numbers = members.map((member) => [member, decodeNumber(fields, member, kind)])
+  return Object.fromEntries(numbers) as Record<Member, number>
+}
+
+type NumberMember = 'topic' | 'through' | 'token' | 'ticket'
+
+function decodeNumber(fields: Fields, member: NumberMember, kind: string): number {
   const value = fields[member]
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value
   throw malformed(`In the payload of a ${kind}, ${member} is not the number of a record.`)
@@ -424,6 +419,11 @@ interface Fields {
   readonly ticket?: unknown
   readonly open?: unknown
   readonly usable_until?: unknown
+}
+
+function encodeFields(fields: Omit<Fields, 'v'>): Uint8Array {
+  // Members that are undefined are not written at all.
+  return utf8.encode(JSON.stringify({ v: PAYLOAD_VERSION, ...fields }))
 }
 
 function decodeFields(payload: Uint8Array, kind: string): Fields {
