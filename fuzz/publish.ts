@@ -3,13 +3,8 @@
 import assert from 'node:assert/strict'
 import { isBoom } from '@hapi/boom'
 import { DomainError } from '../src/domain/errors.ts'
-import {
-  messageSource,
-  messageSources,
-  type PublishInput,
-  parseBareEvent,
-  parsePublish,
-} from '../src/domain/publish-input.ts'
+import { messageSource, messageSources } from '../src/domain/message-source.ts'
+import { type PublishInput, parseBareEvent, parsePublish } from '../src/domain/publish-input.ts'
 import { parseJson } from '../src/http/json-body.ts'
 import type { Random } from './random.ts'
 import type { ByteTarget } from './target.ts'

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { DomainError } from '../../src/domain/errors.ts'
-import { messageSource, messageSources, type PublishInput, parsePublish } from '../../src/domain/publish-input.ts'
+import { messageSource, messageSources } from '../../src/domain/message-source.ts'
+import { type PublishInput, parsePublish } from '../../src/domain/publish-input.ts'
 
 const limits = { idBytesMax: 256, typeBytesMax: 256, eventsPerRequestMax: 10_000 }
 
