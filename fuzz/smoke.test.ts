@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomInt } from 'node:crypto'
-import { test } from 'node:test'
+import { test } from '../test/support/unwatched.ts'
 import { corpusOf } from './corpus.ts'
 import { fuzz, playCorpus } from './run.ts'
 import { plantedTargets } from './target.ts'
