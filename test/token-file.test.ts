@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { ensureTokens, TOKEN_FILE_NAME, TokenFileError } from '../src/token-file.ts'
+import { diskSteps } from './support/disk-steps.ts'
+import { missingProgram } from './support/programs.ts'
 
 const BASE62_TOKEN = /^[0-9A-Za-z]{64}$/
 
@@ -109,4 +111,13 @@ test('what a start that was killed left behind does not stop the next one', asyn
   await writeFile(join(folder, `${TOKEN_FILE_NAME}.tmp`), '{"vers')
   assert.equal((await ensureTokens(folder, {})).made, true)
   assert.deepEqual(await readdir(folder), [TOKEN_FILE_NAME])
+})
+
+test('the tokens are on the disk before the file gets its name, and the name is after it', {
+  skip: missingProgram('strace'),
+}, async (t) => {
+  const folder = await temporaryFolder(t)
+  const steps = diskSteps(folder, 'token-file.js', `await it.ensureTokens(${JSON.stringify(folder)}, {})`)
+  if (typeof steps === 'string') return t.skip(steps)
+  assert.deepEqual(steps, ['fsync /tokens.json.tmp', 'rename /tokens.json.tmp', 'fsync '])
 })

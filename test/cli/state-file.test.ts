@@ -1,13 +1,12 @@
 /** The file in which a subscriber keeps its place, on a real disk. */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { StateFile } from '../../src/cli/client/state-file.ts'
+import { diskSteps } from '../support/disk-steps.ts'
 import { missingProgram } from '../support/programs.ts'
-import { builtMain } from '../support/server-process.ts'
 
 function folder(context: TestContext): string {
   const path = mkdtempSync(join(tmpdir(), 'sser-state-'))
@@ -61,23 +60,13 @@ test('the place is on the disk before it gets its name, and the name is after it
   skip: missingProgram('strace'),
 }, (context) => {
   const directory = folder(context)
-  const module = JSON.stringify(join(dirname(builtMain()), 'cli', 'client', 'state-file.js'))
   const script = `
-    const { StateFile } = await import(${module})
-    const state = new StateFile(${JSON.stringify(join(directory, 'place'))})
+    const state = new it.StateFile(${JSON.stringify(join(directory, 'place'))})
     state.keep('somewhere')
     await state.settled()`
-  const traced = join(directory, 'calls')
-  const trace = ['-f', '-y', '-o', traced, '-e', 'trace=fdatasync,fsync,/^rename']
-  const { status, stderr } = spawnSync('strace', [...trace, process.execPath, '--input-type=module', '-e', script])
-  if (status !== 0) return context.skip(`strace may not trace here: ${stderr}`)
-  const calls = readFileSync(traced, 'utf8').split('\n')
-  const done = calls.flatMap((line) => {
-    const [, call, path = ''] = /(fdatasync|fsync|rename)\w*\((.*)/.exec(line) ?? []
-    const at = path.indexOf(directory)
-    return call === undefined || at === -1 ? [] : [`${call} ${/^[^">]*/.exec(path.slice(at + directory.length))}`]
-  })
-  assert.equal(done.length, 3, calls.join('\n'))
+  const done = diskSteps(directory, 'cli/client/state-file.js', script)
+  if (typeof done === 'string') return context.skip(done)
+  assert.equal(done.length, 3, done.join('\n'))
   assert.match(done[0] ?? '', /^fdatasync \/\.place\.\d+-[0-9a-f]{12}\.tmp$/)
   assert.match(done[1] ?? '', /^rename \/\.place\.\d+-[0-9a-f]{12}\.tmp$/)
   assert.equal(done[2], 'fsync ')
