@@ -21,12 +21,13 @@ export async function call<Body>(
 
 /** The number after which a stream of the topic would begin that is asked for now: no event up to it is still to come. */
 export async function presentOf(token: string, topic: string, signal: AbortSignal): Promise<string> {
-  const response = await connectionWith(token).send(`${topicPath(topic)}/events`, {
-    method: 'HEAD',
-    headers: {},
-    signal,
-  })
-  if (!response.ok) throw await refusal(response)
+  const path = `${topicPath(topic)}/events`
+  const response = await connectionWith(token).send(path, { method: 'HEAD', headers: {}, signal })
+  if (!response.ok) {
+    // Which has no words; the same by GET has.
+    await call(token, 'GET', `${path}?limit=1`, undefined, signal)
+    throw await refusal(response)
+  }
   return response.headers.get('sser-resumed-from') ?? ''
 }
 

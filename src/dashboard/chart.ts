@@ -12,6 +12,9 @@ declare global {
 
 const heightPx = 240
 const spanSeconds = 900
+/** Of a server that has run for less than the span: what there is shall fill the chart. */
+const spanSecondsMin = 120
+const timeSpacePx = 70
 const axisFont = '12px system-ui, sans-serif'
 
 export interface Chart {
@@ -54,12 +57,19 @@ function plot(uPlot: typeof UPlot, place: HTMLElement, series: Series): UPlot {
     cursor: { drag: { x: false, y: false } },
     padding: [8, 20, 0, 0],
     scales: {
-      x: { range: (_chart, _min, max) => [(max ?? Date.now() / 1000) - spanSeconds, max ?? Date.now() / 1000] },
+      x: { range: (_chart, min, max) => spanOf(min, max) },
       y: { range: (_chart, _min, max) => [0, Math.max(1, (max ?? 0) * 1.15)] },
     },
     axes: [
-      { ...axis, ticks: { show: false }, size: 32, values: (_chart, splits) => splits.map(clockTime) },
-      { ...axis, ticks: { show: false }, size: 56, values: (_chart, splits) => splits.map(shortNumber) },
+      {
+        ...axis,
+        ticks: { show: false },
+        size: 24,
+        space: timeSpacePx,
+        values: (_chart, splits, _axis, _space, stepSeconds) =>
+          splits.map((seconds) => clockTime(seconds, stepSeconds)),
+      },
+      { ...axis, ticks: { show: false }, size: 48, values: (_chart, splits) => splits.map(shortNumber) },
     ],
     series: [
       {},
@@ -70,8 +80,15 @@ function plot(uPlot: typeof UPlot, place: HTMLElement, series: Series): UPlot {
   return new uPlot(options, series, place)
 }
 
-function clockTime(seconds: number): string {
-  return new Date(seconds * 1000).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
+function spanOf(min: number | null, max: number | null): [begin: number, end: number] {
+  const end = max ?? Date.now() / 1000
+  const begin = Math.min(min ?? end, end - spanSecondsMin)
+  return [Math.max(begin, end - spanSeconds), end]
+}
+
+function clockTime(seconds: number, stepSeconds: number): string {
+  const parts = stepSeconds < 60 ? ({ timeStyle: 'medium' } as const) : ({ timeStyle: 'short' } as const)
+  return new Date(seconds * 1000).toLocaleTimeString([], { ...parts, hourCycle: 'h23' })
 }
 
 const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 })

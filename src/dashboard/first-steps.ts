@@ -3,12 +3,13 @@ import { codeBlock } from './copy-button.ts'
 import { make } from './dom.ts'
 import { firstLines } from './snippets.ts'
 
-export function firstSteps(): readonly HTMLElement[] {
+/** `others`: how else a topic is made. */
+export function firstSteps(...others: readonly (Node | string)[]): readonly HTMLElement[] {
   const words = make(
     'p',
     {},
-    'Paste these lines into a shell, in the folder of the server: they make a topic, and print its id and the token that subscribes to it. Or make one on the page ',
-    make('a', { href: '#/topics' }, 'Topics'),
+    'Paste these lines into a shell, in the folder of the server: they make a topic, and print its id and the token that subscribes to it. Or ',
+    ...others,
     '.',
   )
   return [words, codeBlock('the lines that make a topic', firstLines(location.origin))]

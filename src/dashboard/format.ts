@@ -2,14 +2,17 @@
 
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
 const tenths = new Intl.NumberFormat('en', { minimumFractionDigits: 1, maximumFractionDigits: 1 })
+const short = new Intl.NumberFormat('en', { notation: 'compact', maximumSignificantDigits: 3 })
 const percent = new Intl.NumberFormat('en', { style: 'percent', maximumFractionDigits: 1 })
 
 export function wholeText(value: number): string {
   return whole.format(value)
 }
 
+/** Tenths where they tell something; of large ones three digits that count. */
 export function rateText(value: number | null): string {
-  return value === null ? '–' : tenths.format(value)
+  if (value === null) return '–'
+  return (value < 1000 ? tenths : value < 100_000 ? whole : short).format(value)
 }
 
 export function shareText(value: number): string {

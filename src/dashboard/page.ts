@@ -4,7 +4,7 @@
  */
 import { makeBoard } from './board.ts'
 import type { Connection } from './connection.ts'
-import { element, show } from './dom.ts'
+import { element, make, show } from './dom.ts'
 import type { FigureNews } from './figures.ts'
 import { firstSteps } from './first-steps.ts'
 import { clockText } from './format.ts'
@@ -109,7 +109,7 @@ signIn.addEventListener('submit', (event) => {
   start(token)
 })
 element('sign-out').addEventListener('click', () => leave(undefined))
-element('first-topic').append(...firstSteps())
+element('first-topic').append(...firstSteps('make one on the page ', make('a', { href: '#/topics' }, 'Topics')))
 show('sign-in-error', sessionStorage.getItem(mistakeKey) ?? '')
 sessionStorage.removeItem(mistakeKey)
 const kept = keptToken('metrics')

@@ -128,7 +128,7 @@ export function topicsView(): View {
     tools.hidden = false
     const isFirstTime = isAll && search.value === '' && pubsubs.every((topic) => topic.static)
     if (isFirstTime) newTopic.open = true
-    empty.replaceChildren(...(isFirstTime ? [make('h3', {}, 'There is no topic yet'), ...firstSteps()] : []))
+    empty.replaceChildren(...(isFirstTime ? [noTopicYet()] : []))
     if (pubsubs.length === 0) empty.append(make('p', {}, 'No topic has that in its name or id.'))
     place.replaceChildren(listed, empty)
   }
@@ -165,6 +165,10 @@ export function topicsView(): View {
       ended.abort()
     },
   }
+}
+
+function noTopicYet(): HTMLElement {
+  return make('div', { class: 'steps' }, make('h3', {}, 'There is no topic yet'), ...firstSteps('use the form above'))
 }
 
 function title(id: string, text: string): HTMLElement {

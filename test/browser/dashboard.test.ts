@@ -28,6 +28,8 @@ const BYTES_MAX = 150_000
 
 test('signs in with the metrics token alone, keeps it for the tab, and forgets it', { skip }, async (t) => {
   const { page, complaints } = await openPage(await newContext(t, world.browser), world.server.url)
+  await page.getByLabel('Metrics token').waitFor()
+  assert.equal(await page.getByRole('link').count(), 0)
   await signIn(page, 'wrong')
   await becomes(page, 'sign-in-error', 'The token does not open')
   await signIn(page, METRICS_TOKEN)

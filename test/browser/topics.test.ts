@@ -52,6 +52,8 @@ function firstRow(page: Page): Promise<string | null> {
 test('of 100,000 topics the table shows a page, searched and sorted by the server', { skip }, async (t) => {
   const { page, complaints } = await openSignedIn(await newContext(t, world.browser), world.server.url)
   await page.getByRole('link', { name: 'Topics', exact: true }).click()
+  await page.getByLabel('API token').first().waitFor()
+  await page.getByLabel('Search by name or id').waitFor({ state: 'hidden' })
   await giveToken(page, 'API token', 'wrong')
   await page.getByText('The token does not open this.').waitFor()
   await giveToken(page, 'API token', API_TOKEN)
@@ -71,6 +73,8 @@ test('of 100,000 topics the table shows a page, searched and sorted by the serve
   await holds(page, `document.querySelectorAll('.topics tbody tr').length === 1`)
   await page.getByLabel('Search by name or id').fill('<b>')
   await page.getByText('No topic has that in its name or id.').waitFor()
+  await page.goto(`${world.server.url}/#/topics/00000000099`)
+  await page.locator('.state', { hasText: 'There is no topic with this id.' }).waitFor()
   assert.deepEqual(complaints, [])
 })
 

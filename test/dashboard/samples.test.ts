@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { bytesText, msText, spanText } from '../../src/dashboard/format.ts'
+import { bytesText, msText, rateText, spanText } from '../../src/dashboard/format.ts'
 import { addRows, growthOf, rateBetween, rowsMax, seriesOf } from '../../src/dashboard/samples.ts'
 import type { Row } from '../../src/http/dashboard-sample.ts'
 
@@ -62,6 +62,15 @@ test('growth is told from a minute on', () => {
 })
 
 test('numbers are written so that people can read them', () => {
+  assert.deepEqual([null, 0, 12.34, 1234.5, 34_900, 624_900, 5_200_000].map(rateText), [
+    '–',
+    '0.0',
+    '12.3',
+    '1,235',
+    '34,900',
+    '625K',
+    '5.2M',
+  ])
   assert.deepEqual([0, 1023, 1024, 5 * 2 ** 30, 2 ** 62].map(bytesText), [
     '0 B',
     '1023 B',
