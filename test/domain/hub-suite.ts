@@ -23,7 +23,7 @@ import {
 } from '../support/hub-events.ts'
 import type { HubWorld } from '../support/hub-worlds.ts'
 
-const TEST_TIMEOUT_MS = 20_000
+const TEST_TIMEOUT_MS = 120_000
 
 export function hubSuite(name: string, makeWorld: () => Promise<HubWorld>): void {
   const check = (sentence: string, body: (world: HubWorld) => Promise<void>) =>

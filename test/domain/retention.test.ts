@@ -46,7 +46,7 @@ for (const [name, makeWorld] of worlds) {
   for (const persist of [true, false]) {
     const kind = persist ? 'durable' : 'in-memory'
     const check = (sentence: string, body: (world: HubWorld, clock: FakeClock) => Promise<void>) =>
-      test(`${name}: a ${kind} topic ${sentence}`, { timeout: 20_000 }, async () => {
+      test(`${name}: a ${kind} topic ${sentence}`, { timeout: 120_000 }, async () => {
         const clock = new FakeClock()
         const world = await makeWorld(clock)
         try {
@@ -177,7 +177,7 @@ for (const [name, makeWorld] of worlds) {
   }
 
   const check = (sentence: string, body: (world: HubWorld, clock: FakeClock) => Promise<void>) =>
-    test(`${name}: ${sentence}`, { timeout: 20_000 }, async () => {
+    test(`${name}: ${sentence}`, { timeout: 120_000 }, async () => {
       const clock = new FakeClock()
       await body(await makeWorld(clock), clock)
     })

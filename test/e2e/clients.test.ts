@@ -8,7 +8,7 @@ import { eventSourceKinds, Listener } from '../support/event-sources.ts'
 import { ServerProcess } from '../support/server-process.ts'
 import { SseClient } from '../support/sse-client.ts'
 
-const TIMEOUT_MS = 60_000
+const TIMEOUT_MS = 180_000
 const settings = {
   // The least that the configuration allows, so that clients come back soon.
   server: { retry: '100ms' },

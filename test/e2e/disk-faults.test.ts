@@ -11,7 +11,7 @@ import { hasAttached, missingProgram, missingTmpfs } from '../support/programs.t
 import { ServerProcess } from '../support/server-process.ts'
 import { SseClient } from '../support/sse-client.ts'
 
-const TIMEOUT_MS = 60_000
+const TIMEOUT_MS = 180_000
 const POLL_MS = 10
 
 function publishTo(api: Api, topicId: string, message: string): Promise<Answer> {

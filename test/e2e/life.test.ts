@@ -5,7 +5,7 @@ import { Api } from '../support/api.ts'
 import { ServerProcess, type Settings } from '../support/server-process.ts'
 import { SseClient } from '../support/sse-client.ts'
 
-const TIMEOUT_MS = 60_000
+const TIMEOUT_MS = 180_000
 
 function withServer(
   sentence: string,

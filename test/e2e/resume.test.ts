@@ -8,7 +8,7 @@ import { Random } from '../support/random.ts'
 import { ServerProcess } from '../support/server-process.ts'
 import { SseClient } from '../support/sse-client.ts'
 
-const TIMEOUT_MS = 60_000
+const TIMEOUT_MS = 180_000
 const settings = { server: { retry: '100ms' } }
 /** `retry: 123`, an empty line, `id: 00Q72zvO87K`, an empty line: who never had that has nothing to resume from. */
 const PRIMING_BYTES = 29

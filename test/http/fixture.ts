@@ -19,7 +19,7 @@ import { type OpenedLogs, openTestLogs } from './test-logs.ts'
 export const API_TOKEN = 'test-api-token-0123456789'
 export const METRICS_TOKEN = 'test-metrics-token-0123456789'
 /** Only a failure takes so long. */
-const WAIT_MS = 20_000
+const WAIT_MS = 60_000
 
 const hubDefaults: HubOptions = {
   recentFramesBytesMax: 1 << 20,
