@@ -7,18 +7,28 @@ export interface SessionLimits {
   readonly streamResetsMax: number
   readonly readTimeoutMs: number
   readonly idleTimeoutMs: number
+  /** In this time a connection on which something is open has to show that it is heard. */
+  readonly writeTimeoutMs: number
 }
 
 const lookMs = 2000
+/** The way there and back may take some time, however short the configuration is. */
+const answerMsMin = 1000
 
 export function limitSession(session: ServerHttp2Session, limits: SessionLimits): void {
-  endWhenIdle(session, limits)
+  endWhenSilent(session, limits)
   endWhenInVain(session, limits.streamResetsMax)
 }
 
-/** One that says nothing at first is given as long as a request; one that has nothing open, as long as a kept connection. */
-function endWhenIdle(session: ServerHttp2Session, { readTimeoutMs, idleTimeoutMs }: SessionLimits): void {
+/**
+ * One that says nothing at first is given as long as a request; one that has nothing open, as long as a kept connection. While
+ * something is open the other side has to answer pings: node keeps a connection whose protocol was broken, sends and hears
+ * nothing on it any more, and tells nobody; what is open there would stay for as long as the other side likes.
+ */
+function endWhenSilent(session: ServerHttp2Session, limits: SessionLimits): void {
+  const { readTimeoutMs, idleTimeoutMs, writeTimeoutMs } = limits
   let open = 0
+  let unanswered = 0
   session.setTimeout(readTimeoutMs)
   session.on('timeout', () => session.close())
   session.on('stream', (stream) => {
@@ -30,6 +40,14 @@ function endWhenIdle(session: ServerHttp2Session, { readTimeoutMs, idleTimeoutMs
       if (open === 0 && !session.destroyed) session.setTimeout(idleTimeoutMs)
     })
   })
+  const ask = setInterval(() => {
+    if (session.destroyed || (unanswered === 0 && open === 0)) return
+    // One may just have come, and not have been read by a process that was busy.
+    if (unanswered === 2) session.destroy()
+    else if (unanswered === 0) session.ping(() => (unanswered = 0))
+    unanswered += 1
+  }, Math.max(writeTimeoutMs, answerMsMin) / 2).unref()
+  session.once('close', () => clearInterval(ask))
 }
 
 /**

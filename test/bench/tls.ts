@@ -152,6 +152,8 @@ async function measureRates(
   }
 
   try {
+    // Code that is not compiled yet.
+    await publish(PUBLISHERS)
     const { publishes } = await publish(PUBLISHERS)
     return { publishes, inBatches: await deliver(PUBLISHERS), oneByOne: await deliver(1) }
   } finally {

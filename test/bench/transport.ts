@@ -22,6 +22,7 @@ import {
 export type Transport = 'plain' | 'tls' | 'http2'
 
 const received = Buffer.allocUnsafeSlow(256 * 1024)
+const nothing = Buffer.alloc(0)
 
 /** `onBytes` is called with what came, up to `end`; the buffer is everybody's, and valid until it returns. */
 export function openConnection(
@@ -50,12 +51,14 @@ export function openConnection(
 export class Http2Connection {
   readonly socket: Socket
   #nextStream = 1
+  /** Of a frame that is neither of the two, as far as it has come. */
+  #content: Buffer = nothing
 
   /** `onPiece`: of frames of DATA and HEADERS. */
   constructor(port: number, onPiece: (piece: Piece, bytes: Buffer, begin: number, end: number) => void) {
     const reader = new FrameReader((piece, bytes, begin, end) => {
       if (piece.type === frame.data || piece.type === frame.headers) onPiece(piece, bytes, begin, end)
-      else this.#onControl(piece)
+      else this.#onControl(piece, bytes.subarray(begin, end))
     })
     this.socket = openConnection(port, 'http2', (bytes, end) => reader.read(bytes, end))
     const settings = settingsOf([setting.enablePush, 0], [setting.initialWindowSize, windowMax])
@@ -72,10 +75,14 @@ export class Http2Connection {
     return stream
   }
 
-  #onControl({ type, flags, stream, isLast }: Piece): void {
+  #onControl({ type, flags, stream, isLast }: Piece, part: Buffer): void {
+    const content = Buffer.concat([this.#content, part])
+    this.#content = isLast ? nothing : content
     if (!isLast) return
-    if (type === frame.settings && flags !== acknowledged) this.socket.write(frameOf(frame.settings, acknowledged, 0))
-    else if (type === frame.goaway || type === frame.reset)
+    if (type === frame.goaway || type === frame.reset)
       this.socket.destroy(new Error(`The server has ended ${stream === 0 ? 'a connection' : `stream ${stream}`}.`))
+    else if ((flags & acknowledged) !== 0) return
+    else if (type === frame.settings) this.socket.write(frameOf(frame.settings, acknowledged, 0))
+    else if (type === frame.ping) this.socket.write(frameOf(frame.ping, acknowledged, 0, content))
   }
 }
