@@ -334,6 +334,7 @@ export class Streams {
       get turn() {
         return wheel.turn
       },
+      turnsOfPeriod: wheel.turnsOfPeriod,
       monotonicMs: () => this.#clock.monotonicMs(),
       eventsSent: (channel, events, bytes) => {
         if (!channel.isCounted) return

@@ -24,7 +24,7 @@ import type { CloseReason, LogGap, Offset, SharedBytes, Sink } from './ports.ts'
 import type { RecentFrames, ReplayStep } from './recent-frames.ts'
 import { gapBlocks, reasonOfGap } from './resume.ts'
 import type { TopicToken } from './topic-token.ts'
-import { NO_TURN, WHEEL_SLOTS, type WheelMember } from './wheel.ts'
+import { NO_TURN, type WheelMember } from './wheel.ts'
 
 export type SubscriptionState = 'catching-up' | 'live' | 'closed'
 
@@ -35,6 +35,8 @@ export interface SubscriptionHost extends ReaderHost {
   readonly writeTimeoutMs: number
   /** Visits so far of the wheel that the subscriptions are in. */
   readonly turn: number
+  /** Between two visits of one of them. */
+  readonly turnsOfPeriod: number
   monotonicMs(): number
   /** So many events were handed to one subscriber that catches up. */
   eventsSent(channel: Channel, events: number, bytes: number): void
@@ -192,7 +194,7 @@ export class Subscription implements WheelMember {
 
   /** Since the last visit. Marks of the turn of that visit count: the turn began with it. */
   get #hadTraffic(): boolean {
-    const sinceTurn = this.#host.turn - WHEEL_SLOTS
+    const sinceTurn = this.#host.turn - this.#host.turnsOfPeriod
     return this.#trafficTurn >= sinceTurn || (this.#state === 'live' && this.channel.trafficTurn >= sinceTurn)
   }
 
