@@ -1,9 +1,8 @@
-// The dashboard in a real browser: signing in, live figures, the chart, a restart, many tabs, accessibility, and its size.
+// The dashboard in a real browser: signing in, live figures, the chart, a restart, HTTPS, accessibility, and its size.
 // DASHBOARD_SHOTS=folder keeps pictures of it.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { gzipSync } from 'node:zlib'
-import type { Page } from 'playwright-core'
 import { Api } from '../support/api.ts'
 import {
   assertGoodToLookAt,
@@ -18,12 +17,11 @@ import {
   signIn,
 } from '../support/dashboard-page.ts'
 import { useDashboard } from '../support/dashboard-world.ts'
-import { API_TOKEN, METRICS_TOKEN, ServerProcess } from '../support/server-process.ts'
+import { METRICS_TOKEN, ServerProcess } from '../support/server-process.ts'
 import { countStreams } from '../support/stream-counter.ts'
 
 const world = useDashboard()
 const { skip } = world
-const TABS = 7
 const BYTES_MAX = 150_000
 
 test('signs in with the metrics token alone, keeps it for the tab, and forgets it', { skip }, async (t) => {
@@ -80,19 +78,6 @@ test('a restart of the server is told; figures and events go on after it, withou
   await becomes(page, 'status', 'Live')
   await page.getByRole('link', { name: 'Overview' }).click()
   await becomes(page, 'message_received', '1')
-})
-
-test('seven tabs share one connection, and each can still call', { skip }, async (t) => {
-  const counter = await countStreams(t, world.server.port)
-  const shared = await newContext(t, world.browser)
-  const tabs: Page[] = []
-  for (let count = 0; count < TABS; count++) tabs.push((await openSignedIn(shared, counter.url)).page)
-  assert.equal(counter.streams, 1)
-  const call = `fetch('/api/v1/pubsubs', { method: 'POST', headers: { authorization: 'Bearer ${API_TOKEN}' } })
-    .then(({ status }) => status)`
-  assert.deepEqual(await Promise.all(tabs.map((page) => page.evaluate(call))), Array(TABS).fill(201))
-  await tabs[0]!.reload()
-  await becomes(tabs[0]!, 'status', 'Live')
 })
 
 test('without a SharedWorker the tab watches by itself', { skip }, async (t) => {
