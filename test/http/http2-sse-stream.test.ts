@@ -4,12 +4,23 @@ import { once } from 'node:events'
 import { type ClientHttp2Stream, connect, createServer, type Http2ServerResponse } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import type { SharedBytes } from '../../src/domain/ports.ts'
 import { Http2Answer, Http2Request } from '../../src/http/http2-messages.ts'
 import { Http2SseStream } from '../../src/http/http2-sse-stream.ts'
 
 const waitingBytesMax = 100_000
+setFlagsFromString('--expose-gc')
+const collect = runInNewContext('gc') as () => void
 const turn = () => new Promise((resolve) => setImmediate(resolve))
+
+/** Without what nobody holds any more. */
+function heldBytes(): number {
+  collect()
+  const { heapUsed, external } = process.memoryUsage()
+  return heapUsed + external
+}
 
 interface Opened {
   readonly stream: Http2SseStream
@@ -122,4 +133,48 @@ test('what is cut off for taking nothing is cut off also after its end was writt
   assert.equal(isGone, false)
   stream.close('write-timeout')
   while (!isGone) await turn()
+})
+
+test('a thousand streams that nobody takes anything of hold what their bounds allow, and one beside them gets everything', async (t) => {
+  const server = createServer({ Http2ServerRequest: Http2Request, Http2ServerResponse: Http2Answer })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  // So small that what was taken is held by the server, and not by the client in the same process.
+  const settings = { initialWindowSize: 4096 }
+  const session = connect(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, { settings })
+  t.after(() => {
+    session.destroy()
+    server.close()
+  })
+  const streams: Http2SseStream[] = []
+  server.on('request', (_request, response) => {
+    streams.push(new Http2SseStream(response, [], waitingBytesMax))
+  })
+  const count = 1001
+  const clients = Array.from({ length: count }, () => session.request({ ':path': '/' }).on('error', () => undefined))
+  while (streams.length < count) await turn()
+  const [first, ...unread] = streams
+  const [reader] = clients
+  assert(first !== undefined && reader !== undefined)
+  const before = heldBytes()
+  const pieceBytes = 8192
+  const writtenMax = unread.length * (waitingBytesMax + pieceBytes)
+  let written = 0
+  // None of the bytes are shared, which is the worst that topics of their own can do.
+  for (const stream of unread) {
+    do written += pieceBytes
+    while (stream.write({ plain: Buffer.alloc(pieceBytes, 'x'), chunked: Buffer.alloc(0) }) && written < writtenMax)
+  }
+  assert(written < writtenMax, `${written} bytes were taken`)
+  const reading = textOf(reader)
+  let expected = ''
+  for (let index = 0; index < 200; index += 1) {
+    const text = `${index},`.repeat(500)
+    expected += text
+    if (!first.write(bytesOf(text))) await first.drained()
+  }
+  first.close('stopping')
+  assert.equal(await reading, expected)
+  // Beside the bytes: what node has of each, and the objects on both sides.
+  assert(heldBytes() - before < written + unread.length * 16 * 1024, 'more is held than was taken')
 })
