@@ -235,6 +235,7 @@ function withoutOneStream(index: SegmentIndex): SegmentIndex {
   const forgotten = 102
   return {
     recordCount: index.recordCount,
+    keyCount: index.keyCount,
     sizeBytes: index.sizeBytes,
     seek: (streamId, after) => index.seek(streamId === forgotten ? 0 : streamId, after),
     seekBack: (streamId, before, countMax) =>

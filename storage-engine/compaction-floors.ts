@@ -29,6 +29,7 @@ export class Floors {
   #bytes = 0
   #liveBytes = 0
   #liveRecords = 0
+  #liveStreams = 0
   #catalog: StreamTotals | undefined
 
   /** `ask` is the judge's word for some streams, ascending. */
@@ -47,6 +48,11 @@ export class Floors {
       await pacer.slice()
     }
     return floors
+  }
+
+  /** Of which anything may be alive. */
+  get liveStreams(): number {
+    return this.#liveStreams
   }
 
   /** Of the catalogue, whose records are judged one by one, all count as alive. */
@@ -76,6 +82,7 @@ export class Floors {
     const share = floor < first ? 1 : (last - floor) / (last - first + 1)
     this.#liveBytes += bytes * share
     this.#liveRecords += Math.ceil(count * share)
+    this.#liveStreams += 1
   }
 
   #addKept(totals: StreamTotals): void {
@@ -83,6 +90,7 @@ export class Floors {
     this.#bytes += totals.bytes
     this.#liveBytes += totals.bytes
     this.#liveRecords += totals.count
+    this.#liveStreams += 1
   }
 }
 

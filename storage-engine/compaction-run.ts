@@ -5,6 +5,7 @@
  * What is dead the judge says, and only what is durable: a crash must never bring back what a run has left out.
  */
 
+import type { Arenas } from './arenas.ts'
 import { BatchBuilder, type Place } from './batch-builder.ts'
 import { catalogElsewhere, Floors } from './compaction-floors.ts'
 import { MergedRecords, sortedRecords } from './compaction-sources.ts'
@@ -23,7 +24,7 @@ import {
   type SegmentHeader,
 } from './format.ts'
 import { writeIndexFile } from './index-file.ts'
-import type { MemoryIndex, StreamTotals } from './memory-index.ts'
+import { type ExpectedSize, MemoryIndex, type StreamTotals } from './memory-index.ts'
 import type { Pacer } from './pacer.ts'
 import { openIndexFile } from './recovery.ts'
 import { Segment } from './segment.ts'
@@ -66,11 +67,12 @@ export async function compactSegments(
   inputs: readonly Segment[],
   judge: CompactionJudge,
   pacer: Pacer,
+  arenas: Arenas,
   ceiling: Offset,
 ): Promise<RunOutput> {
   const floors: Floors[] = []
   for (const input of inputs) floors.push(await Floors.of(segments, input, (streams) => judge.floors(streams), pacer))
-  const run = new Run(segments, inputs, floors, judge, pacer, ceiling)
+  const run = new Run(segments, inputs, floors, judge, pacer, arenas, ceiling)
   return await run.write()
 }
 
@@ -80,6 +82,7 @@ class Run {
   readonly #floors: readonly Floors[]
   readonly #judge: CompactionJudge
   readonly #pacer: Pacer
+  readonly #arenas: Arenas
   readonly #header: SegmentHeader
   readonly #segment: Segment
   readonly #builder = new BatchBuilder()
@@ -93,6 +96,7 @@ class Run {
     floors: readonly Floors[],
     judge: CompactionJudge,
     pacer: Pacer,
+    arenas: Arenas,
     ceiling: Offset,
   ) {
     this.#segments = segments
@@ -100,6 +104,7 @@ class Run {
     this.#floors = floors
     this.#judge = judge
     this.#pacer = pacer
+    this.#arenas = arenas
     this.#isElsewhere = catalogElsewhere(segments, inputs)
     const first = inputs[0] as Segment
     const last = inputs.at(-1) as Segment
@@ -119,7 +124,9 @@ class Run {
       inputs: inputs.map((input) => input.generation),
       outputs: [generation],
     }
-    this.#segment = new Segment(segments.context, this.#header, headerBytes(this.#header), first.chainBefore)
+    const { context } = segments
+    const index = new MemoryIndex(context.keyHash, ORDER_BY_STREAM, expectedSize(inputs, floors))
+    this.#segment = new Segment(context, this.#header, headerBytes(this.#header), first.chainBefore, index)
   }
 
   async write(): Promise<RunOutput> {
@@ -159,7 +166,7 @@ class Run {
     const sources = this.#inputs.flatMap((input, i) => {
       const floors = this.#floors[i] as Floors
       if (floors.standing.liveRecords === 0) return []
-      return sortedRecords(input, (streamId, offset) => floors.isAlive(streamId, offset), this.#pacer)
+      return sortedRecords(input, (streamId, offset) => floors.isAlive(streamId, offset), this.#pacer, this.#arenas)
     })
     const merged = await MergedRecords.of(sources)
     for (let head = merged.lowest; head !== undefined; head = merged.lowest) {
@@ -214,6 +221,13 @@ class Run {
     await writeIndexFile(context.files, context.directory, index, segment.summary(), this.#pacer)
     segment.replaceIndex(await openIndexFile(context, segment))
   }
+}
+
+function expectedSize(inputs: readonly Segment[], floors: readonly Floors[]): ExpectedSize {
+  const records = floors.reduce((sum, { standing }) => sum + standing.liveRecords, 0)
+  const streams = floors.reduce((sum, { liveStreams }) => sum + liveStreams, 0)
+  const keys = inputs.reduce((sum, { index }) => sum + index.keyCount, 0)
+  return { records, streams, keys: Math.min(records, keys) }
 }
 
 /** Takes away the files of an output that is not to be part of the log; what stays, the next start removes. */

@@ -4,6 +4,7 @@
  * large pieces, and every record is verified; a segment with one that does not verify cannot be an input.
  */
 
+import type { Arenas } from './arenas.ts'
 import {
   aligned,
   BATCH_HEADER_BYTES,
@@ -40,8 +41,8 @@ export type SortedRecords = AsyncGenerator<RecordRows>
 
 const RECORDS_AT_ONCE = 256
 
-export function sortedRecords(segment: Segment, isAlive: IsAlive, pacer: Pacer): SortedRecords {
-  if (segment.order === ORDER_BY_OFFSET) return sortedInMemory(segment, isAlive, pacer)
+export function sortedRecords(segment: Segment, isAlive: IsAlive, pacer: Pacer, arenas: Arenas): SortedRecords {
+  if (segment.order === ORDER_BY_OFFSET) return sortedInMemory(segment, isAlive, pacer, arenas)
   return livingRecords(segment, isAlive, pacer)
 }
 
@@ -112,9 +113,8 @@ export class Head {
   }
 }
 
-async function* sortedInMemory(segment: Segment, isAlive: IsAlive, pacer: Pacer): SortedRecords {
-  // Memory that is never written to is never taken.
-  const arena = Buffer.allocUnsafeSlow(segment.contentEnd - segment.headerEnd)
+async function* sortedInMemory(segment: Segment, isAlive: IsAlive, pacer: Pacer, arenas: Arenas): SortedRecords {
+  const arena = arenas.take(segment.contentEnd - segment.headerEnd)
   const streamIds = new Float64Array(segment.recordCount)
   const places = new Uint32Array(segment.recordCount)
   const positions = new Uint32Array(segment.recordCount)
@@ -140,6 +140,7 @@ async function* sortedInMemory(segment: Segment, isAlive: IsAlive, pacer: Pacer)
     }
     yield rows
   }
+  arenas.giveBack(arena)
 }
 
 /** Copies records to `end` of `target`, those at once that lie side by side, and notes where each lies there. */

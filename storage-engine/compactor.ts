@@ -5,6 +5,7 @@
  * records rather than be full, the judge is asked to.
  */
 
+import { Arenas } from './arenas.ts'
 import { type Candidate, type Choice, type ChoiceReason, chooseRun } from './compaction-choice.ts'
 import { type Standing, standingOf } from './compaction-floors.ts'
 import { type CompactionJudge, compactSegments, removeOutput } from './compaction-run.ts'
@@ -94,6 +95,8 @@ export class Compactor {
   readonly #host: CompactionHost
   readonly #options: CompactionOptions
   readonly #pacer: Pacer
+  /** Empty between rounds. */
+  readonly #arenas = new Arenas()
   readonly #known = new Map<Segment, Standing>()
   /** Whose records the judge was asked to drop. */
   readonly #dropped = new WeakSet<Segment>()
@@ -222,7 +225,10 @@ export class Compactor {
   }
 
   #nextRound(isThorough: boolean, onProgress?: (report: CompactionReport) => void): Promise<CompactionReport> {
-    const round = this.#round.catch(() => undefined).then(() => this.#runAll(isThorough, onProgress))
+    const round = this.#round
+      .catch(() => undefined)
+      .then(() => this.#runAll(isThorough, onProgress))
+      .finally(() => this.#arenas.clear())
     this.#round = round
     round.catch(() => undefined)
     return round
@@ -343,7 +349,7 @@ export class Compactor {
     const { segments, ceiling } = this.#host
     const beganAt = performance.now()
     try {
-      const output = await compactSegments(segments, inputs, this.#options.judge, this.#pacer, ceiling)
+      const output = await compactSegments(segments, inputs, this.#options.judge, this.#pacer, this.#arenas, ceiling)
       const { segment, bytesRead, bytesWritten, checkpointFloor } = output
       await this.#replace(inputs, segment, checkpointFloor)
       this.#host.lookForRoom()

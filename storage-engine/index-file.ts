@@ -363,6 +363,10 @@ export class IndexFile implements SegmentIndex {
     return this.summary.recordCount
   }
 
+  get keyCount(): number {
+    return this.#section(KEYS).count
+  }
+
   get sizeBytes(): number {
     const { firstPage, count, itemBytes } = this.#section(NUMBERS)
     return (firstPage + pagesFor(count, itemBytes)) * PAGE_BYTES

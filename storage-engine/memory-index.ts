@@ -59,6 +59,8 @@ export interface NumberCursor {
 /** What is asked of a segment's index, whether in memory or in a file. */
 export interface SegmentIndex {
   readonly recordCount: number
+  /** Different hashes of keys. */
+  readonly keyCount: number
   /** Of the file that it is read from; 0 in memory. */
   readonly sizeBytes: number
   /** The stream's records with numbers above `after`. */
@@ -80,6 +82,15 @@ export interface SegmentIndex {
 }
 
 export const RECORDS_PER_MARK = 256
+
+/** How much an index will probably hold: room for it is made at the beginning, since to make more takes long in one turn. */
+export interface ExpectedSize {
+  readonly records: number
+  readonly streams: number
+  readonly keys: number
+}
+
+const UNKNOWN_SIZE: ExpectedSize = { records: 0, streams: 0, keys: 0 }
 
 /** 52 bits of SHA-256: collisions cannot be met by chance, and one that is made on purpose is noticed by the reader. */
 export type KeyHash = (streamId: number, key: Uint8Array) => number
@@ -114,21 +125,21 @@ export class MemoryIndex implements SegmentIndex {
   readonly sizeBytes = 0
   readonly #keyHash: KeyHash
   // One row a record
-  #offsets = new Float64Array(CAPACITY_AT_FIRST)
-  #positions = new Uint32Array(CAPACITY_AT_FIRST)
-  #lengths = new Uint32Array(CAPACITY_AT_FIRST)
-  #next = new Uint32Array(CAPACITY_AT_FIRST)
-  #previous = new Uint32Array(CAPACITY_AT_FIRST)
+  #offsets: Float64Array
+  #positions: Uint32Array
+  #lengths: Uint32Array
+  #next: Uint32Array
+  #previous: Uint32Array
   #count = 0
   // One row a stream
-  readonly #streams = new NumberTable()
-  #heads = new Uint32Array(CAPACITY_AT_FIRST)
-  #tails = new Uint32Array(CAPACITY_AT_FIRST)
-  #counts = new Uint32Array(CAPACITY_AT_FIRST)
-  #bytes = new Uint32Array(CAPACITY_AT_FIRST)
+  readonly #streams: NumberTable
+  #heads: Uint32Array
+  #tails: Uint32Array
+  #counts: Uint32Array
+  #bytes: Uint32Array
   // One row a hash
-  readonly #keys = new NumberTable()
-  #keyRows = new Uint32Array(CAPACITY_AT_FIRST)
+  readonly #keys: NumberTable
+  #keyRows: Uint32Array
 
   readonly #marks: IndexMark[] = []
   /** Present where records do not come in the order of numbers; then it makes the marks, too. */
@@ -138,10 +149,24 @@ export class MemoryIndex implements SegmentIndex {
   #timeMsMin = Number.POSITIVE_INFINITY
   #timeMsMax = 0
 
-  constructor(keyHash: KeyHash, order: RecordOrder = ORDER_BY_OFFSET) {
+  constructor(keyHash: KeyHash, order: RecordOrder = ORDER_BY_OFFSET, expected: ExpectedSize = UNKNOWN_SIZE) {
     this.#keyHash = keyHash
     this.order = order
-    this.#numberOrder = order === ORDER_BY_OFFSET ? undefined : new NumberOrder()
+    const rows = Math.max(expected.records, CAPACITY_AT_FIRST)
+    this.#offsets = new Float64Array(rows)
+    this.#positions = new Uint32Array(rows)
+    this.#lengths = new Uint32Array(rows)
+    this.#next = new Uint32Array(rows)
+    this.#previous = new Uint32Array(rows)
+    const streamRows = Math.max(expected.streams, CAPACITY_AT_FIRST)
+    this.#streams = new NumberTable(expected.streams)
+    this.#heads = new Uint32Array(streamRows)
+    this.#tails = new Uint32Array(streamRows)
+    this.#counts = new Uint32Array(streamRows)
+    this.#bytes = new Uint32Array(streamRows)
+    this.#keys = new NumberTable(expected.keys)
+    this.#keyRows = new Uint32Array(Math.max(expected.keys, CAPACITY_AT_FIRST))
+    this.#numberOrder = order === ORDER_BY_OFFSET ? undefined : new NumberOrder(expected.records)
   }
 
   get recordCount(): number {
@@ -448,7 +473,7 @@ export function lowerBound(count: number, isPast: (i: number) => boolean): numbe
   return low
 }
 
-function grown(column: Uint32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
+function grown(column: Uint32Array): Uint32Array {
   const larger = new Uint32Array(column.length * 2)
   larger.set(column)
   return larger

@@ -12,11 +12,18 @@ const CAPACITY_AT_FIRST = 256
 const MARKS_PER_SLICE = 64
 
 export class NumberOrder {
-  #streamIds = new Float64Array(CAPACITY_AT_FIRST)
-  #timesMs = new Float64Array(CAPACITY_AT_FIRST)
-  #batchPositions = new Uint32Array(CAPACITY_AT_FIRST)
+  #streamIds: Float64Array
+  #timesMs: Float64Array
+  #batchPositions: Uint32Array
   #count = 0
   #sorted: Promise<Uint32Array> | undefined
+
+  constructor(expectedRows: number) {
+    const rows = Math.max(expectedRows, CAPACITY_AT_FIRST)
+    this.#streamIds = new Float64Array(rows)
+    this.#timesMs = new Float64Array(rows)
+    this.#batchPositions = new Uint32Array(rows)
+  }
 
   /** Takes the next row. */
   add(streamId: number, timeMs: number, batchPosition: number): void {

@@ -8,14 +8,24 @@ import { type EndSlice, sortInSlices } from './sort-in-slices.ts'
 /** Stands in the place of an index or a row for "nothing"; none is so high. */
 export const NO_ROW = 0xffff_ffff
 
-const CAPACITY_BITS_AT_FIRST = 8
+const CAPACITY_AT_FIRST = 256
+/** At three quarters a search takes a few steps; fuller it takes many. */
+const FILLED_SHARE_MAX = 3 / 4
 
 export class NumberTable {
-  #bits = CAPACITY_BITS_AT_FIRST
+  #bits: number
   /** In the order in which they came. */
-  #numbers = new Float64Array(2 ** CAPACITY_BITS_AT_FIRST)
-  #slots = new Uint32Array(2 ** CAPACITY_BITS_AT_FIRST).fill(NO_ROW)
+  #numbers: Float64Array
+  #slots: Uint32Array
   #count = 0
+
+  /** With room for so many, and for any number of them in the end. */
+  constructor(expectedCount = 0) {
+    const numbers = Math.max(expectedCount, CAPACITY_AT_FIRST)
+    this.#numbers = new Float64Array(numbers)
+    this.#bits = Math.ceil(Math.log2(numbers / FILLED_SHARE_MAX))
+    this.#slots = new Uint32Array(2 ** this.#bits).fill(NO_ROW)
+  }
 
   get count(): number {
     return this.#count
@@ -23,8 +33,7 @@ export class NumberTable {
 
   /** The number's index, which is `count` as it was where the number is new. */
   add(number: number): number {
-    // At three quarters a search takes a few steps; fuller it takes many.
-    if (this.#count * 4 >= this.#slots.length * 3) this.#growSlots()
+    if (this.#count >= this.#slots.length * FILLED_SHARE_MAX) this.#growSlots()
     const slot = this.#slot(number)
     const known = this.#slots[slot] as number
     if (known !== NO_ROW) return known

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { Arenas } from '../../storage-engine/arenas.ts'
 import { BatchBuilder } from '../../storage-engine/batch-builder.ts'
 import { DamagedInput, type IsAlive, MergedRecords, sortedRecords } from '../../storage-engine/compaction-sources.ts'
 import type { FaultyFiles } from '../../storage-engine/faulty-files.ts'
@@ -62,12 +63,15 @@ function unpaced(): Pacer {
   })
 }
 
+/** Used again and again, with what is left in it of segments before. */
+const arenas = new Arenas()
+
 /** All that is alive, in one batch, as a run of compaction moves it. */
 async function movedBatch(segments: readonly Segment[], isAlive: IsAlive): Promise<Buffer> {
   const pacer = unpaced()
   const builder = new BatchBuilder()
   builder.expect(OUTPUT)
-  const merged = await MergedRecords.of(segments.map((segment) => sortedRecords(segment, isAlive, pacer)))
+  const merged = await MergedRecords.of(segments.map((segment) => sortedRecords(segment, isAlive, pacer, arenas)))
   for (let head = merged.lowest; head !== undefined; head = merged.lowest) {
     const { end } = head
     for (let row = head.at; row < end; row += 1) builder.addMoved(head.rows, row)
