@@ -85,7 +85,11 @@ test('a client that was not wrong for a quarter of an hour begins anew', () => {
   const clock = new FakeClock()
   const throttle = throttleOf(clock)
   beWrong(throttle, 'a', 5)
-  clock.advance(4000 + 15 * 60_000)
+  // Counted from the end of its wait.
+  clock.advance(4000 + 15 * 60_000 - 1)
+  beWrong(throttle, 'a', 1)
+  assert.equal(throttle.waitMs('a', wrong), 5000)
+  clock.advance(5000 + 15 * 60_000)
   beWrong(throttle, 'a', 2)
   assert.equal(throttle.waitMs('a', wrong), 0)
 })
