@@ -1,6 +1,7 @@
 /** What topics keep: limits by number, bytes and age, purges, changes, and what readers are told; over both logs. */
 
 import assert from 'node:assert/strict'
+import { parseEventId } from '../../src/domain/event-id.ts'
 import type { Hub, Retention, Topic, TopicDetails, TopicPlace } from '../../src/domain/hub.ts'
 import { changedRetention, isOverLimit, unlimited } from '../../src/domain/retention.ts'
 import { FakeClock } from '../support/fake-clock.ts'
@@ -240,6 +241,22 @@ test('a topic that is made without limits of its own has the default ones', asyn
   const { topic } = await hub.createTopic({ persist: true, retention: { maxEvents: null, maxAgeMs: 5 } })
   assert.deepEqual(topic.retention, limits({ maxBytes: 99, maxAgeMs: 5 }))
   await hub.close()
+})
+
+test('what compaction may take of a topic, be it a single event, is dropped for good before it is told', async () => {
+  const world = fakeWorld()
+  const hub = await openHub(world)
+  const { topic } = await hub.createTopic({ persist: true, retention: { maxEvents: 1 } })
+  const [first = 0] = await publishAll(hub, topic, ['a', 'b'])
+  const streamId = parseEventId(topic.id) as number
+  assert.deepEqual(await hub.judge?.floors([{ streamId, count: 1, bytes: 45, first, last: first }]), [first])
+  assert.deepEqual(await hub.judge?.floors([{ streamId: streamId + 1, count: 1, bytes: 45, first, last: first }]), [
+    Number.POSITIVE_INFINITY,
+  ])
+  const again = await openHub(await world.restart())
+  await again.changeTopic(again.topic(topic.id) as Topic, { retention: { maxEvents: null } })
+  assert.deepEqual((await replay(again, again.topic(topic.id) as Topic)).messages, ['b'])
+  await again.close()
 })
 
 test('a purge whose entry cannot be written changes nothing', async () => {
