@@ -529,6 +529,24 @@ test('a peer that takes nothing is cut off after the write timeout, a slow one i
   await hub.close()
 })
 
+test('a peer that was sent nothing for longer than the write timeout is not taken for one that takes nothing', async () => {
+  const clock = new FakeClock()
+  const hub = await openHub(fakeWorld(), { clock, options: { heartbeatMs: 60_000, writeTimeoutMs: 10_000 } })
+  const { topic } = await hub.createTopic({ persist: false })
+  const sink = new FakeSink()
+  await subscribe(hub, topic, sink, live)
+  for (let minute = 0; minute < 6; minute++) {
+    // In the period of an event there is no heartbeat, and in the next one nothing at all.
+    if (minute % 3 === 0) await hub.publish(topic, eventOf('now and then'))
+    clock.advance(60_000)
+  }
+  assert.deepEqual([sink.closeReason, sink.messages.length], [undefined, 2])
+  sink.isStuck = true
+  clock.advance(200_000)
+  assert.equal(sink.closeReason, 'write-timeout')
+  await hub.close()
+})
+
 test('a peer that does not take the end of its stream is cut off as well', async () => {
   const clock = new FakeClock()
   const world = fakeWorld()
