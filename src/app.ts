@@ -146,6 +146,7 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
       ...config.server.addr,
       secure: parts.tls && secureOptions(config, parts.tls),
       apiTokens: apiTokensOf(tokens, config.pubsub.apiTokens),
+      strictTransportSeconds: Math.floor(config.server.ssl.strictTransportMs / 1000),
       trustedProxies: config.server.trustedProxies,
       opensMetricsLocally: config.metrics.openLocally,
       scrape: (isOpenMetrics) => metrics.scrape(isOpenMetrics),
@@ -206,7 +207,6 @@ function secureOptions({ server }: Config, certificates: Tls): SecureOptions {
     handshakeTimeoutMs: server.ssl.handshakeTimeoutMs,
     streamsPerConnectionMax: server.ssl.streamsPerConnectionMax,
     streamResetsMax: server.ssl.streamResetsMax,
-    strictTransportSeconds: Math.floor(server.ssl.strictTransportMs / 1000),
   }
 }
 

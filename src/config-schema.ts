@@ -349,7 +349,7 @@ const sslSchema = joi
     strictTransport: duration(0, 2 * 365 * 24 * HOUR_MS)
       .default(0)
       .description(
-        'How long browsers that were here once ask for HTTPS by themselves (HSTS). 0: not at all. They cannot be told otherwise before that time is over: begin with a short one.',
+        'How long browsers that were here once ask for HTTPS by themselves (HSTS); they are told over HTTPS only, that of a trusted proxy included. 0: not at all. They cannot be told otherwise before that time is over: begin with a short one.',
       ),
   })
   .default()
@@ -431,7 +431,7 @@ const serverSchema = joi
       .default([])
       .meta(meta({ allowed: 'a list of addresses and networks such as `10.0.0.0/8`', defaultText: '[]' }))
       .description(
-        'The proxies in front of the server. Only from these is `X-Forwarded-For` believed: limits by address then count the client behind the proxy.',
+        'The proxies in front of the server. Only from these are `X-Forwarded-For` and `X-Forwarded-Proto` believed: limits by address then count the client behind the proxy, and whom it has brought from HTTPS is not sent there.',
       ),
     ssl: sslSchema,
   })

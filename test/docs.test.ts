@@ -108,6 +108,7 @@ async function routes(t: TestContext): Promise<string[]> {
     ],
     trustedProxies: [],
     secure: undefined,
+    strictTransportSeconds: 0,
     opensMetricsLocally: true,
     scrape: async () => ({ contentType: 'text/plain', text: 'scraped' }),
     idleTimeoutMs: 1000,

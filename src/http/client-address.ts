@@ -1,5 +1,5 @@
-// Whose address a request comes from. What it says of that itself (X-Forwarded-For) counts only as far as it was written by
-// proxies that the configuration trusts: anybody can send the header. Knows nothing of what the answer is used for.
+// Whose address a request comes from, and whether its client speaks HTTPS. What it says of that itself (X-Forwarded-For and
+// X-Forwarded-Proto) counts only as far as it was written by proxies that the configuration trusts: anybody can send the headers. Knows nothing of what the answer is used for.
 import type { IncomingMessage } from 'node:http'
 import type { ServerHttp2Stream } from 'node:http2'
 import { BlockList, isIP, isIPv6 } from 'node:net'
@@ -59,6 +59,14 @@ export class ClientAddresses {
   #networkToLimit(request: Pick<IncomingMessage, 'socket' | 'headers'>): string | undefined {
     const address = this.of(request)
     return this.isShared(address) ? undefined : networkOf(address)
+  }
+
+  /** Whether the client speaks HTTPS to the trusted proxy that is the peer. What others than that say of it counts for nothing. */
+  saysHttps({ socket, headers }: Pick<IncomingMessage, 'socket' | 'headers'>): boolean {
+    const said = headers['x-forwarded-proto']
+    if (said === undefined || !this.#isTrusted(plainAddress(socket.remoteAddress ?? ''))) return false
+    // Of several, the last one is what the peer wrote itself.
+    return String(said).split(',').at(-1)?.trim().toLowerCase() === 'https'
   }
 
   /** Whether many clients may stand behind it, or nobody but this machine: such an address is no one's to be limited by. */

@@ -18,8 +18,10 @@ import { retryMsOf, type StreamLimits } from './stream-answer.ts'
 
 export interface DoorOptions extends StreamLimits {
   readonly requestBodyBytesMax: number
-  /** What every answer over TLS says of it, if anything. */
+  /** What every answer to whoever speaks HTTPS says of it, if anything. */
   readonly strictTransport: string | undefined
+  /** Whether the client speaks HTTPS: to this server, or to a proxy before it. */
+  readonly isSecure: (request: IncomingMessage) => boolean
 }
 
 export const headerBytesMax = 16 * 1024
@@ -85,8 +87,9 @@ export class FrontDoor {
     // What was sent behind the last answer of a connection that is being closed is not heard.
     // A stream of HTTP/2 that answers HEAD is never writable.
     if (request.httpVersionMajor === 1 ? !request.socket.writable : response.destroyed) return
-    const { strictTransport, requestBodyBytesMax } = this.#options
-    if (strictTransport !== undefined) response.setHeader('strict-transport-security', strictTransport)
+    const { strictTransport, isSecure, requestBodyBytesMax } = this.#options
+    if (strictTransport !== undefined && isSecure(request))
+      response.setHeader('strict-transport-security', strictTransport)
     const overLimit = this.#connectionLimits.refusalOf(request.socket)
     const mistake = hostMistakeOf(request)
     if (overLimit !== undefined) {

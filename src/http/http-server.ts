@@ -1,6 +1,12 @@
 // The HTTP server: node's listeners, with hapi behind them. Promises that a stop leaves no connection behind. Knows the
 // plugins and their order, and nothing of what they do.
-import { createServer, type Server as PlainServer, type RequestListener, type ServerOptions } from 'node:http'
+import {
+  createServer,
+  type IncomingMessage,
+  type Server as PlainServer,
+  type RequestListener,
+  type ServerOptions,
+} from 'node:http'
 import type { Server as SecureServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import Hapi from '@hapi/hapi'
@@ -56,8 +62,10 @@ export interface HttpOptions
     ThrottleOptions {
   /** Given: the service is at that port, over TLS, and the one of `port` only sends there. */
   readonly secure: SecureOptions | undefined
+  /** How long browsers are told to use HTTPS only; 0: they are told nothing. */
+  readonly strictTransportSeconds: number
   readonly apiTokens: readonly ApiToken[]
-  /** From these it is believed for whom they ask. */
+  /** From these it is believed for whom they ask, and how their clients speak to them. */
   readonly trustedProxies: readonly AddressRange[]
   readonly opensMetricsLocally: boolean
   readonly scrape: PrometheusOptions['scrape']
@@ -117,7 +125,8 @@ export async function startHttpServer(
     connectionLimits,
     {
       ...options,
-      strictTransport: strictTransportOf(secureOptions),
+      strictTransport: strictTransportOf(options),
+      isSecure: (request) => isEncrypted(request) || clients.saysHttps(request),
     },
   )
   door.guard(main)
@@ -129,6 +138,8 @@ export async function startHttpServer(
         settings,
         () => (main.address() as AddressInfo).port,
         (token) => secureOptions.certificates.proofFor(token),
+        // A proxy that speaks HTTPS to its clients would be sent there for ever.
+        (request, response) => clients.saysHttps(request) && main.emit('request', request, response),
       )
     : main
   if (secure) plain.on('clientError', refuseMalformed).on('connect', refuseTunnel)
@@ -173,9 +184,12 @@ function keepBooks(listener: PlainServer | SecureServer, connections: Set<Socket
 }
 
 /** RFC 6797. */
-function strictTransportOf(secure: SecureOptions | undefined): string | undefined {
-  const seconds = secure?.strictTransportSeconds ?? 0
-  return seconds === 0 ? undefined : `max-age=${seconds}`
+function strictTransportOf({ strictTransportSeconds }: HttpOptions): string | undefined {
+  return strictTransportSeconds === 0 ? undefined : `max-age=${strictTransportSeconds}`
+}
+
+function isEncrypted({ socket }: IncomingMessage): boolean {
+  return 'encrypted' in socket && socket.encrypted === true
 }
 
 async function makeHapi(

@@ -1,5 +1,5 @@
 // The port without TLS where there is one with it: it answers authorities that look for a proof (ACME's HTTP-01), and sends
-// everybody else over there. Promises that a method which carries a
+// everybody else over there, but for whom a proxy has brought from HTTPS. Promises that a method which carries a
 // body stays what it is (308), and that nothing is read from such a body. Knows nothing of topics and tokens.
 import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http'
 import { errorBody } from './errors.ts'
@@ -8,21 +8,28 @@ const httpsPort = 443
 const challengePath = /^\/\.well-known\/acme-challenge\/([A-Za-z0-9_-]+)$/
 const hostHeader = /^([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?$/i
 
-/** `port` is asked for at each request, since it is not known before the other listener has it. */
+/**
+ * `port` is asked for at each request, since it is not known before the other listener has it. `serves`: answers itself a
+ * request that need not be sent there.
+ */
 export function makeRedirector(
   settings: ServerOptions,
   port: () => number,
   proofFor: (token: string) => Promise<string | undefined>,
+  serves: (request: IncomingMessage, response: ServerResponse) => boolean = () => false,
 ): Server {
+  function sendOn(request: IncomingMessage, response: ServerResponse): void {
+    if (!serves(request, response)) redirect(request, response, port())
+  }
   return createServer(settings, (request, response) => {
     const [, token] = challengePath.exec(request.url ?? '') ?? []
     if (token === undefined || (request.method !== 'GET' && request.method !== 'HEAD')) {
-      redirect(request, response, port())
+      sendOn(request, response)
       return
     }
     proofFor(token).then(
-      (proof) => (proof === undefined ? redirect(request, response, port()) : prove(response, proof)),
-      () => redirect(request, response, port()),
+      (proof) => (proof === undefined ? sendOn(request, response) : prove(response, proof)),
+      () => sendOn(request, response),
     )
   })
 }

@@ -38,8 +38,6 @@ export interface SecureOptions extends Pick<SessionLimits, 'streamResetsMax'> {
   readonly handshakeTimeoutMs: number
   /** Requests and streams at once on one connection of HTTP/2. */
   readonly streamsPerConnectionMax: number
-  /** How long browsers are told to use HTTPS only; 0: they are told nothing. */
-  readonly strictTransportSeconds: number
 }
 
 export interface SecureListener {

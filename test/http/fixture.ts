@@ -49,6 +49,7 @@ const httpDefaults: HttpOptions = {
   ],
   trustedProxies: [],
   secure: undefined,
+  strictTransportSeconds: 0,
   opensMetricsLocally: true,
   scrape: async () => ({ contentType: 'text/plain', text: 'scraped' }),
   idleTimeoutMs: 60_000,

@@ -35,7 +35,6 @@ export async function startSecureFixture(
         handshakeTimeoutMs: 30_000,
         streamsPerConnectionMax: 100,
         streamResetsMax: 500,
-        strictTransportSeconds: 0,
         ...secure,
       },
     },

@@ -8,7 +8,7 @@ import { type TestContext, test } from 'node:test'
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
 import type { SecureOptions } from '../../src/http/secure-listener.ts'
 import { testCertificate } from '../support/certificates.ts'
-import { API_TOKEN, type Fixture, type FixtureOptions, RawConnection } from './fixture.ts'
+import { API_TOKEN, type Fixture, type FixtureOptions, RawConnection, startFixture } from './fixture.ts'
 import { certificate, publishText, type SecureFixture, startSecureFixture } from './secure-fixture.ts'
 
 const authorization = `Bearer ${API_TOKEN}`
@@ -387,7 +387,7 @@ test('whoever says nothing in the handshake, or nothing after it, is cut off', a
 })
 
 test('HSTS is told on every answer where the configuration says so', async (t) => {
-  const { http2, tls } = await startSecure(t, { strictTransportSeconds: 3600 })
+  const { http2, tls } = await startSecure(t, {}, { http: { strictTransportSeconds: 3600 } })
   for (const path of ['/readyz', '/api/v1/pubsubs/1', '/']) {
     const answer = await ask(http2(), { ':path': path })
     assert.equal(answer.headers['strict-transport-security'], 'max-age=3600', path)
@@ -431,6 +431,48 @@ test('the port without TLS sends to the other one, and keeps the method of what 
     const [, location] = /^location: (.*)\r$/m.exec(answer) ?? []
     assert.equal([status, location].filter((part) => part !== undefined).join(' '), expected, request)
   }
+})
+
+test('whom a trusted proxy has brought from HTTPS is served on the port without TLS, and nobody else', async (t) => {
+  const byProxy = { trustedProxies: [{ address: '127.0.0.1', prefix: 32, family: 'ipv4' as const }] }
+  const http = { strictTransportSeconds: 60, ...byProxy }
+  const { raw, createTopic, hub } = await startSecure(t, {}, { http })
+  const get = (path: string, proto: string) =>
+    raw(
+      `GET ${path} HTTP/1.1\r\nhost: push.test\r\nauthorization: ${authorization}\r\nconnection: close\r\nx-forwarded-proto: ${proto}\r\n\r\n`,
+    )
+  for (const proto of ['https', 'HTTPS', 'http, https'])
+    assert.match(
+      await get('/healthz', proto).end(),
+      /^HTTP\/1\.1 200 OK\r\n[\s\S]*transport-security: max-age=60\r\n/,
+      proto,
+    )
+  for (const proto of ['http', 'https, http', 'httpsx', ''])
+    assert.match(await get('/healthz', proto).end(), /^HTTP\/1\.1 301 (?![\s\S]*transport-security)/, proto)
+  const { id } = await createTopic()
+  const stream = get(`/api/v1/pubsubs/${id}/events`, 'https')
+  await stream.until('\nid: ')
+  await publishText(hub, id, 'through a proxy')
+  await stream.until('data: through a proxy')
+  const strangers = await startSecure(t, {}, { http: { strictTransportSeconds: 60 } })
+  const asked = 'GET /healthz HTTP/1.1\r\nhost: push.test\r\nx-forwarded-proto: https\r\n\r\n'
+  assert.match(await strangers.raw(asked).end(), /^HTTP\/1\.1 301 /)
+})
+
+test('without TLS of its own, only whom a trusted proxy has brought from HTTPS is told to stay with it', async (t) => {
+  const ask = (fixture: Fixture, proto: string) =>
+    fixture.raw(`GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n${proto}\r\n`).end()
+  const trustedProxies = [{ address: '127.0.0.0', prefix: 8, family: 'ipv4' as const }]
+  const behind = await startFixture(t, { http: { strictTransportSeconds: 60, trustedProxies } })
+  const alone = await startFixture(t, { http: { strictTransportSeconds: 60 } })
+  const https = 'x-forwarded-proto: https\r\n'
+  assert.match(await ask(behind, https), /^HTTP\/1\.1 200 [\s\S]*strict-transport-security: max-age=60\r\n/)
+  for (const [fixture, proto] of [
+    [behind, ''],
+    [behind, 'x-forwarded-proto: http\r\n'],
+    [alone, https],
+  ] as const)
+    assert.doesNotMatch(await ask(fixture, proto), /strict-transport-security/)
 })
 
 test('an authority that looks for a proof on the port without TLS gets it, and is sent on where there is none', async (t) => {

@@ -42,7 +42,7 @@ test('tickets resume sessions until their key is changed, twice a day, and no lo
   const { http1, destroySessions } = makeSecureListener(
     {
       ...{ host: '127.0.0.1', port: 0, certificates, handshakeTimeoutMs: 30_000 },
-      ...{ streamsPerConnectionMax: 100, streamResetsMax: 500, strictTransportSeconds: 0 },
+      ...{ streamsPerConnectionMax: 100, streamResetsMax: 500 },
     },
     { readTimeoutMs: 30_000, idleTimeoutMs: 30_000, writeTimeoutMs: 30_000 },
     {},
