@@ -59,7 +59,7 @@ const SLICE_MS = 1
  */
 const IDLE_SHARE = 1 / 4
 /** The same while publishers keep the log busy. */
-const BUSY_SHARE = 1 / 10
+const BUSY_SHARE = 1 / 20
 /** So far ahead of its pace work may be before it waits: timers are no finer. */
 const AHEAD_MS_MAX = 5
 
