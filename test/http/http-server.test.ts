@@ -30,7 +30,7 @@ test('a method that a path does not have is a 405 that names those it has', asyn
   const allowed = {
     '/': 'GET, HEAD',
     '/assets/a/b': 'GET, HEAD',
-    '/api/v1/dashboard/events': 'GET, HEAD, OPTIONS',
+    '/api/v1/dashboard/events': 'GET, POST, HEAD, OPTIONS',
     '/healthz': 'GET, HEAD',
     '/readyz': 'GET, HEAD',
     '/api/v1/metrics': 'GET, HEAD, OPTIONS',
