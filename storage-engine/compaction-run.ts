@@ -204,13 +204,14 @@ class Run {
     const fields = { previousCrc: segment.chain.crc, ceiling: 0, syncedGeneration: 0, syncedPosition: 0 }
     const { bytes, header } = this.#builder.seal(seed, position, fields)
     await this.#pacer.transfer(bytes.length)
-    await this.#pacer.apart(segment.file.write(bytes, position))
+    await segment.file.write(bytes, position)
     await this.#pacer.slice()
     segment.accept(bytes, header, position)
     this.#builder.reset()
     this.#unsyncedBytes += bytes.length
     if (this.#unsyncedBytes < BACKGROUND_SYNC_BYTES) return
-    await this.#pacer.apart(syncOrFail(segment.file))
+    // Counted as work, and rested from: while it is under way, the disk has no time for publishers.
+    await syncOrFail(segment.file)
     this.#unsyncedBytes = 0
   }
 

@@ -129,7 +129,7 @@ export async function writeIndexFile(
     const write = async () => {
       const bytes = made * PAGE_BYTES
       await pace.transfer(bytes)
-      await pace.apart(file.write(chunk.subarray(0, bytes), position))
+      await file.write(chunk.subarray(0, bytes), position)
       position += bytes
       made = 0
     }
@@ -140,11 +140,11 @@ export async function writeIndexFile(
       if (made < PAGES_PER_WRITE) continue
       await write()
       if (position - syncedPosition < BACKGROUND_SYNC_BYTES) continue
-      await pace.apart(file.sync())
+      await file.sync()
       syncedPosition = position
     }
     if (made > 0) await write()
-    await pace.apart(file.sync())
+    await file.sync()
   } finally {
     await file.close()
   }

@@ -12,15 +12,12 @@ export interface Pace {
   slice(): Promise<void> | undefined
   /** Before so many bytes are read or written. */
   transfer(bytes: number): Promise<void>
-  /** While others work. */
-  apart<T>(others: Promise<T>): Promise<T>
 }
 
 /** A turn of the event loop before each transfer, and no rest. */
 export const turnByTurn: Pace = {
   slice: () => undefined,
   transfer: () => nextTurn(),
-  apart: (others) => others,
 }
 
 /** Whoever works at this pace is to leave off. */
@@ -108,7 +105,7 @@ export class Pacer implements Pace {
     return this.apart(this.#transfer(bytes))
   }
 
-  /** What is waited for meanwhile is no work, and not rested from. */
+  /** What is waited for meanwhile is no work, and not rested from. For what leaves the disk to others, too: not for syncs. */
   async apart<T>(others: Promise<T>): Promise<T> {
     const workedMs = this.#clock.nowMs() - this.#sliceBeganMs
     try {
