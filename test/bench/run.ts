@@ -2,7 +2,7 @@
  * Measures the server as a user runs it: the built program, on the disk of the temporary folder, with load from
  * processes of their own.
  *
- *   npm run bench                                  everything, about four minutes
+ *   npm run bench                                  everything, about six minutes
  *   npm run bench -- publish idle                  some parts only: publish batch deliver latency replay storm idle
  *                                                  engine recovery prototype nchan counting metrics tls compaction start
  *   npm run bench -- publish deliver latency nchan nginx with nchan under the same load, which has to be installed;
