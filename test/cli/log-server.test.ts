@@ -10,6 +10,7 @@ import { test } from 'node:test'
 import { Api } from '../support/api.ts'
 import { builtMain, ServerProcess } from '../support/server-process.ts'
 import { SseClient } from '../support/sse-client.ts'
+import { until } from '../support/until.ts'
 import { newFolder } from './log-fixture.ts'
 
 const SETTINGS = { log: { segmentBytes: '1MiB', maxBytes: '64MiB' } }
@@ -73,7 +74,7 @@ test('row 56: backups while a server publishes are prefixes that hold all that w
         acknowledged.push(await api.publish(id, { message: `${i} ${'x'.repeat(10_000)}` }))
     })
     for (let round = 0; round < 3; round += 1) {
-      while (acknowledged.length < (round + 1) * 200) await new Promise((resolve) => setImmediate(resolve))
+      await until('so many events are acknowledged', () => acknowledged.length >= (round + 1) * 200)
       const before = [...acknowledged]
       const command = spawn(process.execPath, [builtMain(), 'log', 'backup', backup, '--verify'], {
         stdio: 'inherit',
