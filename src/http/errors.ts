@@ -162,7 +162,7 @@ export function limitOf(error: unknown): string | undefined {
 }
 
 /** An answer of `application/json` and nothing more: no charset, which JSON has none of. */
-export function jsonAnswer(h: ResponseToolkit, text: string): ResponseObject {
+export function jsonAnswer(h: ResponseToolkit, text: string | Buffer): ResponseObject {
   const answer = h.response(text).type('application/json')
   answer.charset('')
   return answer

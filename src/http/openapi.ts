@@ -19,13 +19,14 @@ const path = '/openapi.json'
 export const openapiPlugin: Plugin<OpenapiOptions> = {
   name: 'sser-openapi',
   register(server, { cors, limits }) {
-    let text: string | undefined
+    /** Bytes, which all answers share that wait for their clients. */
+    let text: Buffer | undefined
     server.route({
       method: 'GET',
       path,
       options: { auth: false },
       handler(_request, h) {
-        text ??= JSON.stringify(describeCalls(callsOf(limits), limits.version))
+        text ??= Buffer.from(JSON.stringify(describeCalls(callsOf(limits), limits.version)))
         return jsonAnswer(h, text).header('cache-control', 'no-cache')
       },
     })

@@ -1,13 +1,13 @@
 // What ends a connection of HTTP/2 on which nothing is asked, or on which is done what only attacks do. Promises that whoever
 // asks in vain, by taking requests back or by such as nobody is shown, is cut off. Knows nothing of what is asked.
-import { constants, type ServerHttp2Session } from 'node:http2'
+import { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
 
 export interface SessionLimits {
   /** So many requests in a row may be in vain; a tenth of it more each second. */
   readonly streamResetsMax: number
   readonly readTimeoutMs: number
   readonly idleTimeoutMs: number
-  /** In this time a connection on which something is open has to show that it is heard. */
+  /** In this time a connection on which something is open has to show that it is heard, and an answer has to be taken. */
   readonly writeTimeoutMs: number
 }
 
@@ -15,8 +15,12 @@ const lookMs = 2000
 /** The way there and back may take some time, however short the configuration is. */
 const answerMsMin = 1000
 
+/** A client that takes this much of an answer in the time that a write may take is slow, and not gone. */
+const slowBytes = 64 * 1024
+
 export function limitSession(session: ServerHttp2Session, limits: SessionLimits): void {
   endWhenSilent(session, limits)
+  endUntakenAnswers(session, limits.writeTimeoutMs)
   endWhenInVain(session, limits.streamResetsMax)
 }
 
@@ -48,6 +52,28 @@ function endWhenSilent(session: ServerHttp2Session, limits: SessionLimits): void
     unanswered += 1
   }, Math.max(writeTimeoutMs, answerMsMin) / 2).unref()
   session.once('close', () => clearInterval(ask))
+}
+
+/**
+ * An answer whose client opens no window for it stays with its connection, and a connection has room for many. Nobody tells
+ * how much of a piece has gone, so each gets the time that a slow client needs for what is left of it.
+ */
+function endUntakenAnswers(session: ServerHttp2Session, writeTimeoutMs: number): void {
+  /** Of each stream that is open: how often it was seen with its answer given whole and not taken. */
+  const looks = new Map<ServerHttp2Stream, number>()
+  session.on('stream', (stream) => {
+    looks.set(stream, 0)
+    stream.once('close', () => looks.delete(stream))
+  })
+  const look = setInterval(() => {
+    for (const [stream, times] of looks) {
+      if (!stream.writableEnded || stream.writableFinished) continue
+      const timesMax = 2 * (1 + Math.floor(stream.writableLength / slowBytes))
+      if (times < timesMax) looks.set(stream, times + 1)
+      else stream.destroy()
+    }
+  }, Math.max(writeTimeoutMs, answerMsMin) / 2).unref()
+  session.once('close', () => clearInterval(look))
 }
 
 /**

@@ -91,7 +91,7 @@ interface Server extends SecureFixture {
   readonly neighbour: { isWell(): Promise<void> }
 }
 
-async function start(t: TestContext, http: { readTimeoutMs?: number } = {}): Promise<Server> {
+async function start(t: TestContext, http: { readTimeoutMs?: number; writeTimeoutMs?: number } = {}): Promise<Server> {
   const fixture = await startSecureFixture(
     t,
     { streamsPerConnectionMax: streamsMax, streamResetsMax: resetsMax },
@@ -249,5 +249,26 @@ test('whoever opens streams and takes nothing of what is answered costs what the
   attacker.socket.write(settingsOf([setting.initialWindowSize, 0]))
   const opened = (round: number) => frameOf(frame.headers, endStream | endHeaders, 1 + 2 * round, get)
   await attacker.floods(opened, 2000)
+  await neighbour.isWell()
+})
+
+test('an answer that nobody takes ends by itself, and what else is open on its connection goes on', {
+  timeout: 60_000,
+}, async (t) => {
+  const { securePort, neighbour } = await start(t, { writeTimeoutMs: 1000 })
+  const settings = { initialWindowSize: 0 }
+  const session = connectHttp2(`https://localhost:${securePort}`, { ca: certificate.certificate, settings })
+  session.on('error', () => undefined)
+  t.after(() => session.destroy())
+  await once(session, 'localSettings')
+  const untaken = Array.from({ length: streamsMax - 1 }, () => session.request({ ':path': '/openapi.json' }))
+  await Promise.all(untaken.map((stream) => once(stream, 'close')))
+  session.settings({ initialWindowSize: 65_535 })
+  await once(session, 'localSettings')
+  const taken = session.request({ ':path': '/healthz' })
+  const [headers] = await once(taken, 'response')
+  assert.equal(headers[':status'], 200)
+  taken.resume()
+  await once(taken, 'end')
   await neighbour.isWell()
 })
