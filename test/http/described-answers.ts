@@ -61,9 +61,15 @@ export interface Answered {
   readonly body: string | undefined
 }
 
+/** A target may also be a whole address: RFC 9112, section 3.2.2. */
+function pathOf(url: string): string {
+  const isWhole = !url.startsWith('/') && URL.canParse(url)
+  return isWhole ? new URL(url).pathname : url.replace(/[?#].*$/, '')
+}
+
 /** What is wrong with an answer, in words that say what to do; undefined: nothing. */
 export function mistakeIn({ method, url, head, body }: Answered): string | undefined {
-  const path = url.replace(/[?#].*$/, '')
+  const path = pathOf(url)
   const status = /^HTTP\/1\.1 (\d{3})/.exec(head)?.[1] ?? ''
   const type = /^content-type: *([^;\r]*)/im.exec(head)?.[1]?.trim() ?? ''
   const found = paths.find(({ pattern }) => pattern.test(path))

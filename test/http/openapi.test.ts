@@ -137,6 +137,8 @@ test('an answer that is not as it is described is told, with what to do', () => 
     mistakeIn({ method, url, head: head(status, type), body })
   assert.equal(of('GET', '/healthz', 200, '{"status":"ok"}'), undefined)
   assert.equal(of('GET', '/nowhere', 404, '{"error":{"code":404,"message":"No."}}'), undefined)
+  // Found by seed 3586216864 of the random requests: a target may be a whole address.
+  assert.equal(of('GET', 'http://[:@1/healthz?a=1', 200, '{"status":"ok"}'), undefined)
   assert.match(of('GET', '/new', 200, '{}') ?? '', /not in src\/http\/calls\.ts/)
   assert.match(of('GET', '/healthz', 418, '{}') ?? '', /no such status/)
   assert.match(of('GET', '/healthz', 200, '{"status":"ok"}', 'text/plain') ?? '', /text\/plain/)
