@@ -37,6 +37,7 @@ export function httpObserver(logger: Logger, monotonicMs: () => number = () => p
   const throttledLines = new LineBudget(monotonicMs, THROTTLED_LINES_MAX, MINUTE_MS)
   /** By limit: there are a dozen. */
   const limitLines = new Map<string, LineBudget>()
+  const proxyLines = new LineBudget(monotonicMs, 1, MINUTE_MS)
   return {
     ...silentHttpObserver,
     throttled(address, wrongTokens) {
@@ -54,6 +55,15 @@ export function httpObserver(logger: Logger, monotonicMs: () => number = () => p
       if (unsaid === undefined) return
       const before = unsaid === 0 ? {} : { timesBefore: unsaid }
       logger.warn({ limit, ...before }, 'A limit was reached: somebody was refused, or asked to come back.')
+    },
+    proxyRefused(proxy, reason) {
+      const unsaid = proxyLines.spend()
+      if (unsaid === undefined) return
+      const before = unsaid === 0 ? {} : { timesBefore: unsaid }
+      logger.warn(
+        { proxy, reason, ...before },
+        'A trusted proxy was cut off: no header of the PROXY protocol came first.',
+      )
     },
     requestFailed({ error, ...fields }) {
       // 503 and 507 are states, which their causes have told once already; a 500 is a mistake of ours.

@@ -148,6 +148,7 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
       apiTokens: apiTokensOf(tokens, config.pubsub.apiTokens),
       strictTransportSeconds: Math.floor(config.server.ssl.strictTransportMs / 1000),
       trustedProxies: config.server.trustedProxies,
+      proxyHeaderTimeoutMs: config.server.proxyProtocol ? config.server.ssl.handshakeTimeoutMs : undefined,
       opensMetricsLocally: config.metrics.openLocally,
       scrape: (isOpenMetrics) => metrics.scrape(isOpenMetrics),
       idleTimeoutMs: config.server.idleTimeoutMs,

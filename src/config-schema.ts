@@ -67,6 +67,7 @@ export interface Settings {
     readonly maxConnections: number
     readonly corsCredentialOrigins: readonly string[]
     readonly trustedProxies: readonly AddressRange[]
+    readonly proxyProtocol: boolean
     readonly ssl: {
       readonly enabled: boolean
       readonly domainName?: readonly string[]
@@ -432,6 +433,11 @@ const serverSchema = joi
       .meta(meta({ allowed: 'a list of addresses and networks such as `10.0.0.0/8`', defaultText: '[]' }))
       .description(
         'The proxies in front of the server. Only from these are `X-Forwarded-For` and `X-Forwarded-Proto` believed: limits by address then count the client behind the proxy, and whom it has brought from HTTPS is not sent there.',
+      ),
+    proxyProtocol: flag()
+      .default(false)
+      .description(
+        'Whether the proxies in `server.trustedProxies` hand on bytes, and begin each connection with a header of the PROXY protocol (version 1 or 2) that says whose it is. Then they have to, within `server.ssl.handshakeTimeout`, on both ports. Of all others it is believed nothing.',
       ),
     ssl: sslSchema,
   })
@@ -799,6 +805,12 @@ export const settingRelations: readonly SettingRelation[] = [
     others: ['server.ssl.enabled', 'server.addr'],
     words: 'another port than that of `server.addr`',
     holds: ({ server }) => !server.ssl.enabled || server.addr.port === 0 || server.addr.port !== server.sslAddr.port,
+  },
+  {
+    key: 'server.proxyProtocol',
+    others: ['server.trustedProxies'],
+    words: '`false`, as long as `server.trustedProxies` names no proxy: nobody else is believed such a header',
+    holds: ({ server }) => !server.proxyProtocol || server.trustedProxies.length > 0,
   },
   {
     key: 'log.batchBytesMax',

@@ -113,7 +113,7 @@ export class Tally {
     },
   }
 
-  readonly httpObserver: HttpObserver = {
+  readonly httpObserver = {
     answered: (method, route, status) => {
       if (status === 401) this.authFailures += 1
       if (status === 429) this.rateLimited += 1
@@ -124,5 +124,5 @@ export class Tally {
       this.throttledAddresses += 1
     },
     requestFailed: ({ route, status }) => this.failedRequests.add(route, status),
-  }
+  } satisfies Partial<HttpObserver>
 }

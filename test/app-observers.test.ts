@@ -28,6 +28,20 @@ test('addresses that have to wait are told with their number of wrong tokens, te
   assert.deepEqual([lines.length, lines[10]?.['address'], lines[10]?.['addressesBefore']], [11, '203.0.113.99', 20])
 })
 
+test('a proxy that does not say whose its connections are is told once a minute, and then how often it was not', () => {
+  const { clock, lines, observer } = observed()
+  for (let times = 0; times < 100; times += 1) observer.proxyRefused('192.0.2.1', 'it did not come in time')
+  assert.equal(lines.length, 1)
+  assert.deepEqual(lines[0], {
+    proxy: '192.0.2.1',
+    reason: 'it did not come in time',
+    message: 'A trusted proxy was cut off: no header of the PROXY protocol came first.',
+  })
+  clock.advance(60_000)
+  observer.proxyRefused('192.0.2.1', 'it did not come in time')
+  assert.equal(lines[1]?.['timesBefore'], 99)
+})
+
 test('each limit that is reached is told once a minute, with how often it was since the last line', () => {
   const { clock, lines, observer } = observed()
   for (let times = 0; times < 1000; times += 1) observer.limitReached('limits.topicsMax')

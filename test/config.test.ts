@@ -72,6 +72,7 @@ test('without any file or variable the defaults are those that the documentation
       maxConnections: 60_000,
       corsCredentialOrigins: [],
       trustedProxies: [],
+      proxyProtocol: false,
       ssl: {
         enabled: false,
         cacheDir: join(cwd, '_storage', 'certificates'),
@@ -263,6 +264,14 @@ test('proxies are trusted by address or by network, and what is neither is refus
     keysOf(mistakes),
     wrong.map((_, index) => `server.trustedProxies[${index}]`),
   )
+})
+
+test('a header of the PROXY protocol is expected of trusted proxies, and not where there are none', (t) => {
+  const yaml = 'server: { trustedProxies: [10.0.0.0/8], proxyProtocol: true }'
+  assert.equal(loadBase(t, yaml).config.server.proxyProtocol, true)
+  const [mistake, ...others] = mistakesOf(() => loadBase(t, 'server: { proxyProtocol: true }'))
+  assert.deepEqual([mistake?.key, others], ['server.proxyProtocol', []])
+  assert.match(mistake?.allowed ?? '', /as long as `server\.trustedProxies` names no proxy/)
 })
 
 test('items that must differ are told by what they have in common', (t) => {

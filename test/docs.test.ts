@@ -107,6 +107,7 @@ async function routes(t: TestContext): Promise<string[]> {
       { sha256: hashToken('metrics-token-of-the-documents'), rights: ['metrics'] },
     ],
     trustedProxies: [],
+    proxyHeaderTimeoutMs: undefined,
     secure: undefined,
     strictTransportSeconds: 0,
     opensMetricsLocally: true,

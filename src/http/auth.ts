@@ -4,16 +4,17 @@ import type { Plugin, Request, ResponseToolkit } from '@hapi/hapi'
 import { DomainError } from '../domain/errors.ts'
 import { parseTopicId } from '../domain/event-id.ts'
 import type { Topic } from '../domain/hub.ts'
+import type { ClientAddresses } from './client-address.ts'
 import { type HttpObserver, httpError, tellLimit } from './errors.ts'
 import { eventFormOf } from './event-forms.ts'
 import { anybody, type Credentials, challenge, type Gate, type Refusal, tooManyWrongTokens } from './gate.ts'
-import { isLocal } from './is-local.ts'
 import { answerWithRetry } from './retry-answer.ts'
 import type { Service } from './service.ts'
 
 export interface AuthOptions {
   readonly service: Service
   readonly gate: Gate
+  readonly clients: ClientAddresses
   readonly observer: HttpObserver
   /** Whether whoever asks on this machine itself may scrape without a token. */
   readonly opensMetricsLocally: boolean
@@ -34,13 +35,13 @@ const TOKENS_MAX = 20
 
 export const authPlugin: Plugin<AuthOptions> = {
   name: 'sser-auth',
-  register(server, { service, gate, observer, opensMetricsLocally, retryMs }) {
+  register(server, { service, gate, clients, observer, opensMetricsLocally, retryMs }) {
     const checks: Readonly<Record<string, (request: Request) => Credentials | Refusal>> = {
       [topicsAuth]: (request) => gate.api(request, bearerOf(request), 'topics'),
       [metricsAuth]: (request) => gate.api(request, bearerOf(request), 'metrics'),
       [scrapeAuth](request) {
         const { req } = request.raw
-        const isOpen = opensMetricsLocally && req.headers.authorization === undefined && isLocal(req)
+        const isOpen = opensMetricsLocally && req.headers.authorization === undefined && clients.isLocal(req)
         return isOpen ? anybody : gate.api(request, bearerOf(request), 'metrics')
       },
       [subscribeAuth](request) {

@@ -27,6 +27,8 @@ export interface HttpObserver {
   limitReached(limit: string): void
   /** An address has to wait for the first time, or after a while again: so many wrong tokens came from there. */
   throttled(client: string, wrongTokens: number): void
+  /** A trusted proxy was cut off that did not say whose its connection is, though it has to. */
+  proxyRefused(proxy: string, reason: string): void
   requestFailed(report: FailedRequest): void
 }
 
@@ -34,6 +36,7 @@ export const silentHttpObserver: HttpObserver = {
   answered() {},
   limitReached() {},
   throttled() {},
+  proxyRefused() {},
   requestFailed() {},
 }
 

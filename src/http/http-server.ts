@@ -28,6 +28,7 @@ import { metricsPlugin } from './metrics.ts'
 import { openapiPlugin } from './openapi.ts'
 import { operationsPlugin } from './operations.ts'
 import { type PrometheusOptions, prometheusPlugin } from './prometheus.ts'
+import { ProxyProtocol } from './proxy-protocol.ts'
 import { publishPlugin } from './publish.ts'
 import type { BodyLimits } from './read-body.ts'
 import { makeRedirector } from './redirect.ts'
@@ -67,6 +68,8 @@ export interface HttpOptions
   readonly apiTokens: readonly ApiToken[]
   /** From these it is believed for whom they ask, and how their clients speak to them. */
   readonly trustedProxies: readonly AddressRange[]
+  /** In this time their connections have to say whose they are (the PROXY protocol); undefined: they say nothing in front. */
+  readonly proxyHeaderTimeoutMs: number | undefined
   readonly opensMetricsLocally: boolean
   readonly scrape: PrometheusOptions['scrape']
   /** A connection that was kept alive and brings no further request is closed after this. */
@@ -114,7 +117,10 @@ export async function startHttpServer(
   }
   const secure = secureOptions && makeSecureListener(secureOptions, options, settings)
   const main = secure?.http1 ?? createServer(settings)
-  const clients = new ClientAddresses(options.trustedProxies)
+  const { trustedProxies, proxyHeaderTimeoutMs } = options
+  const clients = new ClientAddresses(trustedProxies, proxyHeaderTimeoutMs !== undefined)
+  const proxyProtocol =
+    proxyHeaderTimeoutMs === undefined ? undefined : new ProxyProtocol(clients, observer, proxyHeaderTimeoutMs)
   const connectionLimits = new ConnectionLimits(clients, observer, options)
   const hapi = await makeHapi(main, service, observer, cors, clients, options)
   const door = new FrontDoor(
@@ -147,6 +153,7 @@ export async function startHttpServer(
   const connections = new Set<Socket>()
   for (const listener of listeners) {
     connectionLimits.watch(listener, listener === plain && !secure)
+    proxyProtocol?.guard(listener)
     keepBooks(listener, connections)
   }
   if (secureOptions) await listen(main, secureOptions)
@@ -157,13 +164,14 @@ export async function startHttpServer(
     throw error
   }
 
+  const hasSpoken = (socket: Socket) => proxyProtocol?.hasSpoken(socket) ?? socket.bytesRead > 0
   let closing: Promise<void> | undefined
   return {
     address: plain.address() as AddressInfo,
     secureAddress: secure && (main.address() as AddressInfo),
     hapi,
     close(graceMs) {
-      closing ??= stop(hapi, listeners, secure, connections, graceMs)
+      closing ??= stop(hapi, listeners, secure, connections, hasSpoken, graceMs)
       return closing
     },
   }
@@ -219,7 +227,11 @@ async function makeHapi(
     { plugin: errorsPlugin, options: { cors, observer } },
     {
       plugin: authPlugin,
-      options: { service, gate, observer, opensMetricsLocally: options.opensMetricsLocally, retryMs: options.retryMs },
+      options: {
+        ...{ service, gate, clients, observer },
+        opensMetricsLocally: options.opensMetricsLocally,
+        retryMs: options.retryMs,
+      },
     },
     { plugin: publishPlugin, options: { service, cors, limits: options, tokenLimits, observer } },
     { plugin: subscribePlugin, options: { service, cors, limits: options, tokenLimits, observer } },
@@ -256,6 +268,7 @@ async function stop(
   listeners: readonly (PlainServer | SecureServer)[],
   secure: SecureListener | undefined,
   connections: ReadonlySet<Socket>,
+  hasSpoken: (socket: Socket) => boolean,
   graceMs: number,
 ): Promise<void> {
   const ended = listeners.slice(1).map((listener) => new Promise((resolve) => listener.close(resolve)))
@@ -263,7 +276,7 @@ async function stop(
   const sweep = setInterval(() => {
     for (const listener of listeners) listener.closeIdleConnections()
     // To node, a connection that was opened in advance and has said nothing yet is one with a request in progress.
-    for (const socket of connections) if (socket.bytesRead === 0) socket.destroy()
+    for (const socket of connections) if (!hasSpoken(socket)) socket.destroy()
   }, closeCheckMs)
   const end = setTimeout(() => {
     secure?.destroySessions()

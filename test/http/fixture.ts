@@ -48,6 +48,7 @@ const httpDefaults: HttpOptions = {
     { sha256: hashToken(METRICS_TOKEN), rights: ['metrics'] },
   ],
   trustedProxies: [],
+  proxyHeaderTimeoutMs: undefined,
   secure: undefined,
   strictTransportSeconds: 0,
   opensMetricsLocally: true,
@@ -98,6 +99,8 @@ export interface Fixture {
   readonly failures: readonly FailedRequest[]
   /** Each time that a limit was reached, its setting. */
   readonly limitsReached: readonly string[]
+  /** Each trusted proxy that was cut off, and why. */
+  readonly proxiesRefused: readonly string[]
   createTopic(persist?: boolean): Promise<{ id: string; token: string }>
   publish(topicId: string, event: unknown): Promise<Response>
   /** Opens a connection and sends this. */
@@ -109,6 +112,7 @@ export interface Fixture {
 export async function startFixture(context: TestContext, options: FixtureOptions = {}): Promise<Fixture> {
   const failures: FailedRequest[] = []
   const limitsReached: string[] = []
+  const proxiesRefused: string[] = []
   const connections = new Set<RawConnection>()
   const service = new Service()
   const logs = await openTestLogs()
@@ -119,6 +123,7 @@ export async function startFixture(context: TestContext, options: FixtureOptions
   const observer = {
     ...silentHttpObserver,
     limitReached: (limit: string) => limitsReached.push(limit),
+    proxyRefused: (proxy: string, reason: string) => proxiesRefused.push(`${proxy}: ${reason}`),
     requestFailed: (report: FailedRequest) => failures.push(report),
   }
   const http = await startHttpServer(service, observer, { ...httpDefaults, ...options.http })
@@ -162,6 +167,7 @@ export async function startFixture(context: TestContext, options: FixtureOptions
     origin,
     failures,
     limitsReached,
+    proxiesRefused,
     raw,
     async createTopic(persist = false) {
       const { topic, token } = await hub.createTopic({ persist })

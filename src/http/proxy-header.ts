@@ -1,0 +1,81 @@
+// The header of the PROXY protocol, by which a proxy that hands on bytes says in front of them whose they are: HAProxy's
+// "The PROXY protocol", versions 1 (a line) and 2 (binary). Only bytes: whether whoever sent them is believed is asked elsewhere.
+import { isIPv4, isIPv6, SocketAddress } from 'node:net'
+
+export interface ProxyHeader {
+  /** So long is it; what the client itself said comes behind. */
+  readonly bytes: number
+  /** The client's; undefined: the proxy speaks for itself (a health check), or does not know it. */
+  readonly address: string | undefined
+}
+
+/** Of version 2: what fits into the smallest segment of TCP, as the specification has it; its further fields are skipped. */
+export const proxyHeaderBytesMax = 536
+/** Of version 1, with the end of the line. */
+const lineBytesMax = 107
+
+const signature = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1')
+const fixedBytes = 16
+const lineStart = Buffer.from('PROXY ', 'latin1')
+const lineWords = /^PROXY (TCP4|TCP6) ([\dA-Fa-f:.]+) ([\dA-Fa-f:.]+) (0|[1-9]\d{0,4}) (0|[1-9]\d{0,4})$/
+const portMax = 65_535
+
+/** By the byte that says what kind of address follows: TCP, UDP and sockets of Unix; none is for others. */
+const addressBytes: ReadonlyMap<number, number> = new Map([
+  [0x00, 0],
+  [0x11, 12],
+  [0x12, 12],
+  [0x21, 36],
+  [0x22, 36],
+  [0x31, 216],
+  [0x32, 216],
+])
+
+/** Of what has come so far; undefined: it may become one, with more. */
+export function parseProxyHeader(bytes: Buffer): ProxyHeader | 'malformed' | undefined {
+  if (startsAs(bytes, signature)) return bytes.length < fixedBytes ? undefined : binary(bytes)
+  return startsAs(bytes, lineStart) ? line(bytes) : 'malformed'
+}
+
+/** As far as both go. */
+function startsAs(bytes: Buffer, start: Buffer): boolean {
+  const length = Math.min(bytes.length, start.length)
+  return bytes.subarray(0, length).equals(start.subarray(0, length))
+}
+
+function binary(bytes: Buffer): ProxyHeader | 'malformed' | undefined {
+  const command = bytes[12]
+  const family = bytes[13] as number
+  const length = fixedBytes + bytes.readUInt16BE(14)
+  const isLocal = command === 0x20
+  if ((!isLocal && command !== 0x21) || length > proxyHeaderBytesMax) return 'malformed'
+  // What stands behind a proxy's word that it speaks for itself says nothing.
+  const needed = isLocal ? 0 : addressBytes.get(family)
+  if (needed === undefined || length < fixedBytes + needed) return 'malformed'
+  if (bytes.length < length) return undefined
+  return { bytes: length, address: isLocal ? undefined : binaryAddress(bytes, family) }
+}
+
+function binaryAddress(bytes: Buffer, family: number): string | undefined {
+  if (family === 0x11) return bytes.subarray(fixedBytes, fixedBytes + 4).join('.')
+  if (family !== 0x21) return undefined
+  const groups = Array.from({ length: 8 }, (_, index) => bytes.readUInt16BE(fixedBytes + 2 * index).toString(16))
+  return canonical(groups.join(':'))
+}
+
+function line(bytes: Buffer): ProxyHeader | 'malformed' | undefined {
+  const end = bytes.subarray(0, lineBytesMax).indexOf('\r\n')
+  if (end === -1) return bytes.length < lineBytesMax ? undefined : 'malformed'
+  const text = bytes.toString('latin1', 0, end)
+  const length = end + 2
+  if (/^PROXY UNKNOWN(?: |$)/.test(text)) return { bytes: length, address: undefined }
+  const [, family, source = '', target = '', ...ports] = lineWords.exec(text) ?? []
+  const isAddress = family === 'TCP4' ? isIPv4 : isIPv6
+  if (!isAddress(source) || !isAddress(target) || ports.some((port) => Number(port) > portMax)) return 'malformed'
+  return { bytes: length, address: family === 'TCP4' ? source : canonical(source) }
+}
+
+/** An IPv4 address in IPv6 is written with points then, by which it is known as one. */
+function canonical(address: string): string {
+  return new SocketAddress({ address, family: 'ipv6' }).address
+}
