@@ -16,8 +16,8 @@ import { silentObserver } from '../../storage-engine/index.ts'
 import { Api } from '../support/api.ts'
 import { Random } from '../support/random.ts'
 import { API_TOKEN, type ServerProcess } from '../support/server-process.ts'
+import type { Bench } from './bench.ts'
 import { LoadProcess } from './load-process.ts'
-import type { Bench } from './long-run.ts'
 import { median, quantile } from './quantiles.ts'
 
 const SWITCHED_COUNTING = fileURLToPath(new URL('switched-counting.mjs', import.meta.url))

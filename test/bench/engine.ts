@@ -7,9 +7,10 @@ import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DiskFiles, Log, Sequencer, silentObserver } from '../../storage-engine/index.ts'
+import type { Bench } from './bench.ts'
 import { logOptions } from './make-log.ts'
 
-export interface EngineResult {
+interface EngineResult {
   readonly recordsPerSecond: number
   readonly recordsPerBatch: number
   readonly bytesPerBatch: number
@@ -17,18 +18,39 @@ export interface EngineResult {
   readonly ratio: number
 }
 
+/** A target. */
+const ENGINE_RATIO = 0.8
 const ROUND_MS = 250
 const FILL = Buffer.alloc(8 * 1024 * 1024, 0xa5)
+
+export async function measureEngines(bench: Bench): Promise<void> {
+  for (const [records, bytes, hasTarget] of [
+    [1, 150, false],
+    [64, 150, true],
+    [1_024, 150, false],
+    [64, 4_096, true],
+  ] as const) {
+    const result = await measureEngine(records, bytes, bench.durationMs)
+    const what = `batches of ${records} records of ${bytes} bytes`
+    bench.note(
+      `${what}, against plain write + fdatasync`,
+      result.ratio * 100,
+      '%',
+      hasTarget ? ENGINE_RATIO * 100 : undefined,
+    )
+    bench.note(
+      `${what}, ${Math.round(result.recordsPerBatch)} records and ${Math.round(result.bytesPerBatch)} bytes a batch`,
+      result.recordsPerSecond,
+      'records/s',
+    )
+  }
+}
 
 /**
  * So many records go to the disk in a batch, and as many gather meanwhile for the next one, as they do in a busy server. A
  * record's payload has so many bytes.
  */
-export async function measureEngine(
-  recordsPerBatch: number,
-  payloadBytes: number,
-  durationMs: number,
-): Promise<EngineResult> {
+async function measureEngine(recordsPerBatch: number, payloadBytes: number, durationMs: number): Promise<EngineResult> {
   const directory = mkdtempSync(join(tmpdir(), 'sser-bench-engine-'))
   const batches: number[] = []
   const observer = { ...silentObserver, committed: (_records: number, bytes: number) => void batches.push(bytes) }

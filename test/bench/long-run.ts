@@ -7,24 +7,11 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Api } from '../support/api.ts'
 import { API_TOKEN, type ServerOptions, type ServerProcess } from '../support/server-process.ts'
+import { type Bench, MIB } from './bench.ts'
 import { LoadProcess } from './load-process.ts'
 import { makeLog } from './make-log.ts'
 import { median } from './quantiles.ts'
 
-/** What run.ts lends: a folder, servers, and a place for figures. */
-export interface Bench {
-  readonly work: string
-  readonly durationMs: number
-  scaled(count: number): number
-  note(what: string, value: number, unit: string, target?: number, better?: 'more' | 'less'): void
-  withServer(
-    name: string,
-    options: ServerOptions,
-    measure: (server: ServerProcess, load: LoadProcess) => Promise<void>,
-  ): Promise<void>
-}
-
-const MIB = 1024 * 1024
 const COMPACTED_BYTES = 2 * 1024 * MIB
 const STARTED_BYTES = 10e9
 /** Of old events in the log that is compacted; about, with what frames them. */

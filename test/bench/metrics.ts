@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { API_TOKEN, type ServerProcess } from '../support/server-process.ts'
-import type { Bench } from './long-run.ts'
+import type { Bench } from './bench.ts'
 import { makeLog } from './make-log.ts'
 import { median } from './quantiles.ts'
 

@@ -7,8 +7,8 @@ import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Api } from '../support/api.ts'
 import { API_TOKEN, type ServerProcess } from '../support/server-process.ts'
+import type { Bench } from './bench.ts'
 import { LoadProcess } from './load-process.ts'
-import type { Bench } from './long-run.ts'
 import type { Transport } from './transport.ts'
 
 interface Way {
