@@ -128,10 +128,12 @@ export class StreamCursor implements Cursor {
       if (isGone(segments, segment, error)) return false
       throw error
     }
-    // After the question, which may have had the index made again, and damage found thereby.
+    // After the question, which may have had the index made again, and damage found thereby: in the order in which it was
+    // found, which is not that of the numbers.
     this.#damages = segment.unindexedDamages
       .flatMap((damage) => damageTo(this.streamId, damage) ?? [])
       .filter((damage) => damage.through > after)
+      .sort((a, b) => a.after - b.after)
     return true
   }
 

@@ -258,6 +258,22 @@ test('records that only a spoiled sidecar still names are in a gap that a start 
   await compareWithStart(directory, 'outline', '.index deed')
 })
 
+test('of two damages of a segment the one with the lower numbers is told as well, whichever was found first', async () => {
+  // Found by seed 3289637887: a batch, a page of the sidecar, and the file of the next segment.
+  const directory = copyOf(compacted[3]!)
+  for (const [name, at] of [
+    [segmentName(30), 1201],
+    [indexName(30), 11_845],
+  ] as const) {
+    change(directory, name, (bytes) => {
+      bytes[at]! ^= 1
+      return undefined
+    })
+  }
+  rmSync(join(directory, segmentName(8)))
+  await compareWithStart(directory, 'outline', '.index deed')
+})
+
 test('what a compaction left is named, and is no damage', async () => {
   const kinds = await Promise.all(
     compacted.map(async (directory) => (await findingsOf(directory)).map(({ kind, file }) => `${kind} ${file}`)),
