@@ -6,10 +6,9 @@
 import { isGone, type LogGap } from './cursor.ts'
 import type { LogRecord, Offset } from './format.ts'
 import type { Posting } from './memory-index.ts'
-import type { Damage } from './observer.ts'
 import { readRecords } from './read-records.ts'
 import type { Segment } from './segment.ts'
-import { damageTo } from './segment-damage.ts'
+import { damagesTo } from './segment-damage.ts'
 import type { SegmentSet } from './segment-set.ts'
 
 /** Descending by number; the number of a gap is where it ends. */
@@ -32,7 +31,7 @@ export async function* readBackward(
       const postings = within(found, BYTES_AT_ONCE)
       const isLast = found.length < POSTINGS_AT_ONCE && postings.length === found.length
       const down = isLast ? lowest(segment) : (postings.at(-1) as Posting).offset
-      const damages = damagesOf(segment, streamId).filter(({ through }) => through >= down && through < bound)
+      const damages = damagesTo(streamId, segment).filter(({ through }) => through >= down && through < bound)
       const records = await readRecords(
         segment,
         postings.map((posting) => ({ ...posting, streamId })),
@@ -57,10 +56,6 @@ function lastBelow(segments: SegmentSet, bound: Offset): Segment | undefined {
 /** Nothing of the segment lies below. */
 function lowest({ chainBefore }: Segment): Offset {
   return chainBefore.last + 1
-}
-
-function damagesOf(segment: Segment, streamId: number): readonly Damage[] {
-  return segment.unindexedDamages.flatMap((damage) => damageTo(streamId, damage) ?? [])
 }
 
 function within(postings: readonly Posting[], bytesMax: number): readonly Posting[] {

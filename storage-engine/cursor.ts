@@ -15,7 +15,7 @@ import { isShortage } from './open-files.ts'
 import { readRecords, recordAt, type Unreadable } from './read-records.ts'
 import { scanSegment, UNKNOWN_CHAIN } from './scan.ts'
 import { recordsOf, type Segment } from './segment.ts'
-import { damageTo } from './segment-damage.ts'
+import { damagesTo } from './segment-damage.ts'
 import type { SegmentSet } from './segment-set.ts'
 
 /** A stretch of numbers in which this reader may have lost something. */
@@ -128,12 +128,8 @@ export class StreamCursor implements Cursor {
       if (isGone(segments, segment, error)) return false
       throw error
     }
-    // After the question, which may have had the index made again, and damage found thereby: in the order in which it was
-    // found, which is not that of the numbers.
-    this.#damages = segment.unindexedDamages
-      .flatMap((damage) => damageTo(this.streamId, damage) ?? [])
-      .filter((damage) => damage.through > after)
-      .sort((a, b) => a.after - b.after)
+    // After the question, which may have had the index made again, and damage found thereby.
+    this.#damages = damagesTo(this.streamId, segment).filter((damage) => damage.through > after)
     return true
   }
 

@@ -35,11 +35,17 @@ export function damageOf(
 }
 
 /** What damage means to the readers of one stream; undefined: nothing. */
-export function damageTo(streamId: number, damage: Damage): Damage | undefined {
+function damageTo(streamId: number, damage: Damage): Damage | undefined {
   const { before, behind } = damage
   if (before !== undefined && streamId < before.streamId) return undefined
   if (behind !== undefined && streamId > behind.streamId) return undefined
   const after = streamId === before?.streamId ? before.offset : damage.after
   const through = streamId === behind?.streamId ? behind.offset - 1 : damage.through
   return through > after ? { ...damage, after, through } : undefined
+}
+
+/** What a segment's damages mean to the readers of one stream, by number: they were found in another order. */
+export function damagesTo(streamId: number, segment: Segment): Damage[] {
+  const damages = segment.unindexedDamages.flatMap((damage) => damageTo(streamId, damage) ?? [])
+  return damages.sort((a, b) => a.after - b.after)
 }
