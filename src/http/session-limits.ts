@@ -44,14 +44,13 @@ function endWhenSilent(session: ServerHttp2Session, limits: SessionLimits): void
       if (open === 0 && !session.destroyed) session.setTimeout(idleTimeoutMs)
     })
   })
-  const ask = setInterval(() => {
+  every(session, Math.max(writeTimeoutMs, answerMsMin) / 2, () => {
     if (session.destroyed || (unanswered === 0 && open === 0)) return
     // One may just have come, and not have been read by a process that was busy.
     if (unanswered === 2) session.destroy()
     else if (unanswered === 0) session.ping(() => (unanswered = 0))
     unanswered += 1
-  }, Math.max(writeTimeoutMs, answerMsMin) / 2).unref()
-  session.once('close', () => clearInterval(ask))
+  })
 }
 
 /**
@@ -65,15 +64,14 @@ function endUntakenAnswers(session: ServerHttp2Session, writeTimeoutMs: number):
     looks.set(stream, 0)
     stream.once('close', () => looks.delete(stream))
   })
-  const look = setInterval(() => {
+  every(session, Math.max(writeTimeoutMs, answerMsMin) / 2, () => {
     for (const [stream, times] of looks) {
       if (!stream.writableEnded || stream.writableFinished) continue
       const timesMax = 2 * (1 + Math.floor(stream.writableLength / slowBytes))
       if (times < timesMax) looks.set(stream, times + 1)
       else stream.destroy()
     }
-  }, Math.max(writeTimeoutMs, answerMsMin) / 2).unref()
-  session.once('close', () => clearInterval(look))
+  })
 }
 
 /**
@@ -101,10 +99,15 @@ function endWhenInVain(session: ServerHttp2Session, timesMax: number): void {
     else stream.once('aborted', () => count(1))
   })
   // Nothing tells of a request that was refused unseen, but that the numbers of streams go on: 1, 3, 5.
-  const look = setInterval(() => {
+  every(session, lookMs, () => {
     const before = unseen
     unseen = Math.ceil((session.state.lastProcStreamID ?? 0) / 2) - shown
     if (unseen > before) count(unseen - before)
-  }, lookMs).unref()
-  session.once('close', () => clearInterval(look))
+  })
+}
+
+/** As long as the connection lives. */
+function every(session: ServerHttp2Session, periodMs: number, look: () => void): void {
+  const timer = setInterval(look, periodMs).unref()
+  session.once('close', () => clearInterval(timer))
 }
