@@ -35,37 +35,16 @@ export interface HeldPin {
 
 /** All of these reject with ControlError. */
 export async function askInfo(directory: string): Promise<LiveFigures> {
-  const connection = await Connection.open(directory, 'info')
-  try {
-    const reply = await connection.next()
-    if (reply.kind === 'info') return reply.figures
-    throw unexpected(reply)
-  } finally {
-    connection.close()
-  }
+  return (await ask(directory, 'info', 'info')).figures
 }
 
 export async function askCertificate(directory: string): Promise<LiveCertificate> {
-  const connection = await Connection.open(directory, 'certificate')
-  try {
-    const reply = await connection.next()
-    if (reply.kind === 'certificate') return reply.live
-    throw unexpected(reply)
-  } finally {
-    connection.close()
-  }
+  return (await ask(directory, 'certificate', 'certificate')).live
 }
 
 /** The order goes on where this end has gone. */
 export async function askRenewal(directory: string): Promise<OrderOutcome> {
-  const connection = await Connection.open(directory, 'renew')
-  try {
-    const reply = await connection.next()
-    if (reply.kind === 'renewed') return reply.outcome
-    throw unexpected(reply)
-  } finally {
-    connection.close()
-  }
+  return (await ask(directory, 'renew', 'renewed')).outcome
 }
 
 export async function askCompaction(
@@ -173,6 +152,29 @@ function absent(error: unknown): unknown {
   if (error instanceof SocketPathTooLong) return new ControlError('ABSENT', `${error.message}.`)
   if (!(error instanceof Error) || !('code' in error)) return error
   return new ControlError('ABSENT', `No server answers at the control socket there (${String(error.code)}).`)
+}
+
+/** The one answer to a command that has no more than one. */
+async function ask<Kind extends ControlReply['kind']>(
+  directory: string,
+  command: ControlCommand,
+  kind: Kind,
+): Promise<Extract<ControlReply, { kind: Kind }>> {
+  const connection = await Connection.open(directory, command)
+  try {
+    const reply = await connection.next()
+    if (isOf(reply, kind)) return reply
+    throw unexpected(reply)
+  } finally {
+    connection.close()
+  }
+}
+
+function isOf<Kind extends ControlReply['kind']>(
+  reply: ControlReply,
+  kind: Kind,
+): reply is Extract<ControlReply, { kind: Kind }> {
+  return reply.kind === kind
 }
 
 function unexpected(reply: ControlReply): ControlError {
