@@ -4,12 +4,12 @@
  */
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { type SettingDescription, sectionDescriptions, settingDescriptions } from '../config-check.ts'
-import { settingRelations } from '../config-schema.ts'
+import { type SettingDescription, sectionDescriptions, settingDescriptions } from '../config/check.ts'
+import { settingRelations } from '../config/schema.ts'
 
 const INTRODUCTION = `# Configuration
 
-This page is generated from the schema by \`npm run docs\`; change \`src/config-schema.ts\`, not this file.
+This page is generated from the schema by \`npm run docs\`; change \`src/config/schema.ts\`, not this file.
 
 Without any configuration the server runs as a small one should. What should differ comes from, in rising order:
 

@@ -1,7 +1,7 @@
 // `sser serve`: from the configuration to a running server, and to its end by a signal. Promises an exit code that says
 // how it ended, mistakes in words, and that a second signal ends it at once. Knows nothing of what the server consists of.
-import { type App, createAppLogger, type Logger, startApp } from '../app.ts'
-import { type Config, ConfigError, type LoadedConfig, loadConfig } from '../config.ts'
+import { type App, createAppLogger, type Logger, startApp } from '../app/app.ts'
+import { type Config, ConfigError, type LoadedConfig, loadConfig } from '../config/config.ts'
 import { isHashed } from '../domain/token.ts'
 import { greetingText } from './greeting.ts'
 import { packageVersion } from './package-version.ts'

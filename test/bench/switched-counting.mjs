@@ -40,7 +40,7 @@ if (isMainThread) {
 
 export async function load(url, context, next) {
   const loaded = await next(url, context)
-  if (!url.endsWith('/src/app-observers.js')) return loaded
+  if (!url.endsWith('/src/app/observers.js')) return loaded
   const source = String(loaded.source)
   if (!source.includes(NAMED)) throw new Error(`There is no "${NAMED}" to switch any more.`)
   return { ...loaded, source: source.replace(NAMED, SWITCHED) }

@@ -8,7 +8,7 @@ import { PassThrough } from 'node:stream'
 import { after, test } from 'node:test'
 import type { CliCommand } from '../../src/cli/cli-command.ts'
 import { programOf, runProgram } from '../../src/cli/program.ts'
-import { APP_ENVS } from '../../src/config-schema.ts'
+import { APP_ENVS } from '../../src/config/schema.ts'
 import { missingProgram } from '../support/programs.ts'
 import { silentHost } from './silent-host.ts'
 

@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { type TestContext, test } from 'node:test'
 import { runProgram } from '../../src/cli/program.ts'
-import { loadConfig } from '../../src/config.ts'
-import { settingDescriptions } from '../../src/config-check.ts'
+import { settingDescriptions } from '../../src/config/check.ts'
+import { loadConfig } from '../../src/config/config.ts'
 import { silentHost } from './silent-host.ts'
 
 interface Ran {

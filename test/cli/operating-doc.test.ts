@@ -45,13 +45,13 @@ function fixedPart(literal: string): string {
 
 function messages(): string[] {
   const found = [
-    ...['src/app.ts', 'src/app-observers.ts', 'src/cli/serve.ts'].flatMap((path) =>
+    ...['src/app/app.ts', 'src/app/observers.ts', 'src/cli/serve.ts'].flatMap((path) =>
       literalsAfter(String.raw`logger\.(?:info|warn|error)\(\s*(?:\{[^}]*\}|[a-z]+),\s*`, read(path)),
     ),
     ...engineSources().flatMap((source) => literalsAfter(String.raw`new StorageError\(\s*'[A-Z_]+',\s*`, source)),
-    ...literalsAfter(String.raw`(?:throw unusable\(path,\s*|new TokenFileError\(\s*)`, read('src/token-file.ts')),
+    ...literalsAfter(String.raw`(?:throw unusable\(path,\s*|new TokenFileError\(\s*)`, read('src/app/token-file.ts')),
     ...literalsAfter(String.raw`return\s+`, read('src/cli/start-failure.ts')),
-    ...literalsAfter(String.raw`notices\.push\(\s*`, read('src/config.ts')),
+    ...literalsAfter(String.raw`notices\.push\(\s*`, read('src/config/config.ts')),
   ]
   return [...new Set(found.map(fixedPart).filter((part) => part.length >= 8))]
 }

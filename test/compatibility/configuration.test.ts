@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { ConfigError, type LoadedConfig, loadConfig } from '../../src/config.ts'
+import { ConfigError, type LoadedConfig, loadConfig } from '../../src/config/config.ts'
 import { freePort } from '../support/free-port.ts'
 import { ServerProcess } from '../support/server-process.ts'
 

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import type { IncomingMessage } from 'node:http'
 import { test } from 'node:test'
-import { parseAddressRange } from '../../src/config-values.ts'
+import { parseAddressRange } from '../../src/config/values.ts'
 import { ClientAddresses, networkOf } from '../../src/http/client-address.ts'
 
 function clients(...trusted: string[]): ClientAddresses {

@@ -1,5 +1,5 @@
 // `sser config check`: whether a server would start with this configuration.
-import { ConfigError } from '../../config.ts'
+import { ConfigError } from '../../config/config.ts'
 import { type CliHost, exitConfig, exitWhole, print } from '../host.ts'
 import type { ConfigOptions } from './commands.ts'
 import { loadNamed, mistakesJson } from './load.ts'

@@ -1,5 +1,5 @@
 // The configuration as the options of a command name it.
-import { type ConfigError, type LoadedConfig, loadConfig } from '../../config.ts'
+import { type ConfigError, type LoadedConfig, loadConfig } from '../../config/config.ts'
 import type { CliHost } from '../host.ts'
 import type { ConfigOptions } from './commands.ts'
 

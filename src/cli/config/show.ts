@@ -1,9 +1,9 @@
 // `sser config show`: every setting, its value, and where that was found; as YAML that a server could be started with, once
 // the secrets are given. Promises that no secret is printed, wherever it stands.
 import { relative } from 'node:path'
-import { ConfigError, type LoadedConfig, type Origin } from '../../config.ts'
-import { type SettingDescription, settingDescriptions } from '../../config-check.ts'
-import { formatBytes, formatDuration } from '../../config-values.ts'
+import { type SettingDescription, settingDescriptions } from '../../config/check.ts'
+import { ConfigError, type LoadedConfig, type Origin } from '../../config/config.ts'
+import { formatBytes, formatDuration } from '../../config/values.ts'
 import { type CliHost, exitConfig, exitWhole, print } from '../host.ts'
 import type { ConfigOptions } from './commands.ts'
 import { loadNamed } from './load.ts'

@@ -13,8 +13,8 @@ import {
   type StorageObserver,
   silentObserver,
 } from '../../../storage-engine/index.ts'
-import { durableOptions } from '../../app.ts'
-import { loadConfig } from '../../config.ts'
+import { durableOptions } from '../../app/app.ts'
+import { loadConfig } from '../../config/config.ts'
 import { askCompaction } from '../../control/control-client.ts'
 import { Hub, type HubOptions } from '../../domain/hub.ts'
 import { silentHubObserver, systemClock } from '../../domain/ports.ts'

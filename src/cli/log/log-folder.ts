@@ -2,7 +2,7 @@
 import { lchown, lstat, readdir } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { acquireDirectoryLock, type DirectoryLock, StorageError } from '../../../storage-engine/index.ts'
-import { loadConfig } from '../../config.ts'
+import { loadConfig } from '../../config/config.ts'
 import { type CliHost, CommandFailure, exitNoInput, systemCodeOf } from '../host.ts'
 
 /** The folder that the command names, or the configured data folder. */

@@ -1,6 +1,6 @@
 // The commands of `sser log`, each of which is in a file of its own: which one is meant, and words for whatever goes wrong.
 import { StorageError } from '../../../storage-engine/index.ts'
-import { ConfigError } from '../../config.ts'
+import { ConfigError } from '../../config/config.ts'
 import { ControlError } from '../../control/control-client.ts'
 import {
   type CliHost,

@@ -1,6 +1,6 @@
 // What a command of `sser tls` failed with, in words and as an exit code.
 import { StorageError } from '../../../storage-engine/index.ts'
-import { ConfigError } from '../../config.ts'
+import { ConfigError } from '../../config/config.ts'
 import { ControlError } from '../../control/control-client.ts'
 import { TlsError } from '../../tls/certificate.ts'
 import { type CliHost, exitConfig, exitFailed, exitIoError, exitNoPermission, systemCodeOf } from '../host.ts'

@@ -1,8 +1,8 @@
 // `sser tls renew`: has another certificate ordered now, by the server that runs, or, where none does, here.
 import { basename, dirname } from 'node:path'
-import { orderHere } from '../../app-order.ts'
-import type { Config } from '../../config.ts'
-import { namesToOrder } from '../../config-schema.ts'
+import { orderHere } from '../../app/certificate-order.ts'
+import type { Config } from '../../config/config.ts'
+import { namesToOrder } from '../../config/schema.ts'
 import { askRenewal, ControlError } from '../../control/control-client.ts'
 import type { OrderOutcome } from '../../tls/status.ts'
 import type { ConfigOptions } from '../config/commands.ts'

@@ -2,7 +2,7 @@
 // only, and that nothing is written over unless that was asked for.
 import { access, chmod } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { parseHosts } from '../../config-values.ts'
+import { parseHosts } from '../../config/values.ts'
 import { makeSelfSigned, readPair } from '../../tls/certificate.ts'
 import { writePrivateFile } from '../../tls/private-file.ts'
 import { type CliHost, CommandFailure, exitCannotCreate, exitWhole, print, systemCodeOf, UsageError } from '../host.ts'

@@ -1,5 +1,5 @@
 // `sser tls status`: of the server that runs, or of what a start would find, the certificate and how its renewal stands.
-import { tlsOptions } from '../../app-tls.ts'
+import { tlsOptions } from '../../app/tls.ts'
 import type { CertificateStatus, OrderStatus, TlsStatus } from '../../tls/status.ts'
 import { readTlsStatus } from '../../tls/tls.ts'
 import type { ConfigOptions } from '../config/commands.ts'

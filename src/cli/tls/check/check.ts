@@ -1,9 +1,9 @@
 // `sser tls check`: whether a server with this configuration would come to a certificate that its clients take, and to the
 // ports that it needs. Promises to leave everything as it was.
 import { Resolver } from 'node:dns/promises'
-import { tlsOptions } from '../../../app-tls.ts'
-import type { Config } from '../../../config.ts'
-import { namesToOrder } from '../../../config-schema.ts'
+import { tlsOptions } from '../../../app/tls.ts'
+import type { Config } from '../../../config/config.ts'
+import { namesToOrder } from '../../../config/schema.ts'
 import type { ConfigOptions } from '../../config/commands.ts'
 import { loadNamed } from '../../config/load.ts'
 import { type CliHost, exitFailed, exitWhole, print } from '../../host.ts'

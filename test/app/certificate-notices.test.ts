@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { CertificateNotices } from '../src/app-certificate-notices.ts'
-import type { Certificate } from '../src/tls/tls.ts'
+import { CertificateNotices } from '../../src/app/certificate-notices.ts'
+import type { Certificate } from '../../src/tls/tls.ts'
 
 const dayMs = 24 * 3_600_000
 const beganMs = Date.UTC(2026, 0, 1)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { recoveryProgress } from '../src/recovery-progress.ts'
+import { recoveryProgress } from '../../src/app/recovery-progress.ts'
 
 test('the time that is left follows from the pace so far', () => {
   const progress = recoveryProgress(300, 1200, 2_000)

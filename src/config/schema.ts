@@ -1,6 +1,6 @@
 /**
  * Every setting of the server, once: its default, bounds, unit, environment variable and what it does, as one Joi
- * schema. config-check.ts checks values by it and describes it; docs/configuration.md is generated from it. All values arrive
+ * schema. check.ts checks values by it and describes it; docs/configuration.md is generated from it. All values arrive
  * here as text, or as lists and sections of text, because YAML files and the environment give nothing else; the schema
  * turns them into numbers, booleans and addresses.
  *
@@ -24,7 +24,7 @@ import {
   parseHosts,
   parseTopicId,
   SECOND_MS,
-} from './config-values.ts'
+} from './values.ts'
 
 /** What a record of the log needs beside the message: the publisher's id, the type and the record's own header. */
 const RECORD_OVERHEAD_BYTES = 64 * KIB_BYTES

@@ -5,13 +5,13 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { Metrics } from '../src/metrics.ts'
-import { METRICS_TABLE } from '../src/metrics-table.ts'
-import { Api } from './support/api.ts'
-import { METRICS_TOKEN, ServerProcess } from './support/server-process.ts'
-import { SseClient } from './support/sse-client.ts'
+import { Metrics } from '../../src/metrics/metrics.ts'
+import { METRICS_TABLE } from '../../src/metrics/table.ts'
+import { Api } from '../support/api.ts'
+import { METRICS_TOKEN, ServerProcess } from '../support/server-process.ts'
+import { SseClient } from '../support/sse-client.ts'
 
-const PAGE = fileURLToPath(new URL('../docs/metrics.md', import.meta.url))
+const PAGE = fileURLToPath(new URL('../../docs/metrics.md', import.meta.url))
 const promtool = spawnSync('promtool', ['--version']).status === 0
 const isUpdating = process.env['SSER_UPDATE_METRICS'] === '1'
 
@@ -193,13 +193,13 @@ test('deliveries, refusals and the ends of streams are told', async (t) => {
 })
 
 test('the rules for Prometheus load, and fire when they should', { skip: !promtool && 'promtool is not here' }, () => {
-  const cwd = fileURLToPath(new URL('../config/prometheus/', import.meta.url))
+  const cwd = fileURLToPath(new URL('../../config/prometheus/', import.meta.url))
   execFileSync('promtool', ['check', 'rules', 'sser.rules.yaml'], { cwd })
   execFileSync('promtool', ['test', 'rules', 'sser.rules.test.yaml'], { cwd })
 })
 
 test('each metric that a rule names is there', () => {
-  const rules = readFileSync(new URL('../config/prometheus/sser.rules.yaml', import.meta.url), 'utf8')
+  const rules = readFileSync(new URL('../../config/prometheus/sser.rules.yaml', import.meta.url), 'utf8')
   const described = new Set(METRICS_TABLE.map(({ name }) => name))
   const named = [...rules.matchAll(/\bsser_[a-z_]+/g)].map(([name]) => name.replace(/_(?:bucket|sum|count)$/, ''))
   assert.ok(named.length > 5)

@@ -2,7 +2,7 @@
  * What an operator should know of the certificate that is shown although the server works, in sentences for the dashboard: that
  * browsers warn of it, that it ends soon, or that another one could not be had. Decides nothing.
  */
-import type { Tls, TlsObserver } from './tls/tls.ts'
+import type { Tls, TlsObserver } from '../tls/tls.ts'
 
 type Shown = Pick<Tls, 'source' | 'isInterim' | 'current' | 'doubts'>
 

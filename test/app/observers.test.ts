@@ -2,9 +2,9 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { httpObserver } from '../src/app-observers.ts'
-import type { Logger } from '../src/logger.ts'
-import { FakeClock } from './support/fake-clock.ts'
+import { httpObserver } from '../../src/app/observers.ts'
+import type { Logger } from '../../src/logger.ts'
+import { FakeClock } from '../support/fake-clock.ts'
 
 function observed() {
   const clock = new FakeClock()

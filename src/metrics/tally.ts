@@ -3,11 +3,11 @@
  * more than a number that goes up. Written here alone, and read at a scrape. Knows nothing of Prometheus.
  */
 
-import type { StorageObserver } from '../storage-engine/index.ts'
-import type { HubObserver } from './domain/ports.ts'
-import type { HttpObserver } from './http/errors.ts'
-import { DURATION_BOUNDS_SECONDS, Histogram } from './metrics-histogram.ts'
-import { Totals } from './metrics-totals.ts'
+import type { StorageObserver } from '../../storage-engine/index.ts'
+import type { HubObserver } from '../domain/ports.ts'
+import type { HttpObserver } from '../http/errors.ts'
+import { DURATION_BOUNDS_SECONDS, Histogram } from './histogram.ts'
+import { Totals } from './totals.ts'
 
 /** What clients send as a method may be anything. */
 const KNOWN_METHODS: ReadonlySet<string> = new Set(['get', 'head', 'post', 'put', 'patch', 'delete', 'options'])

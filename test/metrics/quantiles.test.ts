@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Histogram } from '../src/metrics-histogram.ts'
-import { RecentQuantiles } from '../src/metrics-quantiles.ts'
+import { Histogram } from '../../src/metrics/histogram.ts'
+import { RecentQuantiles } from '../../src/metrics/quantiles.ts'
 
 test('quantiles are those of the latest ticks, to the bucket and evenly inside it', () => {
   const histogram = new Histogram([1, 2, 10])

@@ -2,14 +2,14 @@
  * What the parts tell of themselves, in the words of the server's log: one line an event, for the operator. Decides what
  * is worth which level, and nothing else. No token, message or topic's content ever comes this way.
  */
-import { type StorageError, type StorageObserver, silentObserver } from '../storage-engine/index.ts'
-import { LineBudget } from './app-line-budget.ts'
-import { type HubObserver, silentHubObserver } from './domain/ports.ts'
-import { type HttpObserver, silentHttpObserver } from './http/errors.ts'
-import type { Service } from './http/service.ts'
-import type { Logger } from './logger.ts'
+import { type StorageError, type StorageObserver, silentObserver } from '../../storage-engine/index.ts'
+import { type HubObserver, silentHubObserver } from '../domain/ports.ts'
+import { type HttpObserver, silentHttpObserver } from '../http/errors.ts'
+import type { Service } from '../http/service.ts'
+import type { Logger } from '../logger.ts'
+import type { TlsObserver } from '../tls/tls.ts'
+import { LineBudget } from './line-budget.ts'
 import { recoveryProgress } from './recovery-progress.ts'
-import type { TlsObserver } from './tls/tls.ts'
 
 /** For a person who waits at a terminal. */
 export type OnRecovering = (bytesDone: number, bytesTotal: number) => void

@@ -4,9 +4,9 @@
  */
 import assert from 'node:assert/strict'
 import type Joi from 'joi'
-import type { Origin } from './config-origins.ts'
-import { rootSchema, type SettingMeta, type Settings, settingRelations } from './config-schema.ts'
-import { formatBytes, formatDuration } from './config-values.ts'
+import type { Origin } from './origins.ts'
+import { rootSchema, type SettingMeta, type Settings, settingRelations } from './schema.ts'
+import { formatBytes, formatDuration } from './values.ts'
 
 const FOUND_CHARACTERS_MAX = 80
 

@@ -2,12 +2,12 @@
 // port already, that is left to answer the authority: a server that shares the folder can, and so can a proxy before one.
 import { once } from 'node:events'
 import type { Server } from 'node:http'
-import { tlsOptions } from './app-tls.ts'
-import type { Config } from './config.ts'
-import { makeRedirector } from './http/redirect.ts'
-import { AcmeCache } from './tls/acme-cache.ts'
-import { Renewer } from './tls/renewer.ts'
-import type { OrderOutcome } from './tls/status.ts'
+import type { Config } from '../config/config.ts'
+import { makeRedirector } from '../http/redirect.ts'
+import { AcmeCache } from '../tls/acme-cache.ts'
+import { Renewer } from '../tls/renewer.ts'
+import type { OrderOutcome } from '../tls/status.ts'
+import { tlsOptions } from './tls.ts'
 
 /** Rejects with the system's error where the port may not be listened on, and with the signal's reason. */
 export async function orderHere({ server }: Config, signal: AbortSignal): Promise<OrderOutcome> {

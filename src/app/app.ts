@@ -15,9 +15,28 @@ import {
   Sequencer,
   type StorageObserver,
   silentObserver,
-} from '../storage-engine/index.ts'
-import { CertificateNotices } from './app-certificate-notices.ts'
-import { FreeSpace } from './app-free-space.ts'
+} from '../../storage-engine/index.ts'
+import { packageVersion } from '../cli/package-version.ts'
+import type { Config } from '../config/config.ts'
+import { type ControlServer, startControlServer } from '../control/control-server.ts'
+import { Checkpointer } from '../domain/checkpointer.ts'
+import { FigureFeed } from '../domain/figure-feed.ts'
+import { Hub } from '../domain/hub.ts'
+import { type HubObserver, systemClock } from '../domain/ports.ts'
+import { changedRetention, unlimited } from '../domain/retention.ts'
+import { configuredSha256 } from '../domain/token.ts'
+import { METRICS_TOPIC_ID } from '../domain/topic.ts'
+import type { Latencies, LogFigures } from '../http/dashboard-sample.ts'
+import type { ApiToken } from '../http/gate.ts'
+import { type HttpServer, startHttpServer } from '../http/http-server.ts'
+import type { SecureOptions } from '../http/secure-listener.ts'
+import { Service } from '../http/service.ts'
+import { createLogger, type Logger } from '../logger.ts'
+import { Metrics } from '../metrics/metrics.ts'
+import { RecentQuantiles } from '../metrics/quantiles.ts'
+import type { Tls } from '../tls/tls.ts'
+import { CertificateNotices } from './certificate-notices.ts'
+import { FreeSpace } from './free-space.ts'
 import {
   failureReason,
   httpObserver,
@@ -26,30 +45,11 @@ import {
   storageObserver,
   telling,
   tlsObserver,
-} from './app-observers.ts'
-import { tlsOptions } from './app-tls.ts'
-import { packageVersion } from './cli/package-version.ts'
-import type { Config } from './config.ts'
-import { type ControlServer, startControlServer } from './control/control-server.ts'
-import { Checkpointer } from './domain/checkpointer.ts'
-import { FigureFeed } from './domain/figure-feed.ts'
-import { Hub } from './domain/hub.ts'
-import { type HubObserver, systemClock } from './domain/ports.ts'
-import { changedRetention, unlimited } from './domain/retention.ts'
-import { configuredSha256 } from './domain/token.ts'
-import { METRICS_TOPIC_ID } from './domain/topic.ts'
-import type { Latencies, LogFigures } from './http/dashboard-sample.ts'
-import type { ApiToken } from './http/gate.ts'
-import { type HttpServer, startHttpServer } from './http/http-server.ts'
-import type { SecureOptions } from './http/secure-listener.ts'
-import { Service } from './http/service.ts'
-import { createLogger, type Logger } from './logger.ts'
-import { Metrics } from './metrics.ts'
-import { RecentQuantiles } from './metrics-quantiles.ts'
-import type { Tls } from './tls/tls.ts'
+} from './observers.ts'
+import { tlsOptions } from './tls.ts'
 import { type EnsuredTokens, ensureTokens } from './token-file.ts'
 
-export type { Logger } from './logger.ts'
+export type { Logger } from '../logger.ts'
 
 /** The log's folder in the data folder, beside the tokens and the lock of both. */
 const logFolder = 'log'
@@ -138,7 +138,7 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
     const { ssl } = config.server
     if (ssl.enabled) {
       // What certificates need is large: a server without them starts in two thirds of the time.
-      const { openTls } = await import('./tls/tls.ts')
+      const { openTls } = await import('../tls/tls.ts')
       const observer = telling(telling(tlsObserver(logger), metrics.tally.tlsObserver), certificateNotices.observer)
       parts.tls = await openTls(await tlsOptions(ssl), observer)
     }

@@ -1,10 +1,10 @@
 // From the settings of HTTPS to what certificates are kept by: the same for the server and for the commands beside it. Decides
 // nothing.
-import { acquireDirectoryLock, StorageError } from '../storage-engine/index.ts'
-import type { Config } from './config.ts'
-import { namesToOrder } from './config-schema.ts'
-import type { FolderLock } from './tls/renewer.ts'
-import type { TlsOptions } from './tls/tls.ts'
+import { acquireDirectoryLock, StorageError } from '../../storage-engine/index.ts'
+import type { Config } from '../config/config.ts'
+import { namesToOrder } from '../config/schema.ts'
+import type { FolderLock } from '../tls/renewer.ts'
+import type { TlsOptions } from '../tls/tls.ts'
 
 /** Rejects where a file of the configuration cannot be read. */
 export async function tlsOptions(ssl: Config['server']['ssl']): Promise<TlsOptions> {
@@ -20,7 +20,7 @@ export async function tlsOptions(ssl: Config['server']['ssl']): Promise<TlsOptio
   if (ordered.length === 0) return { ...base, acme: undefined }
   const { directoryUrl, externalAccount, preferredChain, keyType, retryFirstMs, retryMaxMs } = acme
   // What certificates need is large, and whoever has come here has loaded it.
-  const { readTrusted } = await import('./tls/tls.ts')
+  const { readTrusted } = await import('../tls/tls.ts')
   const trusted = acme.trustedFile === undefined ? undefined : await readTrusted(acme.trustedFile)
   const { keyId, hmacKey } = externalAccount
   const own = keyId === undefined || hmacKey === undefined ? undefined : { keyId, hmacKey }

@@ -4,15 +4,15 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { configurationPage } from '../src/cli/config-docs.ts'
-import { type Config, ConfigError, type ConfigMistake, type LoadedConfig, loadConfig } from '../src/config.ts'
-import { settingDescriptions } from '../src/config-check.ts'
-import { namesToOrder } from '../src/config-schema.ts'
-import { MIB_BYTES, parseAddress, parseBytes, parseDuration, parseTopicId } from '../src/config-values.ts'
+import { configurationPage } from '../../src/cli/config-docs.ts'
+import { settingDescriptions } from '../../src/config/check.ts'
+import { type Config, ConfigError, type ConfigMistake, type LoadedConfig, loadConfig } from '../../src/config/config.ts'
+import { namesToOrder } from '../../src/config/schema.ts'
+import { MIB_BYTES, parseAddress, parseBytes, parseDuration, parseTopicId } from '../../src/config/values.ts'
 
 const TOKEN = '0f1e2d3c4b5a69788796a5b4c3d2e1f0'
 const OTHER_TOKEN = 'ffeeddccbbaa99887766554433221100'
-const PACKAGE = fileURLToPath(new URL('..', import.meta.url))
+const PACKAGE = fileURLToPath(new URL('../..', import.meta.url))
 type Files = Readonly<Record<string, string>>
 type Env = Readonly<Record<string, string>>
 

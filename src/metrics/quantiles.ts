@@ -3,7 +3,7 @@
  * has gone. A quantile is exact to its bucket only, and inside it taken as if the values lay evenly.
  */
 
-import type { Histogram } from './metrics-histogram.ts'
+import type { Histogram } from './histogram.ts'
 
 export class RecentQuantiles {
   readonly #histogram: Histogram

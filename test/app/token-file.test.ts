@@ -3,9 +3,9 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { ensureTokens, TOKEN_FILE_NAME, TokenFileError } from '../src/token-file.ts'
-import { diskSteps } from './support/disk-steps.ts'
-import { missingProgram } from './support/programs.ts'
+import { ensureTokens, TOKEN_FILE_NAME, TokenFileError } from '../../src/app/token-file.ts'
+import { diskSteps } from '../support/disk-steps.ts'
+import { missingProgram } from '../support/programs.ts'
 
 const BASE62_TOKEN = /^[0-9A-Za-z]{64}$/
 
@@ -117,7 +117,7 @@ test('the tokens are on the disk before the file gets its name, and the name is 
   skip: missingProgram('strace'),
 }, async (t) => {
   const folder = await temporaryFolder(t)
-  const steps = diskSteps(folder, 'token-file.js', `await it.ensureTokens(${JSON.stringify(folder)}, {})`)
+  const steps = diskSteps(folder, 'app/token-file.js', `await it.ensureTokens(${JSON.stringify(folder)}, {})`)
   if (typeof steps === 'string') return t.skip(steps)
   assert.deepEqual(steps, ['fsync /tokens.json.tmp', 'rename /tokens.json.tmp', 'fsync '])
 })

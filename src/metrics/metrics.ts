@@ -1,10 +1,10 @@
 /** What Prometheus is told: what was counted, and figures that others have, asked for when somebody scrapes. */
 
-import type { Histogram } from './metrics-histogram.ts'
-import { METRICS_TABLE, type MetricRow, type Reading } from './metrics-table.ts'
-import { Tally } from './metrics-tally.ts'
-import { type Family, MetricsText, type Sample, type ScrapedText } from './metrics-text.ts'
-import { Totals } from './metrics-totals.ts'
+import type { Histogram } from './histogram.ts'
+import { METRICS_TABLE, type MetricRow, type Reading } from './table.ts'
+import { Tally } from './tally.ts'
+import { type Family, MetricsText, type Sample, type ScrapedText } from './text.ts'
+import { Totals } from './totals.ts'
 
 /** Asked once at each scrape, all in one turn. */
 export type MetricsSources = { readonly version: string } & {

@@ -2,7 +2,7 @@
  * Reads the configuration: `base.yaml`, over it the file of `APP_ENV`, with `${NAME:default}` replaced from the
  * environment, and a `.env` file below the real environment. Promises a complete, frozen configuration, or a ConfigError
  * that tells every mistake at once. What may stand in it, and every default, is the schema's affair
- * (config-schema.ts). Knows no other part of the server, and writes nothing.
+ * (schema.ts). Knows no other part of the server, and writes nothing.
  */
 import { createHash } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
@@ -17,15 +17,15 @@ import {
   type RawValue,
   settingDescriptions,
   validateSettings,
-} from './config-check.ts'
-import { type Origin, Origins, placeOf, variableIn } from './config-origins.ts'
-import { APP_ENVS, type AppEnv, recordBytesMaxOf, type Settings } from './config-schema.ts'
-import { topicIdOfNumber } from './config-values.ts'
+} from './check.ts'
+import { type Origin, Origins, placeOf, variableIn } from './origins.ts'
+import { APP_ENVS, type AppEnv, recordBytesMaxOf, type Settings } from './schema.ts'
+import { topicIdOfNumber } from './values.ts'
 
-export type { ConfigMistake } from './config-check.ts'
-export { type Origin, placeOf } from './config-origins.ts'
-export type { AppEnv, LogLevel, LogSync, StaticPubSub } from './config-schema.ts'
-export type { ListenAddress } from './config-values.ts'
+export type { ConfigMistake } from './check.ts'
+export { type Origin, placeOf } from './origins.ts'
+export type { AppEnv, LogLevel, LogSync, StaticPubSub } from './schema.ts'
+export type { ListenAddress } from './values.ts'
 
 /** All of the configuration, frozen. Folders are absolute; tokens are absent where the server has to make them. */
 export interface Config extends Omit<Settings, 'log' | 'server'> {
@@ -434,9 +434,9 @@ function listed(names: readonly string[]): string {
   return names.length < 2 ? last : `${names.slice(0, -1).join(', ')} and ${last}`
 }
 
-/** The package's own folder, from src/ as well as from dist/src/. */
+/** The package's own folder, from src/config/ as well as from dist/src/config/. */
 function packageConfigFolder(): string | undefined {
-  const candidates = ['../config', '../../config'].map((path) => fileURLToPath(new URL(path, import.meta.url)))
+  const candidates = ['../../config', '../../../config'].map((path) => fileURLToPath(new URL(path, import.meta.url)))
   return candidates.find(isFolder)
 }
 

@@ -3,12 +3,12 @@
  * values without bound; never a topic's id.
  */
 
-import type { LogStatistics } from '../storage-engine/index.ts'
-import type { Lag } from './domain/commit-times.ts'
-import type { Figures } from './domain/ports.ts'
-import type { Histogram } from './metrics-histogram.ts'
-import type { Tally } from './metrics-tally.ts'
-import type { Totals } from './metrics-totals.ts'
+import type { LogStatistics } from '../../storage-engine/index.ts'
+import type { Lag } from '../domain/commit-times.ts'
+import type { Figures } from '../domain/ports.ts'
+import type { Histogram } from './histogram.ts'
+import type { Tally } from './tally.ts'
+import type { Totals } from './totals.ts'
 
 /** What a scrape tells, of one moment. */
 export interface Reading {
