@@ -6,6 +6,7 @@
 import { isGone, type LogGap } from './cursor.ts'
 import type { LogRecord, Offset } from './format.ts'
 import type { Posting } from './memory-index.ts'
+import type { Damage } from './observer.ts'
 import { readRecords } from './read-records.ts'
 import type { Segment } from './segment.ts'
 import { damagesTo } from './segment-damage.ts'
@@ -25,27 +26,45 @@ export async function* readBackward(
   before: Offset,
 ): AsyncGenerator<readonly BackwardItem[]> {
   let bound = before
+  // Gaps from here on are told. It may stand above `bound`: the damage at the end of a segment goes on behind its records.
+  let toldFrom = before
   for (let segment = lastBelow(segments, bound); segment !== undefined; segment = lastBelow(segments, bound)) {
     try {
       const found = await segments.query(segment, (index) => index.seekBack(streamId, bound, POSTINGS_AT_ONCE))
       const postings = within(found, BYTES_AT_ONCE)
       const isLast = found.length < POSTINGS_AT_ONCE && postings.length === found.length
       const down = isLast ? lowest(segment) : (postings.at(-1) as Posting).offset
-      const damages = damagesTo(streamId, segment).filter(({ through }) => through >= down && through < bound)
+      const damages = damagesTo(streamId, segment).filter(({ through }) => through >= down)
+      const gaps = gapsBelow(damages, toldFrom)
       const records = await readRecords(
         segment,
         postings.map((posting) => ({ ...posting, streamId })),
       )
       const items = postings.map((posting, i) => itemOf(posting, records[i] as LogRecord | string))
-      for (const { after, through } of damages) items.push({ gap: { after, through, reason: 'damaged' } })
+      for (const gap of gaps) items.push({ gap })
       // Whoever replaced it meanwhile has taken the files away, too.
       if (items.some((item) => 'gap' in item) && !segments.has(segment)) continue
       if (items.length > 0) yield items.sort((a, b) => numberOf(b) - numberOf(a))
       bound = down
+      toldFrom = Math.min(toldFrom, isLast ? firstOf(segment) : down, ...gaps.map(({ after }) => after + 1))
     } catch (error) {
       if (!isGone(segments, segment, error)) throw error
     }
   }
+}
+
+/** What the damages hide below `from`, the last one first, no number twice. */
+function gapsBelow(damages: readonly Damage[], from: Offset): LogGap[] {
+  const gaps: LogGap[] = []
+  let end = from
+  for (const damage of damages.toSorted((a, b) => b.through - a.through)) {
+    const { after } = damage
+    const through = Math.min(damage.through, end - 1)
+    if (through <= after) continue
+    gaps.push({ after, through, reason: 'damaged' })
+    end = after + 1
+  }
+  return gaps
 }
 
 /** The last segment that may hold something below `bound`. */
@@ -56,6 +75,11 @@ function lastBelow(segments: SegmentSet, bound: Offset): Segment | undefined {
 /** Nothing of the segment lies below. */
 function lowest({ chainBefore }: Segment): Offset {
   return chainBefore.last + 1
+}
+
+/** The lowest number of a record in it, of whichever stream. */
+function firstOf({ recordCount, first }: Segment): Offset {
+  return recordCount === 0 ? Number.POSITIVE_INFINITY : first
 }
 
 function within(postings: readonly Posting[], bytesMax: number): readonly Posting[] {

@@ -12,7 +12,7 @@ import { HEADER_BYTES, type Offset, rolledHeader, type SegmentHeader } from './f
 import { IndexDoubt, writeIndexFile } from './index-file.ts'
 import { UNKNOWN_THROUGH } from './loaded-log.ts'
 import { type CompactedEntry, type Manifest, removeReplaced, writeManifest } from './manifest.ts'
-import type { MemoryIndex, SegmentIndex, StreamTotals } from './memory-index.ts'
+import { lowerBound, type MemoryIndex, type SegmentIndex, type StreamTotals } from './memory-index.ts'
 import type { Damage } from './observer.ts'
 import { openIndexFile, type RecoveredLog, rebuildIndex } from './recovery.ts'
 import { Segment, type SegmentContext } from './segment.ts'
@@ -122,19 +122,18 @@ export class SegmentSet {
 
   /** The first segment that may hold or have held a number above `after`; the active one if no other does. */
   segmentAfter(after: Offset): Segment {
-    let low = 0
-    let high = this.#segments.length - 1
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if ((this.#segments[middle] as Segment).chain.last > after) high = middle
-      else low = middle + 1
-    }
-    const found = this.#segments[low] as Segment
+    const found = this.recordsAfter(after)
     // Where the end of a segment is damaged, the numbers that it may have held go on behind the last that it holds.
     const damaged = this.#damaged.find(({ unindexedDamages }) =>
       unindexedDamages.some(({ through }) => through > after),
     )
     return damaged !== undefined && damaged.placeFrom < found.placeFrom ? damaged : found
+  }
+
+  /** The same for whoever tells no gaps: damage in front of the segment is passed over. */
+  recordsAfter(after: Offset): Segment {
+    const at = lowerBound(this.#segments.length - 1, (i) => (this.#segments[i] as Segment).chain.last > after)
+    return this.#segments[at] as Segment
   }
 
   /** The segment behind one that is sealed; undefined where that one was dropped meanwhile. */

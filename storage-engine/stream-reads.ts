@@ -20,7 +20,7 @@ export async function* postingsOf(
 ): AsyncGenerator<readonly Posting[]> {
   let position = after
   for (;;) {
-    const segment = segments.segmentAfter(position)
+    const segment = segments.recordsAfter(position)
     try {
       const cursor = await segment.index.seek(streamId, position)
       for (

@@ -6,6 +6,7 @@ import { segmentName } from '../../storage-engine/data-directory.ts'
 import type { Log } from '../../storage-engine/log.ts'
 import { MemoryFiles } from '../../storage-engine/memory-files.ts'
 import { Random } from '../support/random.ts'
+import { openWithLostFooter } from './lost-footer.ts'
 import { openSmall, readAll } from './small-log.ts'
 
 const STREAMS = [100, 200, 300]
@@ -93,3 +94,18 @@ for (const withIndex of [true, false]) {
     await again.close()
   })
 }
+
+test('what the lost end of a segment may have held is a gap, told once, for whoever begins behind it or within it', async () => {
+  const { log, offsets, streamId, damage } = await openWithLostFooter()
+  const { after, through } = damage
+  const older = offsets.slice(0, 3).reverse()
+  const gapTo = (end: number) => [{ after, through: end, reason: 'damaged' }]
+  for (const before of [Number.MAX_SAFE_INTEGER, offsets[3]!, through + 1]) {
+    const newer = offsets.slice(3).filter((offset) => offset < before)
+    const expected = { offsets: [...newer.reverse(), ...older], gaps: gapTo(through) }
+    assert.deepEqual(await backward(log, streamId, before), expected)
+  }
+  assert.deepEqual(await backward(log, streamId, through - 5), { offsets: older, gaps: gapTo(through - 6) })
+  assert.deepEqual(await backward(log, streamId, after + 1), { offsets: older, gaps: [] })
+  await log.close()
+})
