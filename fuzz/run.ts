@@ -1,14 +1,9 @@
-/**
- * Runs fuzz targets: `npm run fuzz -- TARGET --seed N --minutes M`, with TARGET one of the registry or `all`, a seed of
- * 32 bits (random by default) and 1 minute by default. Prints the seed first, and plays the corpus first; at a failure
- * it prints the round, and the line that runs that round again. `--round K` plays the round K of that seed only;
- * `--save NAME` keeps what was found as fuzz/corpus/TARGET/NAME. Exit code 1 means that something was found, 2 that the
- * call was wrong.
- */
+/** Plays fuzz targets, the corpus first: for a test, or as a program. `npm run fuzz -- --help` says how that is called. */
 
 import { randomInt } from 'node:crypto'
 import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
+import { helpOption, positive, programArguments } from '../test/support/program-arguments.ts'
 import { type CorpusEntry, corpusOf, saveToCorpus } from './corpus.ts'
 import { mutated } from './mutate.ts'
 import { Random, seedOfRound } from './random.ts'
@@ -71,6 +66,18 @@ function inputOfRound(target: FuzzTarget, seed: number, corpus: readonly Buffer[
 const MINUTE_MS = 60_000
 const SEEDS = 2 ** 32
 
+const USAGE = `npm run fuzz -- [TARGET|all] [--seed N] [--minutes M] [--round K] [--save NAME]
+
+  TARGET       one of those below; all of them by default
+  --seed N     0 to ${SEEDS - 1}; random by default, and printed
+  --minutes M  how long, shared by the targets; 1 by default
+  --round K    plays the round K of that seed only
+  --save NAME  keeps what was found as fuzz/corpus/TARGET/NAME; NAME says why, in small letters, digits and hyphens
+
+${targets.map(({ name, about }) => `  ${name}: ${about}`).join('\n')}
+
+Exit code 0: nothing was found; 1: something was, and the line that plays it again is printed.`
+
 interface Wanted {
   readonly targets: readonly FuzzTarget[]
   readonly seed: number
@@ -79,36 +86,49 @@ interface Wanted {
   readonly saveAs: string | undefined
 }
 
-function wantedBy(args: readonly string[]): Wanted | undefined {
-  const { values, positionals } = parseArgs({
-    args: [...args],
-    allowPositionals: true,
-    options: {
-      seed: { type: 'string' },
-      minutes: { type: 'string' },
-      round: { type: 'string' },
-      save: { type: 'string' },
-    },
+function wantedBy(args: readonly string[]): Wanted {
+  const { wanted } = programArguments(USAGE, () => {
+    const { values, positionals } = parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: {
+        seed: { type: 'string' },
+        minutes: { type: 'string', default: '1' },
+        round: { type: 'string' },
+        save: { type: 'string' },
+        help: helpOption,
+      },
+    })
+    if (values.save !== undefined && !/^[a-z0-9-]+$/.test(values.save)) {
+      throw new Error(`--save takes small letters, digits and hyphens, not '${values.save}'.`)
+    }
+    const wanted = {
+      targets: targetsNamed(positionals),
+      seed: values.seed === undefined ? randomInt(SEEDS) : wholeBelow(SEEDS, 'seed', values.seed),
+      minutes: positive('minutes', values.minutes),
+      round: values.round === undefined ? undefined : wholeBelow(Number.MAX_SAFE_INTEGER, 'round', values.round),
+      saveAs: values.save,
+    }
+    return { values, wanted }
   })
-  const [name = 'all', ...others] = positionals
-  const seed = values.seed === undefined ? randomInt(SEEDS) : Number(values.seed)
-  const minutes = Number(values.minutes ?? '1')
-  const round = values.round === undefined ? undefined : Number(values.round)
+  return wanted
+}
+
+function targetsNamed([name = 'all', ...others]: readonly string[]): readonly FuzzTarget[] {
   const chosen = targets.filter((target) => name === 'all' || target.name === name)
-  const isSeed = Number.isInteger(seed) && seed >= 0 && seed < SEEDS
-  const isRound = round === undefined || (Number.isSafeInteger(round) && round >= 0)
-  const isName = values.save === undefined || /^[a-z0-9-]+$/.test(values.save)
-  if (chosen.length === 0 || others.length > 0 || !isSeed || !(minutes > 0) || !isRound || !isName) return undefined
-  return { targets: chosen, seed, minutes, round, saveAs: values.save }
+  if (chosen.length === 0) throw new Error(`There is no target ${name}.`)
+  if (others.length > 0) throw new Error('Name one target, or all.')
+  return chosen
+}
+
+function wholeBelow(bound: number, option: string, text: string): number {
+  const value = Number(text)
+  if (Number.isInteger(value) && value >= 0 && value < bound) return value
+  throw new Error(`--${option} takes a whole number of 0 to ${bound - 1}, not '${text}'.`)
 }
 
 async function main(): Promise<number> {
   const wanted = wantedBy(process.argv.slice(2))
-  if (wanted === undefined) {
-    console.error('npm run fuzz -- [TARGET] [--seed 0..4294967295] [--minutes M] [--round K] [--save a-reason]')
-    for (const target of targets) console.error(`  ${target.name}: ${target.about}`)
-    return 2
-  }
   let found = 0
   for (const target of wanted.targets) if (!(await isClean(target, wanted))) found++
   return found === 0 ? 0 : 1

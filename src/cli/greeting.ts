@@ -26,10 +26,13 @@ export function greetingText(greeting: Greeting): string {
   const bearer = shellQuoted(apiToken === undefined ? undefined : `authorization: Bearer ${apiToken}`)
   const json = "-H 'content-type: application/json'"
   const topicBody = `'{"pubsub":{"persist":${isPersistent}}}'`
+  const token = tokenFile === undefined ? 'the metrics token' : 'a token of the file below'
   const kept = isPersistent ? 'a persistent topic' : 'a topic in memory (the persistent store is off)'
   return `
 sser ${version} listens on ${url}
-Data lies in ${dataDirectory}${tokenFile === undefined ? '' : `\nTokens lie in ${tokenFile}`}
+
+Dashboard: ${url}/ (sign in with ${token})
+Data:      ${dataDirectory}${tokenFile === undefined ? '' : `\nTokens:    ${tokenFile}`}
 
 Create ${kept}; its id goes into $TOPIC:
 TOPIC=$(${curl} -fsS ${url}/api/v1/pubsubs -H ${bearer} ${json} -d ${topicBody} | sed 's/.*"id":"\\([^"]*\\)".*/\\1/'); echo "TOPIC=$TOPIC"

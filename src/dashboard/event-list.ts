@@ -30,7 +30,7 @@ export interface EventList {
 
 export function eventList(topic: string): EventList {
   const wish: TokenWish = {
-    purposes: [`subscribe ${topic}`, 'api'],
+    purposes: [`subscribe ${topic}`, 'api', 'metrics'],
     label: 'Token of this topic',
     why: 'Events open with the token of this topic, or with an API token that may subscribe.',
   }

@@ -1,6 +1,6 @@
 /**
- * The page: signs in, then shows one view after the other, as the address says. The metrics token shows figures, and nothing
- * else; views that need more ask for it. Every text goes into the document as text.
+ * The page: signs in, then shows one view after the other, as the address says. What was given to sign in has to open the
+ * figures; views that it does not open ask for another token. Every text goes into the document as text.
  */
 import { makeBoard } from './board.ts'
 import type { Connection } from './connection.ts'
@@ -35,7 +35,7 @@ function start(token: string): void {
   function told(news: FigureNews): void {
     if (news.kind === 'connection') {
       state = news.state
-      if (state === 'refused') leave('The token does not open the figures.')
+      if (state === 'refused') leave('The token does not open the figures. Give the metrics token, or an API token with the right to metrics.')
     } else {
       take(news)
       const sample = news.kind === 'rows' ? undefined : news.sample

@@ -5,7 +5,7 @@ import { type TokenWish, withToken } from './token-form.ts'
 
 export function publishForm(topic: string): HTMLElement {
   const wish: TokenWish = {
-    purposes: [`publish ${topic}`, 'api'],
+    purposes: [`publish ${topic}`, 'api', 'metrics'],
     label: 'Token that publishes',
     why: 'Publishing needs an API token that may publish, or a token that was issued for publishing to this topic.',
   }

@@ -1,6 +1,9 @@
 // The tokens that were entered or issued in this tab, in its session storage and nowhere else: gone when it is closed.
 
-/** What a token is for: the figures, the API as a whole, or one topic's events. */
+/**
+ * What a token is for: the figures, the API as a whole, or one topic's events. That of the figures is what was entered to sign
+ * in; it may be one of the API, and open more.
+ */
 export type Purpose = 'metrics' | 'api' | `subscribe ${string}` | `publish ${string}`
 
 const prefix = 'sser.token '

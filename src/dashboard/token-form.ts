@@ -4,15 +4,15 @@ import { labelled, make, onSubmit } from './dom.ts'
 import { forgetToken, keepToken, keptToken, onTokenKept, type Purpose } from './tab-tokens.ts'
 
 export interface TokenWish {
-  /** The first that this tab has a token for is used. What is entered is kept for the first of them. */
+  /** Those that this tab has are tried in this order. What is entered is kept for the first of them. */
   readonly purposes: readonly [Purpose, ...Purpose[]]
   readonly label: string
   readonly why: string
 }
 
 /**
- * What `work` gives with a token that opens it. Where the tab has none, or none that does, a form in `place` asks for one.
- * Other failures are thrown.
+ * What `work` gives with a token that opens it. Where the tab has none that does, a form in `place` asks for one. Other
+ * failures are thrown.
  */
 export async function withToken<Result>(
   place: HTMLElement,
@@ -20,20 +20,21 @@ export async function withToken<Result>(
   work: (token: string) => Promise<Result>,
 ): Promise<Result> {
   const [first] = wish.purposes
+  const refused = new Set<string>()
   let mistake = ''
-  let found = keptFor(wish)
   for (;;) {
-    found ??= await asked(place, wish, mistake)
+    const found = keptFor(wish, refused) ?? (await asked(place, wish, mistake))
     try {
       const result = await work(found.token)
       if (found.isNew) keepToken(first, found.token)
       return result
     } catch (error) {
       if (!isRefusal(error, 401)) throw error
-      // It may be right for something else; only what was meant for this is forgotten.
-      if (found.token === keptToken(first)) forgetToken(first)
-      mistake = 'The token does not open this.'
-      found = undefined
+      refused.add(found.token)
+      const isMeant = found.token === keptToken(first)
+      // What the tab has for something else was only tried: it stays, and nobody has made a mistake.
+      if (isMeant) forgetToken(first)
+      if (isMeant || found.isNew) mistake = 'The token does not open this.'
     }
   }
 }
@@ -43,8 +44,9 @@ interface Found {
   readonly isNew: boolean
 }
 
-function keptFor({ purposes }: TokenWish): Found | undefined {
-  const token = purposes.map(keptToken).find((kept) => kept !== undefined)
+function keptFor({ purposes }: TokenWish, refused: ReadonlySet<string>): Found | undefined {
+  const kept = purposes.map(keptToken)
+  const token = kept.find((each) => each !== undefined && !refused.has(each))
   return token === undefined ? undefined : { token, isNew: false }
 }
 

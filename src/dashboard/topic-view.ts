@@ -16,7 +16,7 @@ import type { View } from './view.ts'
 const refreshMs = 5000
 
 const wish: TokenWish = {
-  purposes: ['api'],
+  purposes: ['api', 'metrics'],
   label: 'API token',
   why: "A topic's settings, its tokens and its end open with an API token that may manage topics.",
 }

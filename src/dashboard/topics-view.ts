@@ -13,7 +13,7 @@ const pageTopics = 50
 const typingMs = 250
 
 const wish: TokenWish = {
-  purposes: ['api'],
+  purposes: ['api', 'metrics'],
   label: 'API token',
   why: 'The list of topics opens with an API token that may manage topics: SSER_API_ACCESS_TOKEN, or apiAccessToken in _storage/tokens.json.',
 }

@@ -4,7 +4,7 @@
  * one that it is handed.
  */
 import { createPrivateKey, generateKeyPair, type KeyObject, randomBytes, X509Certificate } from 'node:crypto'
-import { isIP } from 'node:net'
+import { isIP, isIPv6 } from 'node:net'
 import { promisify } from 'node:util'
 import forge from 'node-forge'
 
@@ -161,8 +161,13 @@ function namesOf(leaf: X509Certificate): string[] {
   const listed = leaf.subjectAltName?.split(', ') ?? []
   return listed.flatMap((each) => {
     const [, name] = /^(?:DNS|IP Address):(.+)$/.exec(each) ?? []
-    return name === undefined ? [] : [name.toLowerCase()]
+    return name === undefined ? [] : [isIPv6(name) ? shortAddress(name) : name.toLowerCase()]
   })
+}
+
+/** As people write it: Node tells all eight groups of a certificate's address. */
+function shortAddress(address: string): string {
+  return new URL(`http://[${address}]`).hostname.slice(1, -1)
 }
 
 function altName(name: string): { type: 2; value: string } | { type: 7; ip: string } {

@@ -1,18 +1,7 @@
 /**
  * Measures the server as a user runs it: the built program, on the disk of the temporary folder, with load from
  * processes of their own.
- *
- *   npm run bench                                  everything, about six minutes
- *   npm run bench -- publish idle                  some parts only: publish batch deliver latency replay storm idle
- *                                                  engine recovery prototype nchan counting metrics tls compaction start
- *   npm run bench -- publish deliver latency nchan nginx with nchan under the same load, which has to be installed;
- *                                                  not run unless named
- *   npm run bench -- compaction start              old logs of 2 and 10 GB, which need that much room; not run unless named
- *   npm run bench -- --seconds 2 --scale 0.1       shorter runs; fewer events, subscribers and bytes where a part
- *                                                  depends on their number
- *   npm run bench -- --json FILE                   the figures for a program, beside the table
- *   npm run bench -- --profile FOLDER publish      a CPU profile of each server (open it in a browser's tools), and its
- *                                                  busiest functions on the terminal
+ * `--help` says how it is called.
  *
  * Set TMPDIR to measure another disk. On a small machine the load shares the cores with the server, so the figures are
  * what server and clients reach together.
@@ -21,6 +10,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, release, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { helpOption, positive, programArguments } from '../support/program-arguments.ts'
 import { type ServerOptions, ServerProcess } from '../support/server-process.ts'
 import type { Bench } from './bench.ts'
 import { measureCounting } from './counting.ts'
@@ -69,24 +59,47 @@ const PARTS = [
 ] as const
 type Part = (typeof PARTS)[number]
 
-const { values: flags, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    seconds: { type: 'string', default: '5' },
-    scale: { type: 'string', default: '1' },
-    json: { type: 'string' },
-    profile: { type: 'string' },
-    prototype: { type: 'boolean', default: false },
-  },
-})
-const unknown = positionals.filter((part) => !PARTS.some((known) => known === part))
-if (unknown.length > 0) throw new Error(`There is no part ${unknown.join(', ')}; there are ${PARTS.join(', ')}.`)
-const wanted = flags.prototype ? [...positionals, 'prototype'] : positionals
 const PEERS: readonly Part[] = ['prototype', 'nchan']
 const PARTS_TO_BE_NAMED: readonly Part[] = ['nchan', 'compaction', 'start']
+
+const USAGE = `npm run bench -- [PART …] [--seconds S] [--scale F] [--json FILE] [--profile FOLDER]
+
+  PART              ${PARTS.slice(0, 8).join(' ')}
+                    ${PARTS.slice(8).join(' ')}
+                    Without one: all but ${PARTS_TO_BE_NAMED.join(', ')}; about six minutes.
+                    compaction and start make logs of 2 and 10 GB, which need that much room; nchan is nginx with nchan
+                    under the same load, which has to be installed.
+  --seconds S       how long each run measures; 5 by default
+  --scale F         so many times as many events, subscribers and bytes, where a part depends on them; 1 by default
+  --json FILE       write the figures for a program, beside the table
+  --profile FOLDER  keep a CPU profile of each server (open it in a browser's tools), and print its busiest functions
+
+TMPDIR=FOLDER measures another disk.
+npm run bench -- publish idle --seconds 2 --scale 0.1`
+
+const {
+  values: flags,
+  wanted,
+  seconds,
+  scale,
+} = programArguments(USAGE, () => {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      seconds: { type: 'string', default: '5' },
+      scale: { type: 'string', default: '1' },
+      json: { type: 'string' },
+      profile: { type: 'string' },
+      help: helpOption,
+    },
+  })
+  const unknown = positionals.filter((part) => !PARTS.some((known) => known === part))
+  if (unknown.length > 0) throw new Error(`There is no part ${unknown.join(', ')}.`)
+  const seconds = positive('seconds', values.seconds)
+  return { values, wanted: positionals, seconds, scale: positive('scale', values.scale) }
+})
 const isWanted = (part: Part) => (wanted.length === 0 ? !PARTS_TO_BE_NAMED.includes(part) : wanted.includes(part))
-const durationMs = Number(flags.seconds) * 1000
-const scale = Number(flags.scale)
+const durationMs = seconds * 1000
 const scaled = (count: number) => Math.max(1, Math.round(count * scale))
 const work = mkdtempSync(join(tmpdir(), 'sser-bench-'))
 const figures: Figure[] = []
@@ -106,7 +119,7 @@ function note(
 
 async function main(): Promise<void> {
   const machine = `${cpus().length} × ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node ${process.version}`
-  console.log(`${machine}; ${flags.seconds} s a run, scale ${scale}; data in ${tmpdir()}\n`)
+  console.log(`${machine}; ${seconds} s a run, scale ${scale}; data in ${tmpdir()}\n`)
   const beganAt = performance.now()
   await measure('engine', measureEngines)
   await measure('publish', measurePublishing)

@@ -26,7 +26,7 @@ const BYTES_MAX = 150_000
 
 test('signs in with the metrics token alone, keeps it for the tab, and forgets it', { skip }, async (t) => {
   const { page, complaints } = await openPage(await newContext(t, world.browser), world.server.url)
-  await page.getByLabel('Metrics token').waitFor()
+  await page.getByLabel('Token', { exact: true }).waitFor()
   assert.equal(await page.getByRole('link').count(), 0)
   await signIn(page, 'wrong')
   await becomes(page, 'sign-in-error', 'The token does not open')
@@ -36,7 +36,7 @@ test('signs in with the metrics token alone, keeps it for the tab, and forgets i
   await becomes(page, 'status', 'Live')
   assert.deepEqual(await page.evaluate('[localStorage.length, document.cookie]'), [0, ''])
   await page.getByRole('button', { name: 'Sign out' }).click()
-  await page.getByLabel('Metrics token').waitFor()
+  await page.getByLabel('Token', { exact: true }).waitFor()
   assert.equal(await page.evaluate('sessionStorage.length'), 0)
   assert.deepEqual(complaints, [])
 })

@@ -2,12 +2,7 @@
  * A small log under random load for a long time: topics that come and go, limits, purges, a log that drops its oldest
  * events, subscribers that resume, kills and restarts. At the end nothing may be lost without a gap having been told,
  * and memory and disk must be flat.
- *
- *   npm run soak -- --minutes 30                  SIGKILLs and clean stops in the first three fifths, then none, so that
- *                                                 the memory of one process is seen for a while
- *   npm run soak -- --minutes 2 --seed 7          a seed repeats the choices of a run, though not its timing
- *
- * Exit code 0: nothing was lost, all was flat; 1: it was not, and standard error says what.
+ * `--help` says how it is called.
  */
 
 import { readdirSync, statSync } from 'node:fs'
@@ -15,9 +10,18 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { SserClient } from '../../src/client/index.ts'
+import { helpOption, positive, programArguments } from '../support/program-arguments.ts'
 import { Random } from '../support/random.ts'
 import { ServerProcess } from '../support/server-process.ts'
 import { Pair } from './pair.ts'
+
+const USAGE = `npm run soak -- [--minutes M] [--seed N]
+
+  --minutes M  how long it runs; 30 by default. SIGKILLs and clean stops come in the first three fifths, then none, so
+               that the memory of one process is seen for a while.
+  --seed N     repeats the choices of a run, though not its timing; random by default
+
+Exit code 0: nothing was lost, and memory and disk were flat; 1: they were not, and standard error says what.`
 
 const MIB = 1024 * 1024
 const LOG_BYTES_MAX = 24 * MIB
@@ -60,16 +64,19 @@ interface Sample {
   readonly acknowledged: number
 }
 
-const { values: flags } = parseArgs({
-  options: { minutes: { type: 'string', default: '30' }, seed: { type: 'string' } },
+const { minutes, seed } = programArguments(USAGE, () => {
+  const { values } = parseArgs({
+    options: { minutes: { type: 'string', default: '30' }, seed: { type: 'string' }, help: helpOption },
+  })
+  return { values, minutes: positive('minutes', values.minutes), seed: seedOf(values.seed) }
 })
-const durationMs = Number(flags.minutes) * 60_000
-const random = new Random(flags.seed === undefined ? undefined : Number(flags.seed))
+const durationMs = minutes * 60_000
+const random = new Random(seed)
 const beganAt = performance.now()
 const elapsedMs = () => performance.now() - beganAt
 
 async function main(): Promise<number> {
-  console.log(`seed ${random.seed}, ${flags.minutes} minutes`)
+  console.log(`seed ${random.seed}, ${minutes} minutes`)
   const server = await ServerProcess.start({ settings })
   const client = new SserClient({ url: server.url, token: server.apiToken })
   const stopping = new AbortController()
@@ -99,6 +106,12 @@ async function main(): Promise<number> {
     for (const pair of pairs) pair.stop()
     await server.close()
   }
+}
+
+function seedOf(text: string | undefined): number | undefined {
+  const seed = text === undefined ? undefined : Number(text)
+  if (seed !== undefined && !Number.isInteger(seed)) throw new Error(`--seed takes a whole number, not '${text}'.`)
+  return seed
 }
 
 function mistakesOf(pairs: readonly Pair[]): string[] {

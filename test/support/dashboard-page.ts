@@ -44,7 +44,7 @@ export async function openPage(context: BrowserContext, url: string): Promise<Op
 }
 
 export async function signIn(page: Page, token: string): Promise<void> {
-  await page.getByLabel('Metrics token').fill(token)
+  await page.getByLabel('Token', { exact: true }).fill(token)
   await page.keyboard.press('Enter')
 }
 

@@ -263,6 +263,11 @@ test('a cache folder that cannot be written any more ends no start: what lies th
   }
 })
 
+test('the addresses of a certificate are told as people write them', async () => {
+  const pair = await makeSelfSigned(['Push.test', '127.0.0.1', '::1', '2001:db8:0:0:1:0:0:1'], Date.now())
+  assert.deepEqual(readPair(pair, 'x').names, ['push.test', '127.0.0.1', '::1', '2001:db8::1:0:0:1'])
+})
+
 test('keys of openssl in every usual form are taken, encrypted and weak ones refused', {
   skip: !hasOpenssl && 'openssl is not here',
 }, (t) => {
