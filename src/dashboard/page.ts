@@ -15,6 +15,8 @@ import type { View } from './view.ts'
 import { watchFigures } from './watch.ts'
 
 const mistakeKey = 'sser.sign-in-error'
+const refusedWords =
+  'The token does not open the figures. Give the metrics token, or an API token with the right to metrics.'
 /** Samples come every second; after this what is shown is called old. */
 const staleMs = 4000
 
@@ -35,7 +37,7 @@ function start(token: string): void {
   function told(news: FigureNews): void {
     if (news.kind === 'connection') {
       state = news.state
-      if (state === 'refused') leave('The token does not open the figures. Give the metrics token, or an API token with the right to metrics.')
+      if (state === 'refused') leave(refusedWords)
     } else {
       take(news)
       const sample = news.kind === 'rows' ? undefined : news.sample

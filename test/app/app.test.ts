@@ -228,7 +228,10 @@ test('the program says where it listens, its lines work when pasted, and a signa
   const directory = await folder(t)
   const program = run(t, directory, [])
   await program.until('since=earliest')
-  assert.match(program.said(), /\nsser \d+\.\d+\.\d+ listens on http:\/\/127\.0\.0\.1:\d+\n\nDashboard: http:\/\/127\.0\.0\.1:\d+\/ \(sign in with .*\)\nData: /)
+  assert.match(
+    program.said(),
+    /\nsser \d+\.\d+\.\d+ listens on http:\/\/127\.0\.0\.1:\d+\n\nDashboard: http:\/\/127\.0\.0\.1:\d+\/ \(sign in with .*\)\nData: /,
+  )
   assert(program.said().includes(directory))
   assert.equal((await stat(join(directory, 'tokens.json'))).mode & 0o777, 0o600)
   assert.equal((await stat(directory)).mode & 0o777, 0o700)
