@@ -1,8 +1,8 @@
 /**
- * All topics, as the catalogue's entries fold to them: a creation adds one, a change gives it new settings, a drop moves
- * its mark, a deletion takes it away, and the order is that of the log. The same fold serves the reading at the start and
- * every commit after it; entries may be folded again, in their order, and change nothing then. Topics of the
- * configuration are put in by hand. It does no I/O and knows no subscribers.
+ * All topics, as the fold of the catalogue's entries: a creation adds one, a change gives it new settings, a drop moves its
+ * mark, a deletion removes it, in log order. The same fold serves the reading at the start and every later commit; folding
+ * entries again, in their order, changes nothing. Topics of the configuration are added directly. It does no I/O and knows
+ * no subscribers.
  */
 
 import {
@@ -32,16 +32,16 @@ export type CatalogChange =
 
 export class Catalog {
   readonly #byStream = new Map<number, HostedTopic>()
-  /** Only those have ids that are not their numbers. */
+  /** Only static topics have ids that are not their numbers. */
   readonly #static = new Map<string, HostedTopic>()
-  /** The numbers of all others, ascending. */
+  /** The numbers of all other topics, ascending. */
   readonly #numbers: number[] = []
 
   get size(): number {
     return this.#byStream.size
   }
 
-  /** In no order. */
+  /** In no particular order. */
   get topics(): Iterable<HostedTopic> {
     return this.#byStream.values()
   }
@@ -60,7 +60,7 @@ export class Catalog {
     return this.#byStream.get(streamId)
   }
 
-  /** At most so many, in the order of their ids, behind that of `after`, which need not be there any more. */
+  /** At most `countMax`, ordered by id, after that of `after`, which need not exist any more. */
   page(after: string | undefined, countMax: number): readonly HostedTopic[] {
     const isBehind = ({ id }: HostedTopic) => after === undefined || id > after
     const found = [...this.#static.values()].filter(isBehind)
@@ -80,8 +80,8 @@ export class Catalog {
   }
 
   /**
-   * Folds in one entry of the feed's catalogue. Undefined: it adds and removes nothing, such as the deletion of a topic
-   * that is gone, or a kind that a later version has added. Throws EntryError where the entry cannot be read.
+   * Folds in one entry of the feed's catalogue. Undefined: it adds and removes nothing, as with the deletion of a topic that
+   * is already gone, or a kind added by a later version. Throws EntryError where the entry cannot be read.
    */
   apply(record: LogRecord, feed: Feed): CatalogChange | undefined {
     switch (record.kind) {
@@ -154,16 +154,16 @@ export class Catalog {
     return { kind: 'deleted', topic }
   }
 
-  /** An entry counts only in the log of its topic, and never for one that the configuration names. */
+  /** An entry counts only in its topic's log, and never for a topic of the configuration. */
   #hosted(streamId: Offset, feed: Feed): HostedTopic | undefined {
     const topic = this.#byStream.get(streamId)
     return topic === undefined || topic.feed !== feed || topic.isStatic ? undefined : topic
   }
 }
 
-/** Where in an ascending list the first number above `number` stands. */
+/** Index of the first number above `number` in an ascending list. */
 function indexAbove(numbers: readonly number[], number: number): number {
-  // New topics come at the end.
+  // New topics go at the end.
   if ((numbers.at(-1) ?? -1) <= number) return numbers.length
   let low = 0
   let high = numbers.length

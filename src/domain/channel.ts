@@ -1,7 +1,7 @@
 /**
- * What some streams have in common that tell the same: of one topic, or of the same topics together. It holds who they are,
- * and what is known about the latest events. There is one while anybody listens, and none otherwise, so that topics
- * without subscribers cost the dispatcher nothing. Only the streams and the subscriptions know of it.
+ * What streams with the same content share: streams of one topic, or of the same set of topics. It holds their subscriptions
+ * and what is known about the latest events. It exists only while it has subscribers, so that topics without any cost the
+ * dispatcher nothing. Only the streams and the subscriptions know of it.
  */
 
 import type { DropWatch } from './drop-watch.ts'
@@ -13,23 +13,23 @@ import type { Subscription } from './subscription.ts'
 import type { HostedTopic } from './topic.ts'
 import { NO_TURN } from './wheel.ts'
 
-/** What a reader needs of those who read. */
+/** What a reader needs from its host. */
 export interface ReaderHost {
   readonly builder: FrameBuilder
   /** A cursor has read a piece. */
   replayRead(bytes: number): void
 }
 
-/** Reads what a channel tells; its steps follow each other as a rule. To be closed. */
+/** Reads a channel's events, as a rule in consecutive steps. Must be closed. */
 export interface ChannelReader {
-  /** The step behind `after`, or the beginning of it. Rejects with StorageError, or EntryError. */
+  /** The step after `after`, or the beginning of it. Rejects with StorageError or EntryError. */
   read(after: Offset): Promise<ReplayStep>
-  /** Nothing is read for a while: gives back what it can find again. */
+  /** Nothing will be read for a while: releases whatever can be read again. */
   rest(): void
   close(): void
 }
 
-/** A topic's part in a channel, as the dispatcher finds it. */
+/** A topic's part in a channel, as the dispatcher sees it. */
 export interface Member {
   readonly channel: Channel
   /** An event of the topic is in the commit that ends with `through`. */
@@ -37,25 +37,25 @@ export interface Member {
 }
 
 export abstract class Channel {
-  /** Of its pieces among the recent frames. */
+  /** Identifies its pieces among the recent frames. */
   readonly key: number
   readonly topics: readonly HostedTopic[]
   /** Whether its deliveries count in the figures. */
   readonly isCounted: boolean
-  /** Each subscription that is not closed is in one of the two. */
+  /** Each open subscription is in exactly one of the two. */
   readonly live = new Set<Subscription>()
   readonly catchingUp = new Set<Subscription>()
-  /** How many of those that catch up are reading now, rather than waiting for their sinks. */
+  /** How many of those catching up are reading now, rather than waiting for their sinks. */
   readers = 0
   /** A topic that has been deleted: nothing more will come. */
   gone: HostedTopic | undefined = undefined
-  /** The wheel's turn in which the live subscribers last got something. */
+  /** The wheel's turn in which the live subscribers last received something. */
   trafficTurn = NO_TURN
   /** Its events in the commit that is being dispatched; empty between commits. */
   readonly batch: LogRecord[] = []
   readonly #quiet: Quiet
 
-  /** Nothing is known of what was committed before there was a channel: up to `dispatched`. */
+  /** Nothing is known of what was committed before the channel existed: up to `dispatched`. */
   constructor(key: number, topics: readonly HostedTopic[], dispatched: Offset) {
     this.key = key
     this.topics = topics
@@ -63,17 +63,17 @@ export abstract class Channel {
     this.#quiet = new Quiet(dispatched)
   }
 
-  /** Whoever has all up to here has all that may be shown now. Only grows. */
+  /** A subscriber that has everything up to here has all that may be shown now. Only grows. */
   abstract get dispatched(): Offset
 
-  /** The last block of its streams when a topic of it is gone. */
+  /** The last block of its streams when one of its topics is deleted. */
   abstract closedBytes(): SharedBytes
 
   abstract build(builder: FrameBuilder, records: readonly LogRecord[]): SharedBytes
 
   abstract openReader(host: ReaderHost): ChannelReader
 
-  /** For a new subscription; undefined where the reader itself tells what was dropped. */
+  /** For a new subscription; undefined where the reader itself reports dropped events. */
   abstract watchDrops(): DropWatch | undefined
 
   /** For logs and figures. */
@@ -87,7 +87,7 @@ export abstract class Channel {
   }
 
   /**
-   * There is no event above this number and up to `dispatched`. So who has everything up to here has everything there is,
+   * There is no event above this number and up to `dispatched`. So a subscriber that has everything up to here is up to date,
    * and may go live.
    */
   get quietSince(): Offset {
@@ -98,7 +98,7 @@ export abstract class Channel {
     return this.live.size === 0 && this.catchingUp.size === 0
   }
 
-  /** What ends with `through` has events of this channel. */
+  /** The commit that ends with `through` has events of this channel. */
   spokeUntil(through: Offset): void {
     this.#quiet.spokeUntil(through)
   }
@@ -109,7 +109,7 @@ export abstract class Channel {
   }
 }
 
-/** How many streams tell of the topic now. */
+/** How many streams carry the topic now. */
 export function subscribersOf({ audience = [] }: HostedTopic): number {
   return audience.reduce((sum, { channel }) => sum + channel.live.size + channel.catchingUp.size, 0)
 }

@@ -1,11 +1,11 @@
 /**
- * Decides when a checkpoint is written: at intervals, soon after the log went on in a new file, and at the end. A
- * checkpoint that fails costs nothing but reading at the next start; it is told, and tried again the next time.
+ * Decides when a checkpoint is written: at intervals, soon after the log has rolled to a new file, and at the end. A failed
+ * checkpoint costs nothing but more reading at the next start; it is reported, and retried the next time.
  */
 
 import type { Clock } from './ports.ts'
 
-/** After a roll a checkpoint is written at once where the last one is older than this part of the interval. */
+/** After a roll a checkpoint is written at once if the last one is older than this share of the interval. */
 const ROLL_SHARE = 1 / 10
 
 export class Checkpointer {
@@ -17,7 +17,7 @@ export class Checkpointer {
   #beganAtMs: number
   #running: Promise<void> | undefined
 
-  /** `write` writes one if anything has changed. */
+  /** `write` writes a checkpoint if anything has changed. */
   constructor(clock: Clock, intervalMs: number, write: () => Promise<void>, onFailure: (error: unknown) => void) {
     this.#clock = clock
     this.#intervalMs = intervalMs
@@ -27,12 +27,12 @@ export class Checkpointer {
     this.#timer = clock.every(intervalMs, () => this.#run())
   }
 
-  /** The log goes on in a new file: without a checkpoint the next start would read more than the last one. */
+  /** The log has rolled to a new file: without a checkpoint the next start would read more than that file. */
   rolled(): void {
     if (this.#clock.monotonicMs() - this.#beganAtMs >= this.#intervalMs * ROLL_SHARE) this.#run()
   }
 
-  /** Writes the last one. Nothing may be appended any more. */
+  /** Writes the last checkpoint. Nothing may be appended any more. */
   async close(): Promise<void> {
     this.#timer.close()
     await this.#running

@@ -1,7 +1,7 @@
 /**
- * When which numbers were committed, coarsely: how far behind a reader is, in time and in events, is read from it without
- * a look at the log. It keeps a bounded number of marks, and halves their density instead of forgetting the oldest. It
- * knows what was committed in this process only: what is older counts from its start.
+ * Roughly when which numbers were committed, so that a reader's lag in time and in events can be told without looking at the
+ * log. It keeps a bounded number of marks, and halves their density rather than forget the oldest. It knows only what was
+ * committed in this process: anything older counts from the process's start.
  */
 import type { Offset } from './ports.ts'
 
@@ -9,7 +9,7 @@ const marksMax = 4096
 const apartMsMin = 100
 
 export interface Lag {
-  /** Of all topics: at least as many as of the reader's own. */
+  /** Over all topics: at least as many as of the reader's own. */
   readonly events: number
   readonly ms: number
 }
@@ -17,7 +17,7 @@ export interface Lag {
 export const NO_LAG: Lag = { events: 0, ms: 0 }
 
 interface Mark {
-  /** What was committed before the mark was made: numbers up to this, and so many events. */
+  /** What was committed before the mark was made: numbers up to this, and this many events. */
   readonly through: Offset
   readonly events: number
   readonly atMs: number
@@ -28,7 +28,7 @@ export class CommitTimes {
   #apartMs = apartMsMin
   #events = 0
 
-  /** Before a commit of numbers above `through` is dispatched. */
+  /** To be called before a commit of numbers above `through` is dispatched. */
   note(through: Offset, events: number, nowMs: number): void {
     const newest = this.#marks.at(-1)
     if (newest === undefined || nowMs - newest.atMs >= this.#apartMs) {
@@ -41,7 +41,7 @@ export class CommitTimes {
     this.#events += events
   }
 
-  /** Of a reader that has everything up to `position` and wants more. Rounded up by at most the distance of two marks. */
+  /** For a reader that has everything up to `position` and is catching up. Rounded up by at most the distance of two marks. */
   lagOf(position: Offset, nowMs: number): Lag {
     const marks = this.#marks
     let low = 0

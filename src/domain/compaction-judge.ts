@@ -1,7 +1,7 @@
 /**
- * Tells the engine what of the durable log is dead, as the catalogue stands: events of topics that are gone, events at or
- * below their topic's mark, tickets and keys that have outlived themselves, and entries of the catalogue that later ones have made needless. What it calls dead no crash
- * brings back: marks are written before it answers.
+ * Tells the engine which records of the durable log are dead according to the catalogue: events of deleted topics, events at
+ * or below their topic's mark, expired tickets and keys, and catalogue entries superseded by later ones. No crash revives
+ * what it calls dead: marks are written before it answers.
  */
 
 import type { Catalog } from './catalog.ts'
@@ -23,7 +23,7 @@ import type { CompactionJudge, LogRecord, Offset, StreamTotals } from './ports.t
 import { PUBLISH_KEY_STREAM } from './publish-key-entry.ts'
 import type { Retainer } from './retainer.ts'
 
-/** Those whose records die of age alone, so that a crash takes nothing of that back. */
+/** Records that die of age alone, so that a crash revives none of them. */
 interface Aging {
   /** The number through which all are dead. */
   floor(): Promise<Offset>
@@ -40,7 +40,7 @@ export function compactionJudge(
     [PUBLISH_KEY_STREAM, publishKeys],
   ])
 
-  /** The topics' by the retainer's word. */
+  /** For topics, the retainer decides. */
   async function withAging(
     streams: readonly StreamTotals[],
     ofTopics: (streams: readonly StreamTotals[]) => Promise<readonly Offset[]>,
@@ -67,11 +67,11 @@ export function compactionJudge(
         }
         case TOKEN_REVOKED: {
           const { topic, token } = decodeTokenRevoked(record.payload)
-          // A topic that is gone takes its tokens with it.
+          // A deleted topic's tokens are gone with it.
           return catalog.byStream(topic) !== undefined && (await isElsewhere(token))
         }
         case TOPIC_DELETED:
-          // Without it a creation that is still there would make the topic again.
+          // Without it, a creation that is still in the log would bring the topic back.
           return await isElsewhere(decodeTopicDeleted(record.payload).topic)
         default:
           // A later version knows what it is for.

@@ -1,6 +1,6 @@
 /**
- * What a stream of several topics has lost because it was dropped ahead of it: by limits, by purges, or by the bound on the
- * log in memory. What was dropped before the stream began is told, or not, where it begins.
+ * What a stream of several topics misses because it was dropped ahead of it: by limits, by purges, or by the bound on the
+ * in-memory log. What was dropped before the stream began is dealt with where it begins.
  */
 
 import type { Offset } from './ports.ts'
@@ -15,7 +15,7 @@ export class DropWatch {
     this.#known = topics.map(({ dropped }) => dropped)
   }
 
-  /** A topic of which events above `position` were dropped since it was asked last, or undefined. Each time another one. */
+  /** A topic of which events above `position` were dropped since the last call, or undefined. A different one on each call. */
   next(position: Offset): HostedTopic | undefined {
     for (const [i, topic] of this.#topics.entries()) {
       const { dropped } = topic

@@ -1,7 +1,7 @@
 /**
- * What a record of the log means: the kinds, and the bytes of each kind's payload. Part of the log's format: a number
- * or a layout that stands here never changes its meaning. What is read may have been written by a later version, so
- * unknown fields of the JSON payloads are ignored.
+ * What a record of the log means: the kinds, and the bytes of each kind's payload. Part of the log's format: a number or a
+ * layout defined here never changes its meaning. Records may have been written by a later version, so unknown fields of the
+ * JSON payloads are ignored.
  *
  * An event's payload keeps what was published, not how it is sent: frames and JSON histories are made from it.
  *
@@ -11,8 +11,8 @@
  *   ...    type          UTF-8
  *   ...    message       UTF-8: the bare text of a JSON string, otherwise the compact JSON text
  *
- * The publisher's own id is the record's key. It promises that a payload that is not of this form is told as an
- * EntryError, whatever the bytes are. It does not know where records come from.
+ * The publisher's own id is the record's key. It promises that any payload not of this form is reported as an EntryError,
+ * whatever the bytes. It does not know where records come from.
  */
 
 import assert from 'node:assert/strict'
@@ -20,9 +20,9 @@ import type { Offset, PayloadWriter } from './ports.ts'
 import { isUnlimited, type Retention, unlimited } from './retention.ts'
 import { TOPIC_RIGHTS, type TopicToken } from './topic-token.ts'
 
-/** The stream of the catalogue: what makes, changes and deletes topics. A topic's own number is that of its creation. */
+/** The stream of the catalogue: entries that create, change and delete topics. A topic's number is that of its creation. */
 export const CATALOG_STREAM = 1
-/** The stream of tickets, which die of age and are no part of the catalogue. No topic has so low a number. */
+/** The stream of tickets, which die of age and are not part of the catalogue. No topic has a number this low. */
 export const TICKET_STREAM = 2
 
 export const TOPIC_CREATED = 1
@@ -37,7 +37,7 @@ export const TICKET_USED = 9
 
 export type EntryErrorCode =
   | 'ENTRY_MALFORMED' // the payload does not have the form of its kind
-  | 'ENTRY_NEWER' // written by a later version, in a way that this one cannot read
+  | 'ENTRY_NEWER' // written by a later version, in a form that this one cannot read
   | 'ENTRY_TOO_LARGE' // what was to be encoded does not fit the form
 
 export class EntryError extends Error {
@@ -58,37 +58,37 @@ export interface EventContent {
   readonly message: Uint8Array
 }
 
-/** Content that may be a text yet. Half a surrogate pair in it, which UTF-8 cannot hold, becomes U+FFFD. */
+/** Content whose message may still be a string. A lone surrogate in it, which UTF-8 cannot hold, becomes U+FFFD. */
 export interface NewEvent extends Omit<EventContent, 'message'> {
   readonly message: Uint8Array | string
 }
 
-/** What can be changed of a topic. */
+/** What can be changed about a topic. */
 export interface TopicSettings {
   readonly name: string | undefined
   readonly retention: Retention
 }
 
 export interface TopicCreated extends TopicSettings {
-  /** SHA-256 of the topic's token, 32 bytes; the token itself is nowhere kept. */
+  /** SHA-256 of the topic's token, 32 bytes; the token itself is not kept anywhere. */
   readonly tokenSha256: Uint8Array
-  /** ms since the epoch: a remark, never an order. */
+  /** ms since the epoch: informative only, never used for ordering. */
   readonly createdAtMs: number
 }
 
-/** All settings anew: the latest entry of a topic counts. */
+/** All settings; a topic's latest entry counts. */
 export interface TopicChanged extends TopicSettings {
   /** The offset of the record that created the topic. */
   readonly topic: number
 }
 
-/** The topic's events up to and including this number are gone, by a purge or by its limits. The highest counts. */
+/** The topic's events up to and including this number are gone, through a purge or its limits. The highest one counts. */
 export interface EventsDropped {
   readonly topic: number
   readonly through: Offset
 }
 
-/** Its number is the token's. */
+/** The number of this entry is the token's number. */
 export interface TokenIssued {
   readonly topic: number
   readonly token: Omit<TopicToken, 'number'>
@@ -100,7 +100,7 @@ export interface TokenRevoked {
   readonly token: Offset
 }
 
-/** Topics that a ticket opens by the authority of one token. */
+/** Topics that a ticket opens on the authority of one token. */
 export interface TicketGrant {
   /** Their ids, of 11 characters. */
   readonly topics: readonly string[]
@@ -108,21 +108,21 @@ export interface TicketGrant {
   readonly by: Uint8Array
 }
 
-/** Its number is the ticket's. */
+/** The number of this entry is the ticket's number. */
 export interface TicketIssued {
   readonly sha256: Uint8Array
   readonly grants: readonly TicketGrant[]
   readonly createdAtMs: number
-  /** It has to be used before. */
+  /** It must be used before this. */
   readonly expiresAtMs: number
 }
 
 export interface TicketUsed {
   /** Number of the record that issued it. */
   readonly ticket: Offset
-  /** Whether a stream of it is open. The latest record counts. */
+  /** Whether a stream opened with it is open. The latest record counts. */
   readonly isOpen: boolean
-  /** Until then it may open another one, if none is open. */
+  /** Until then it may open another stream, if none is open. */
   readonly usableUntilMs: number
 }
 
@@ -140,7 +140,7 @@ const PAYLOAD_VERSION = 1
 const utf8 = new TextEncoder()
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true })
 
-/** An event's payload before it is bytes. Throws EntryError where it could not be. */
+/** An event's payload before it is encoded. Throws EntryError where it cannot be. */
 export class EventPayload implements PayloadWriter {
   readonly length: number
   readonly #flags: number
@@ -175,7 +175,7 @@ export class EventPayload implements PayloadWriter {
       return
     }
     const bytes = at + this.length - messageAt
-    // As many bytes as characters: it is ASCII, which is the same in latin1 and written faster.
+    // As many bytes as characters: it is ASCII, which latin1 writes identically, and faster.
     const written = target.write(message, messageAt, bytes, bytes === message.length ? 'latin1' : 'utf8')
     assert(written === bytes, 'a text has as many bytes as were counted')
   }
@@ -266,7 +266,7 @@ export function encodeTokenIssued({ topic, token }: TokenIssued): Uint8Array {
   })
 }
 
-/** Rights that a later version has added are left out. Throws EntryError. */
+/** Rights added by a later version are left out. Throws EntryError. */
 export function decodeTokenIssued(payload: Uint8Array): TokenIssued {
   const kind = 'token issued'
   const fields = decodeFields(payload, kind)
@@ -345,7 +345,7 @@ function hexOf(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')
 }
 
-/** Throws EntryError for a limit that could not be read back: what is in the log must not stop a start. */
+/** Throws EntryError for a limit that could not be read back: an entry in the log must not prevent a start. */
 function settingsFields({ name, retention }: TopicSettings) {
   const { maxAgeMs, maxBytes, maxEvents } = retention
   for (const limit of [maxAgeMs, maxBytes, maxEvents]) {
@@ -382,7 +382,7 @@ function decodeTime(fields: Fields, member: 'created_at' | 'expires_at' | 'usabl
   throw malformed(`In the payload of a ${kind}, ${member} is not a whole number of ms.`)
 }
 
-/** Of an entry that says nothing else. */
+/** For an entry that holds nothing but numbers. */
 function decodeNumbers<Member extends NumberMember>(
   payload: Uint8Array,
   members: readonly Member[],
@@ -422,7 +422,7 @@ interface Fields {
 }
 
 function encodeFields(fields: Omit<Fields, 'v'>): Uint8Array {
-  // Members that are undefined are not written at all.
+  // Undefined members are not written.
   return utf8.encode(JSON.stringify({ v: PAYLOAD_VERSION, ...fields }))
 }
 

@@ -1,7 +1,7 @@
 /**
- * Every failure that the domain reports on purpose, with a code that callers switch on; the HTTP status is chosen in
- * one table at the edge. The message is written for the client that made the call: what is wrong, and what to do. It
- * holds no token, no message, no path of this machine; `cause` holds what the operator should see.
+ * Every failure that the domain reports on purpose, with a code for callers to switch on; the HTTP status is chosen in one
+ * table at the edge. The message is written for the client that made the call: what is wrong, and what to do. It contains
+ * no token, no message and no path of this machine; `cause` holds what the operator should see.
  */
 
 import { StorageError, type StorageErrorCode } from '../../storage-engine/index.ts'
@@ -10,22 +10,22 @@ export type DomainErrorCode =
   | 'INVALID' // what was sent is wrong; `path` says where
   | 'TOPIC_UNKNOWN' // no such topic, or no longer
   | 'CONFLICT' // what was expected to be the newest event of a topic is not; `details` says which is
-  | 'KEY_REUSED' // the key of a request came with another request before
-  | 'UNAUTHORIZED' // no token, or not one that is known
-  | 'FORBIDDEN' // the token is known, but has not this right
-  | 'STATIC_TOPIC' // a topic of the configuration cannot be deleted
-  | 'STORE_OFF' // a persistent topic was asked for, and the store is switched off
+  | 'KEY_REUSED' // the idempotency key was used before, with a different request
+  | 'UNAUTHORIZED' // no token, or an unknown one
+  | 'FORBIDDEN' // the token is known, but lacks the right
+  | 'STATIC_TOPIC' // a configured topic cannot be deleted
+  | 'STORE_OFF' // a persistent topic was requested, but the store is switched off
   | 'STORE_FAILED' // the store cannot be written or read: the operator has to act
   | 'STORE_FULL' // no room in the store; it takes events again when there is
-  | 'BUSY' // not now; the same call may succeed shortly
-  | 'TOO_LARGE' // over a bound in bytes
-  | 'LIMIT' // over a bound in number
+  | 'BUSY' // not now; the same call may succeed soon
+  | 'TOO_LARGE' // over a limit in bytes
+  | 'LIMIT' // over a limit in number
   | 'CLOSED' // the service is starting or stopping
 
 export interface DomainErrorOptions {
   /** Where in the request the mistake is, such as `event.message`. */
   readonly path?: string
-  /** More for a program, by names of the wire. */
+  /** More detail for programs, under wire names. */
   readonly details?: Readonly<Record<string, unknown>>
   readonly cause?: unknown
 }
@@ -54,8 +54,8 @@ export function unknownTopic(): DomainError {
 }
 
 /**
- * What a failure of the storage engine means to a client. Whatever is no StorageError is returned as it is: an error of the
- * domain, or a mistake of ours, which must not look like a failure of the disk.
+ * What a failure of the storage engine means to a client. Anything other than a StorageError is returned as it is: an error
+ * of the domain, or a bug of ours, which must not look like a disk failure.
  */
 export function fromStorageError(error: unknown): unknown {
   if (!(error instanceof StorageError)) return error
@@ -71,7 +71,7 @@ const codeOfStorage: Readonly<Record<StorageErrorCode, StorageMeaning>> = {
   STORAGE_FAILED: 'STORE_FAILED',
   STORAGE_FULL: 'STORE_FULL',
   STORAGE_QUOTA: 'STORE_FULL',
-  // That batch was cut away again, and the log goes on.
+  // The failed batch was truncated away again, and the log carries on.
   STORAGE_WRITE: 'BUSY',
   STORAGE_BUSY: 'BUSY',
   STORAGE_TOO_LARGE: 'TOO_LARGE',

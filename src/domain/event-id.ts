@@ -1,10 +1,10 @@
 /**
- * Numbers as they stand on the wire: 11 characters of base62 (`0-9A-Za-z`, in that order), zero-padded on the left. On
- * the way in, a shorter form means the same number.
+ * Numbers as they appear on the wire: 11 characters of base62 (`0-9A-Za-z`, in that order), zero-padded on the left. On
+ * input a shorter form means the same number.
  *
  * Event ids are the log's numbers, below 2^53, and so plain numbers. Topic ids may have 63 bits on the wire; the
- * alphabet is in the order of ASCII, so that padded ids compare as their numbers do, and a canonical string is all that
- * the domain needs of them.
+ * alphabet is in ASCII order, so that padded ids compare as their numbers do, and a canonical string is all that the domain
+ * needs of them.
  */
 
 import assert from 'node:assert/strict'

@@ -1,6 +1,6 @@
 /**
- * An event as JSON, for histories and for streams with an envelope. A message that was published as a JSON string is one
- * again, any other value stands there as it was published. Promises to look at the record's views during the call only.
+ * An event as JSON, for histories and for streams with an envelope. A message that was published as a JSON string is a JSON
+ * string again; any other value appears exactly as published. Uses the record's views during the call only.
  */
 
 import { decodeEvent } from './entry.ts'
@@ -9,7 +9,7 @@ import type { LogRecord } from './ports.ts'
 
 const utf8 = new TextDecoder()
 
-/** `topicId` where the event does not stand among those of one topic. Throws EntryError. */
+/** `topicId` for an event among those of several topics. Throws EntryError. */
 export function eventJson({ offset, timeMs, key, payload }: LogRecord, topicId?: string): string {
   const { isString, type, message } = decodeEvent(payload)
   const text = utf8.decode(message)

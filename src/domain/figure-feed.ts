@@ -1,7 +1,7 @@
 /**
- * Publishes the changes of the figures on topic 0, as the original does: `{"val": 1, "metric": "topics"}`. Changes of one
- * figure within a tenth of a second become one event, so that a busy server does not tell of each delivery. Knows
- * nothing of topics; whom it publishes to is its owner's affair.
+ * Publishes changes of the figures on topic 0, as the original does: `{"val": 1, "metric": "topics"}`. Changes of one figure
+ * within a tenth of a second are merged into one event, so that a busy server does not report every delivery. Knows nothing
+ * of topics; its owner decides where it publishes.
  */
 
 import type { Clock, FigureName } from './ports.ts'
@@ -15,7 +15,7 @@ export class FigureFeed {
   readonly #timer: { close(): void }
   readonly #changes = new Map<FigureName, number>()
 
-  /** `publish` may fail: figures that could not be told are told by `GET /api/v1/metrics` all the same. */
+  /** `publish` may fail: `GET /api/v1/metrics` still has figures that could not be published. */
   constructor(clock: Clock, publish: (event: PublishInput) => Promise<unknown>) {
     this.#publish = publish
     this.#timer = clock.every(INTERVAL_MS, () => this.#flush())

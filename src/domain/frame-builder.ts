@@ -1,7 +1,7 @@
 /**
- * Makes the bytes that subscribers share: records become frames, and any blocks become one buffer that holds them both
- * bare and within one HTTP/1.1 chunk. Live delivery and replay come through here, so that an event is the same bytes
- * either way. It copies what it is given and keeps no view of it; it knows nothing of sockets.
+ * Makes the bytes that subscribers share: records become frames, and any blocks become one buffer that holds them both bare
+ * and within one HTTP/1.1 chunk. Both live delivery and replay use it, so an event has the same bytes either way. It copies
+ * what it is given and keeps no view of it; it knows nothing of sockets.
  */
 
 import assert from 'node:assert/strict'
@@ -10,7 +10,7 @@ import { decodeEvent, EVENT_PUBLISHED } from './entry.ts'
 import { formatEventId } from './event-id.ts'
 import type { LogRecord, SharedBytes } from './ports.ts'
 
-/** Room for the chunk's size: eight digits of hex and a line end, which is enough for 4 GiB. */
+/** Room for the chunk size: eight hex digits and a line end, enough for 4 GiB. */
 const HEAD_BYTES_MAX = 8 + 2
 const TAIL_BYTES = 2
 const CR = 13
@@ -19,17 +19,17 @@ const LF = 10
 const NO_KEY = new Uint8Array(0)
 
 const SCRATCH_BYTES_AT_FIRST = 64 * 1024
-/** A larger scratch, grown for one large commit, is given back. */
+/** A larger scratch buffer, grown for one large commit, is released. */
 const SCRATCH_BYTES_KEPT_MAX = 1024 * 1024
 
 export class FrameBuilder {
   #scratch: Uint8Array = Buffer.allocUnsafeSlow(SCRATCH_BYTES_AT_FIRST)
 
   /**
-   * The frames of all events among the records, in their order; at least one must be an event. The frames are written
-   * into a scratch first, because their exact length costs a second look at each message, and a bound wastes memory
-   * for as long as the bytes are kept. `wrap` makes the data of each, which without it is the message; what is wrapped
-   * bears the server's number alone. Throws EntryError where a payload cannot be read.
+   * The frames of all events among the records, in order; at least one must be an event. The frames are first written into a
+   * scratch buffer: computing their exact length would cost a second pass over each message, and allocating by the upper bound
+   * would waste memory for as long as the bytes are kept. `wrap` makes the data of each event, by default the message; wrapped
+   * events carry only the server's number. Throws EntryError where a payload cannot be read.
    */
   build(records: readonly LogRecord[], wrap?: (record: LogRecord) => Uint8Array): SharedBytes {
     let at = 0
@@ -49,7 +49,7 @@ export class FrameBuilder {
   }
 
   #ensure(at: number, fields: FrameFields): void {
-    // The bound costs nothing and nearly always fits; only where it does not is the message looked at.
+    // The bound is cheap and nearly always fits; only where it does not is the message scanned.
     if (at + frameBytesMax(fields) <= this.#scratch.length) return
     const needed = at + frameLength(fields)
     if (needed <= this.#scratch.length) return
@@ -59,7 +59,7 @@ export class FrameBuilder {
   }
 }
 
-/** The blocks one behind the other; together they must not be empty. */
+/** The blocks concatenated; together they must not be empty. */
 export function shareBytes(...blocks: readonly Uint8Array[]): SharedBytes {
   let length = 0
   for (const block of blocks) length += block.length
@@ -73,8 +73,8 @@ export function shareBytes(...blocks: readonly Uint8Array[]): SharedBytes {
 }
 
 /**
- * A buffer for that many bytes with the chunk framing in place. The size is written right before the bytes, so that
- * the chunk begins at its first digit: leading zeros would be allowed, but not every peer has been tried with them.
+ * A buffer for that many bytes with the chunk framing in place. The size is written right before the bytes, so that the
+ * chunk starts with its first digit: leading zeros would be allowed, but not every peer has been tested with them.
  */
 function allocate(length: number): SharedBytes {
   assert(length > 0, 'a chunk without bytes would end the stream')

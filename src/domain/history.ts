@@ -1,6 +1,6 @@
 /**
- * A topic's events as JSON, from any place on forward to the present, or backward to the earliest that is kept. Both go
- * piece by piece, at the pace of whoever takes them, and tell a gap where something is missing.
+ * A topic's events as JSON, from any point forward to the present, or backward to the earliest kept. Both proceed piece by
+ * piece, at the consumer's pace, and report a gap where something is missing.
  */
 
 import { EVENT_PUBLISHED } from './entry.ts'
@@ -11,7 +11,7 @@ import type { HostedTopic } from './topic.ts'
 
 export type HistoryItem = { readonly number: Offset; readonly json: string } | { readonly gap: GapNotice }
 
-/** From `from` on, up to what is committed when this begins. */
+/** From `from` on, up to what is committed when it begins. */
 export async function* historyForward(topic: HostedTopic, from: ResumePoint): AsyncGenerator<readonly HistoryItem[]> {
   const end = topic.feed.dispatched
   if (from.gap !== undefined) yield [{ gap: from.gap }]
@@ -19,7 +19,7 @@ export async function* historyForward(topic: HostedTopic, from: ResumePoint): As
   const cursor = topic.feed.log.cursor(position, topic.streamId)
   try {
     while (position < end) {
-      // What was dropped ahead of this reader: the cursor knows of it only where it was open by then.
+      // Dropped ahead of this reader: a cursor opened later does not know of it.
       if (topic.dropped > position) {
         position = topic.dropped
         yield [gapAt(position, 'evicted')]
@@ -32,7 +32,7 @@ export async function* historyForward(topic: HostedTopic, from: ResumePoint): As
         yield [gapAt(position, step.gap.reason)]
         continue
       }
-      // The records are views of this turn.
+      // The records are copied in this turn.
       const items = step.records.filter(({ offset }) => offset > position && offset <= end).flatMap(itemOf)
       position = Math.max(position, cursor.position)
       if (items.length > 0) yield items
@@ -42,7 +42,7 @@ export async function* historyForward(topic: HostedTopic, from: ResumePoint): As
   }
 }
 
-/** The events with numbers below `before`, the last one first. */
+/** The events with numbers below `before`, newest first. */
 export async function* historyBackward(topic: HostedTopic, before: Offset): AsyncGenerator<readonly HistoryItem[]> {
   for await (const found of topic.feed.log.backward(topic.streamId, before)) {
     const { mark } = topic

@@ -1,11 +1,11 @@
 /**
- * Topics, their events and their subscribers, over two logs: the durable one and the one in memory. It publishes by
- * appending, folds what the logs commit into the catalogue, and hands each commit to the live subscriptions of its
- * topics: one buffer per topic and commit, the same for all of them.
+ * Topics, their events and their subscribers, over two logs: the durable one and the in-memory one. It publishes by
+ * appending, folds what the logs commit into the catalogue, and hands each commit to the live subscriptions of its topics:
+ * one buffer per topic and commit, shared by all of them.
  *
- * It promises that nothing is delivered before it is committed, that an event is delivered in the order of its log,
- * once, and that a publish is answered after its event was handed to the live subscribers. It reaches the logs, the
- * sockets and the clock by the ports alone, and knows nothing of HTTP.
+ * It promises that nothing is delivered before it is committed, that events are delivered once and in log order, and that a
+ * publish is answered only after its event was handed to the live subscribers. It reaches logs, sockets and clock only
+ * through the ports, and knows nothing of HTTP.
  */
 
 import assert from 'node:assert/strict'
@@ -70,47 +70,47 @@ export type { TopicDetails } from './topic-details.ts'
 export { everyTopic, TOPIC_SORTS, type TopicChoice, type TopicPlace, type TopicSort } from './topic-list.ts'
 export { TOPIC_RIGHTS, type TokenRequest, type TopicRight, type TopicToken } from './topic-token.ts'
 
-/** What a publisher sends, already checked. */
+/** What a publisher sends, already validated. */
 export type EventInput = PublishInput
 
 export interface HubOptions extends StreamOptions, TicketOptions, PublishOnceOptions {
   readonly topicsMax: number
   readonly tokensPerTopicMax: number
-  /** Of topics that are made without limits of their own. */
+  /** For topics created without limits of their own. */
   readonly defaultRetention: Retention
 }
 
 export interface TopicRequest {
   readonly persist: boolean
   readonly name?: string | undefined
-  /** What is left out is as the hub's default. */
+  /** Limits left out are the hub's defaults. */
   readonly retention?: RetentionChange | undefined
 }
 
 export interface TopicChange {
-  /** undefined leaves it, null takes it away. */
+  /** undefined leaves it as it is, null removes it. */
   readonly name?: string | null | undefined
   readonly retention?: RetentionChange | undefined
 }
 
 export interface TopicPage {
   readonly topics: readonly TopicDetails[]
-  /** To be given as `after` for the next page; undefined: this was the last. */
+  /** To be passed as `after` for the next page; undefined: this was the last. */
   readonly next: TopicPlace | undefined
 }
 
-/** Of a stream of one topic. */
+/** For a stream of one topic. */
 export interface SubscribeRequest extends Omit<StreamRequest, 'from' | 'envelope'> {
   readonly from: ResumePoint
 }
 
 type MutableFigures = { -readonly [Name in FigureName]: number }
 
-/** So few that they hold up nobody, so many that the disk has something to do. */
+/** Few enough to hold nobody up, and enough to keep the disk busy. */
 const DETAILS_AT_ONCE = 10
 
 export class Hub {
-  /** For the addresses of streams. */
+  /** For the URLs of streams. */
   readonly tickets: Tickets
   readonly #durable: Feed | undefined
   readonly #memory: Feed
@@ -122,7 +122,7 @@ export class Hub {
   readonly #retainer: Retainer
   readonly #publishing: PublishOnce
   readonly #tokens: TokenOffice
-  /** Those that are being committed; each resolves with whether the topic is gone. */
+  /** Deletions that are being committed; each resolves with whether the topic is gone. */
   readonly #deletions = new Map<HostedTopic, Promise<boolean>>()
   readonly #streams: Streams
   readonly #list: TopicList
@@ -143,9 +143,9 @@ export class Hub {
   #drained: Promise<void> | undefined
 
   /**
-   * Folds the durable log's catalogue and starts dispatching. `durable` undefined: the persistent store is switched
-   * off. Nobody may append to the logs but the hub, from now on. Throws EntryError where the catalogue holds an entry
-   * that this version cannot read, and StorageError where the log cannot be read.
+   * Folds the durable log's catalogue and starts dispatching. `durable` undefined: the persistent store is switched off.
+   * From now on only the hub may append to the logs. Throws EntryError where the catalogue holds an entry that this version
+   * cannot read, and StorageError where the log cannot be read.
    */
   static async open(
     durable: EventLog | undefined,
@@ -211,7 +211,7 @@ export class Hub {
     this.#streams = new Streams(clock, observer, (name, change) => this.#count(name, change), options)
   }
 
-  /** Throws a DomainError: STORE_OFF, LIMIT, CLOSED, or what the store failed with. The token is nowhere kept. */
+  /** Throws a DomainError: STORE_OFF, LIMIT, CLOSED, or the store's failure. The token is not kept anywhere. */
   async createTopic(request: TopicRequest): Promise<{ topic: Topic; token: string }> {
     this.#assertNotClosed()
     const feed = request.persist ? this.#durable : this.#memory
@@ -234,7 +234,7 @@ export class Hub {
       }
       const payload = encodeTopicCreated(fields)
       const streamId = await feed.log.append({ streamId: CATALOG_STREAM, kind: TOPIC_CREATED, payload })
-      // The commit has been folded by now: this is what the next start will see as well.
+      // The commit has been folded by now: the next start will see the same topic.
       const topic = this.#catalog.byStream(streamId)
       assert(topic !== undefined, 'a creation is folded before its append resolves')
       return { topic, token }
@@ -246,8 +246,8 @@ export class Hub {
   }
 
   /**
-   * A topic of the configuration: in memory, there again after each start, without its events. `id` in the canonical
-   * form of 11 characters. Throws INVALID where the id is taken.
+   * A topic from the configuration: in memory, present after each start, but without its events. `id` in the canonical form
+   * of 11 characters. Throws INVALID where the id is taken.
    */
   addStaticTopic(definition: { readonly id: string; readonly name: string; readonly token: string }): Topic {
     this.#assertNotClosed()
@@ -269,9 +269,9 @@ export class Hub {
   }
 
   /**
-   * Ends the topic's streams; when it resolves, `topic(id)` is undefined. False: there was none. Of several at once one
-   * is written, and all are answered alike. Throws a DomainError: STATIC_TOPIC, or what the store failed with; then the
-   * topic is still there.
+   * Ends the topic's streams; when it resolves, `topic(id)` is undefined. False: there was no such topic. Concurrent calls
+   * share one record, and all get the same answer. Throws a DomainError: STATIC_TOPIC, or the store's failure; then the topic
+   * still exists.
    */
   async deleteTopic(id: string): Promise<boolean> {
     this.#assertNotClosed()
@@ -294,7 +294,7 @@ export class Hub {
     return this.#catalog.topic(id)
   }
 
-  /** Throws a DomainError: TOPIC_UNKNOWN, STATIC_TOPIC, or what the store failed with; then nothing has changed. */
+  /** Throws a DomainError: TOPIC_UNKNOWN, STATIC_TOPIC, or the store's failure; then nothing has changed. */
   async changeTopic(topic: Topic, { name, retention = {} }: TopicChange): Promise<void> {
     const hosted = this.#hosted(topic)
     if (hosted.isStatic) {
@@ -309,15 +309,15 @@ export class Hub {
   }
 
   /**
-   * Drops the topic's events up to and including `through`, or all that there are. Streams that had not read them yet are
-   * told a gap. Throws a DomainError: TOPIC_UNKNOWN, or what the store failed with.
+   * Drops the topic's events up to and including `through`, or all of them. Streams that had not read them yet get a gap.
+   * Throws a DomainError: TOPIC_UNKNOWN, or the store's failure.
    */
   async purge(topic: Topic, through: Offset | undefined): Promise<void> {
     const hosted = this.#hosted(topic)
     await translated(() => this.#retainer.purge(hosted, through))
   }
 
-  /** The secret is nowhere kept. Throws a DomainError: TOPIC_UNKNOWN, LIMIT, INVALID, STATIC_TOPIC, or what the store failed with. */
+  /** The secret is not kept anywhere. Throws a DomainError: TOPIC_UNKNOWN, LIMIT, INVALID, STATIC_TOPIC, or the store's failure. */
   async issueToken(topic: Topic, request: TokenRequest): Promise<{ token: TopicToken; secret: string }> {
     return await this.#tokens.issue(this.#hosted(topic), request)
   }
@@ -327,25 +327,25 @@ export class Hub {
     return this.#tokens.list(this.#hosted(topic))
   }
 
-  /** Ends the streams that it opened. False: there is no such token. Throws a DomainError: TOPIC_UNKNOWN, or what the store failed with. */
+  /** Ends the streams that it opened. False: there is no such token. Throws a DomainError: TOPIC_UNKNOWN, or the store's failure. */
   async revokeToken(topic: Topic, number: Offset): Promise<boolean> {
     return await this.#tokens.revoke(this.#hosted(topic), number)
   }
 
-  /** Whether, and by which token, the secret with this SHA-256 opens the topic for that. */
+  /** Whether the secret with this SHA-256 grants that right on the topic, and by which token. */
   accessTo(topic: Topic, sha256: Uint8Array, right: TopicRight): TopicAccess | undefined {
     return accessTo(topic, sha256, right, this.#clock.wallMs())
   }
 
-  /** Throws a DomainError: TOPIC_UNKNOWN, or what the store failed with. */
+  /** Throws a DomainError: TOPIC_UNKNOWN, or the store's failure. */
   async topicDetails(topic: Topic): Promise<TopicDetails> {
     const hosted = this.#hosted(topic)
     return await translated(() => this.#details(hosted))
   }
 
   /**
-   * In the order that is asked for, that of ids without one, behind `after`, which need not be there any more. Throws what
-   * the store failed with.
+   * In the requested order, by id by default, starting behind `after`, which need not exist any more. Throws the store's
+   * failure.
    */
   async listTopics(after: TopicPlace | undefined, limit: number, choice = everyTopic): Promise<TopicPage> {
     this.#assertNotClosed()
@@ -359,17 +359,17 @@ export class Hub {
   }
 
   /**
-   * Resolves with the event's number when it is as durable as its log promises, and was handed to the live subscribers.
-   * A repeat of what bears a key, the event or the request, is answered as the first one was. Throws a DomainError: TOPIC_UNKNOWN
-   * for a topic that is gone, CONFLICT where a condition does not hold, KEY_REUSED, or what the store failed with.
+   * Resolves with the event's number once it is as durable as its log promises, and was handed to the live subscribers. A
+   * repeat, recognised by the key of the event or of the request, gets the answer of the first one. Throws a DomainError:
+   * TOPIC_UNKNOWN for a deleted topic, CONFLICT where a condition does not hold, KEY_REUSED, or the store's failure.
    */
   publish(topic: Topic, event: EventInput, conditions?: PublishOnceConditions): Promise<Offset> {
     return this.#publishing.publish(topic, event, conditions)
   }
 
   /**
-   * As `publish`, for several events, at least one: all of them or none, also after a crash, and handed to the live
-   * subscribers together. Resolves with their numbers, in their order. Throws also TOO_LARGE.
+   * As `publish`, for one or more events: all of them or none, even after a crash, and handed to the live subscribers
+   * together. Resolves with their numbers, in the same order. Also throws TOO_LARGE.
    */
   publishAll(
     topic: Topic,
@@ -379,7 +379,7 @@ export class Hub {
     return this.#publishing.publishAll(topic, events, conditions)
   }
 
-  /** Where a stream of this topic would begin. Throws a DomainError: TOPIC_UNKNOWN, INVALID, STORE_FAILED. */
+  /** Where a stream of this topic would start. Throws a DomainError: TOPIC_UNKNOWN, INVALID, STORE_FAILED. */
   async resolve(topic: Topic, from: ResumeRequest): Promise<ResumePoint> {
     const hosted = this.#hosted(topic)
     await translated(() => this.#retainer.trim(hosted))
@@ -391,19 +391,19 @@ export class Hub {
     return startOfOne(await this.resolve(topic, from))
   }
 
-  /** Where a stream of all these topics would begin, at least one. Throws as `resolve`. */
+  /** Where a stream of all these topics, at least one, would start. Throws like `resolve`. */
   async resolveAll(topics: readonly Topic[], from: ResumeRequest): Promise<StreamStart> {
     const hosted = topics.map((topic) => this.#hosted(topic))
     await translated(() => Promise.all(hosted.map((topic) => this.#retainer.trim(topic))))
     return resolveAll(hosted, this.#numbers, from)
   }
 
-  /** The topic's events from there on, up to the present, as JSON. Throws a DomainError: TOPIC_UNKNOWN. */
+  /** The topic's events from there up to the present, as JSON. Throws a DomainError: TOPIC_UNKNOWN. */
   historyForward(topic: Topic, from: ResumePoint): AsyncIterable<readonly HistoryItem[]> {
     return historyForward(this.#hosted(topic), from)
   }
 
-  /** The topic's events below that number, or all, the last one first. Throws a DomainError: TOPIC_UNKNOWN. */
+  /** The topic's events below that number, or all, newest first. Throws a DomainError: TOPIC_UNKNOWN. */
   async historyBackward(topic: Topic, before = Infinity): Promise<AsyncIterable<readonly HistoryItem[]>> {
     const hosted = this.#hosted(topic)
     await translated(() => this.#retainer.trim(hosted))
@@ -411,31 +411,31 @@ export class Hub {
   }
 
   /**
-   * The number after which a stream of all these topics begins that is subscribed to in this very turn. What `resolveAll`
-   * gave may be some turns old. Throws a DomainError: TOPIC_UNKNOWN.
+   * The number after which a stream of all these topics starts if it is opened in this very turn. The result of `resolveAll`
+   * may be some turns old. Throws a DomainError: TOPIC_UNKNOWN.
    */
   startOfAll(topics: readonly Topic[], from: StreamStart): Offset {
     return this.#streams.startOf(this.#present(topics), from)
   }
 
   /**
-   * Registers in this very turn, and writes the first bytes. What `resolve` gave for this topic may be some turns old.
-   * A client that left meanwhile gets a subscription that is closed already. Throws a DomainError: LIMIT, CLOSED,
+   * Registers in this very turn, and writes the first bytes. The result of `resolve` for this topic may be some turns old. A
+   * client that has left in the meantime gets a subscription that is already closed. Throws a DomainError: LIMIT, CLOSED,
    * TOPIC_UNKNOWN, UNAUTHORIZED.
    */
   subscribe(topic: Topic, sink: Sink, request: SubscribeRequest): Subscription {
     return this.subscribeAll([topic], sink, { ...request, from: startOfOne(request.from) })
   }
 
-  /** As `subscribe`, to all these topics, at least one, in one stream, in the order of numbers. Throws also STORE_FAILED. */
+  /** As `subscribe`, for one or more topics in one stream, in ascending order of numbers. Also throws STORE_FAILED. */
   subscribeAll(topics: readonly Topic[], sink: Sink, request: StreamRequest): Subscription {
     if (this.#status !== 'open') throw closing()
     return this.#streams.open(this.#present(topics), sink, request)
   }
 
   /**
-   * For the compaction of the durable log; undefined where the catalogue could not be read in full: the events of a topic
-   * that nobody knows of must not be taken for those of one that is gone.
+   * For the compaction of the durable log; undefined where the catalogue could not be read in full: events of a topic that is
+   * merely unknown must not be taken for those of a deleted one.
    */
   get judge(): CompactionJudge | undefined {
     if (!this.#isCatalogWhole) return undefined
@@ -443,8 +443,8 @@ export class Hub {
   }
 
   /**
-   * Writes a checkpoint of the durable topics, if anything was committed since the last one; one at a time. Throws what
-   * the store failed with: then the next start reads more.
+   * Writes a checkpoint of the durable topics if anything was committed since the last one; one at a time. Throws the store's
+   * failure, after which the next start has more to read.
    */
   checkpoint(): Promise<void> {
     const feed = this.#durable
@@ -464,21 +464,21 @@ export class Hub {
     return { ...this.#figures }
   }
 
-  /** How far the slowest of those is behind that catch up: a walk over them alone. */
+  /** How far behind the slowest subscriber is that is catching up. Looks at those alone. */
   slowestLag(): Lag {
     return this.#streams.slowestLag()
   }
 
   /**
-   * Ends every stream, each with a time to come back of its own, and refuses new ones. Resolves when all sinks have
-   * ended. Publishing goes on. Idempotent.
+   * Ends every stream, each with its own time to reconnect, and refuses new ones. Resolves when all sinks have ended.
+   * Publishing goes on. Idempotent.
    */
   drain(): Promise<void> {
     this.#drained ??= this.#drain()
     return this.#drained
   }
 
-  /** Drains, and then takes nothing any more. The logs are not closed: they are their owner's. Idempotent. */
+  /** Drains, then accepts nothing any more. The logs are not closed: their owner does that. Idempotent. */
   async close(): Promise<void> {
     const drained = this.drain()
     this.#status = 'closed'
@@ -493,18 +493,18 @@ export class Hub {
     return hosted
   }
 
-  /** As they are in this very turn, each once. */
+  /** As they are in this very turn, without duplicates. */
   #present(topics: readonly Topic[]): readonly HostedTopic[] {
     return [...new Set(topics)].map(({ streamId }) => this.#catalog.byStream(streamId) ?? raise(unknownTopic()))
   }
 
-  /** A topic that is deleted meanwhile is told of as it was. */
+  /** A topic deleted in the meantime is described as it was. */
   async #detailsOfAll(topics: readonly HostedTopic[]): Promise<readonly TopicDetails[]> {
     const all: TopicDetails[] = []
     for (let begin = 0; begin < topics.length; begin += DETAILS_AT_ONCE) {
       const some = topics.slice(begin, begin + DETAILS_AT_ONCE)
       all.push(...(await Promise.all(some.map((topic) => this.#details(topic)))))
-      // What is in memory is found without ever leaving the turn.
+      // Lookups in memory resolve without ever leaving the turn.
       await nextTurn()
     }
     return all
@@ -523,7 +523,7 @@ export class Hub {
 
   async #loadCatalog(feed: Feed): Promise<void> {
     this.#isCatalogWhole = await loadCatalog(this.#catalog, feed, this.#retainer, this.#observer)
-    // Those that were deleted again are not topics of this process.
+    // Topics that were deleted before this start do not count as topics of this process.
     if (this.#catalog.size > 0) {
       this.#count('topics', this.#catalog.size)
       this.#count('active_topics', this.#catalog.size)
@@ -540,7 +540,7 @@ export class Hub {
     })
   }
 
-  /** The log's commit listener: no await, and nothing may be thrown out of it. */
+  /** The log's commit listener: it must not await, and nothing may be thrown out of it. */
   #dispatch(feed: Feed, records: readonly LogRecord[]): void {
     const through = records.at(-1)?.offset
     if (through === undefined) return
@@ -554,13 +554,13 @@ export class Hub {
         const topic = catalog.byStream(record.streamId)
         if (topic === undefined) continue
         topic.took(record)
-        // For topics that nobody listens to, this is all.
+        // Topics without subscribers need nothing more.
         if (topic.audience !== undefined) this.#streams.take(topic, record, through)
       }
     }
     feed.advance(through)
     this.#streams.deliver(records, through)
-    // In a log no event of a topic follows its deletion, so that its streams have had everything before they end.
+    // In a log no event of a topic follows its deletion, so its streams have received everything before they end.
     if (catalogRecords !== undefined) for (const record of catalogRecords) this.#fold(record, feed)
   }
 
@@ -619,7 +619,7 @@ export class Hub {
   }
 }
 
-/** Other work gets its turn behind each piece. */
+/** Lets other work run between the pieces. */
 async function* inTurns(pieces: Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   for (const piece of pieces) {
     yield piece
@@ -627,7 +627,7 @@ async function* inTurns(pieces: Iterable<Uint8Array>): AsyncGenerator<Uint8Array
   }
 }
 
-/** The store's failures, as the domain tells them. */
+/** Translates the store's failures into those of the domain. */
 async function translated<Result>(work: () => Promise<Result>): Promise<Result> {
   try {
     return await work()

@@ -1,6 +1,6 @@
 /**
- * The catalogue at the start: from the newest checkpoint and what the log says behind it, or from the whole log. Both
- * come to the same, and so does a start that finds a checkpoint in doubt.
+ * Loads the catalogue at the start: from the newest checkpoint and the log behind it, or from the whole log. Both give the
+ * same result, as does a start that has to distrust its checkpoint.
  */
 
 import type { Catalog } from './catalog.ts'
@@ -11,19 +11,19 @@ import type { Retainer } from './retainer.ts'
 import { decodeSnapshot, type SnapshotTopic } from './snapshot.ts'
 import type { HostedTopic } from './topic.ts'
 
-/** What a checkpoint has told. */
+/** What a checkpoint contained. */
 interface Restored {
   readonly topics: readonly SnapshotTopic[]
-  /** What lies above this number is still to be folded. */
+  /** Entries above this number are still to be folded. */
   readonly offset: Offset
 }
 
 const nothing: Restored = { topics: [], offset: 0 }
 
 /**
- * Fills the empty catalogue. Resolves with whether all of it could be read: otherwise there may be topics that nobody knows
- * of. Nobody may append meanwhile. Throws EntryError where the log holds an entry that this version
- * cannot read, and StorageError where the log cannot be read.
+ * Fills the empty catalogue. Resolves with whether all of it could be read: if not, there may be topics that are unknown.
+ * Nobody may append meanwhile. Throws EntryError where the log holds an entry that this version cannot read, and
+ * StorageError where the log cannot be read.
  */
 export async function loadCatalog(
   catalog: Catalog,
@@ -43,9 +43,9 @@ export async function loadCatalog(
   return isWhole
 }
 
-/** What was known of a topic before the fold went on. */
+/** What was known of a topic before the rest was folded. */
 interface Known {
-  /** Up to here its events are counted. */
+  /** Its events are counted up to here. */
   readonly asOf: Offset
   readonly dropped: Offset
 }
@@ -81,7 +81,7 @@ async function fold(catalog: Catalog, feed: Feed, observer: HubObserver, after: 
   }
 }
 
-/** How much each topic holds, by the log's indexes. */
+/** Counts what each topic holds, using the log's indexes. */
 async function count(
   catalog: Catalog,
   feed: Feed,
@@ -90,7 +90,7 @@ async function count(
   after: Offset,
   exactThrough: Offset,
 ): Promise<void> {
-  // Where a mark lies within what is counted as one, or has moved since it was counted.
+  // Topics whose mark lies inside a range that is counted as a whole, or has moved since it was counted.
   const uncertain = new Set<HostedTopic>()
   for (const [topic, { dropped }] of known) if (topic.dropped > dropped) uncertain.add(topic)
   for await (const items of feed.log.streamTotals(after, exactThrough)) {

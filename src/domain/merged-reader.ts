@@ -1,7 +1,7 @@
 /**
- * Reads several topics as one, in the order of numbers: a cursor for each, and of what these have found always the lowest
- * number next. A number is handed out only when every topic is known up to it. Topics that have been quiet since are not
- * looked at, so that a set of which one topic speaks costs one cursor.
+ * Reads several topics as one: a merge of one cursor per topic by ascending number. A number is handed out only once every
+ * topic is known up to it. Topics that have been quiet since are not read, so that a set of which only one topic is active
+ * costs one cursor.
  */
 
 import assert from 'node:assert/strict'
@@ -11,7 +11,7 @@ import type { Cursor, CursorStep, LogGap, LogRecord, Offset } from './ports.ts'
 import type { ReplayStep } from './recent-frames.ts'
 import type { SetChannel, SetMember } from './set-channel.ts'
 
-/** Of the messages in one piece, about. */
+/** Approximate size of the messages in one piece. */
 const PIECE_BYTES = 64 * 1024
 
 export class MergedReader implements ChannelReader {
@@ -31,7 +31,7 @@ export class MergedReader implements ChannelReader {
       this.close()
       this.#heads = channel.members.map((member) => new Head(member, after))
     }
-    // While this reads it counts as standing nowhere: if reading fails, the next call begins anew.
+    // While reading, it counts as positioned nowhere: if reading fails, the next call starts afresh.
     this.#position = -1
     const bound = channel.dispatched
     await Promise.all(this.#heads.map((head) => head.fill(bound)))
@@ -42,7 +42,7 @@ export class MergedReader implements ChannelReader {
     return step
   }
 
-  /** Of each topic it may hold what one step of a cursor has found: of many topics, and for many slow readers, that is much. */
+  /** Each topic may hold one step's worth of records, which adds up for many topics and many slow readers. */
   rest(): void {
     this.close()
   }
@@ -53,7 +53,7 @@ export class MergedReader implements ChannelReader {
     this.#position = -1
   }
 
-  /** What there is up to `horizon`: a gap, or some events before the next gap. */
+  /** What there is up to `horizon`: a gap, or events up to the next gap. */
   #next(after: Offset, horizon: Offset): ReplayStep {
     const records: LogRecord[] = []
     let bytes = 0
@@ -87,7 +87,7 @@ export class MergedReader implements ChannelReader {
     return lowest
   }
 
-  /** All topics of a log have met the same damage; it is told once. */
+  /** All topics of a log meet the same damage; it is reported once. */
   #passGap({ through }: LogGap): void {
     for (const head of this.#heads) {
       if (head.first !== undefined && 'gap' in head.first && head.first.gap.through === through) head.shift()
@@ -97,14 +97,14 @@ export class MergedReader implements ChannelReader {
 
 type Item = { readonly record: LogRecord } | { readonly gap: LogGap }
 
-/** One topic, and what is known of it and not handed out yet. */
+/** One topic, and what has been read of it but not handed out yet. */
 class Head {
   readonly #member: SetMember
   #cursor: Cursor | undefined = undefined
   #items: Item[] = []
   #at = 0
   #dropped: Offset = 0
-  /** Of the topic all is known up to here: what is not among the items, is not there. */
+  /** The topic is fully known up to here: whatever is not among the items does not exist. */
   through: Offset
 
   constructor(member: SetMember, after: Offset) {
@@ -116,7 +116,7 @@ class Head {
     return this.#items[this.#at]
   }
 
-  /** Of the first item: of its event, or the one behind which the topic is known again. Infinity: there is none. */
+  /** Number of the first item: of its event, or of the end of its gap. Infinity: there is no item. */
   get number(): Offset {
     const { first } = this
     if (first === undefined) return Number.POSITIVE_INFINITY
@@ -130,7 +130,7 @@ class Head {
     this.#at = 0
   }
 
-  /** Finds an item, or that there is none up to `bound`, or at least more of the one or the other. */
+  /** Finds an item, or that there is none up to `bound`; or at least makes progress towards that. */
   async fill(bound: Offset): Promise<void> {
     this.#passDropped()
     if (this.first !== undefined || this.through >= bound) return
@@ -151,7 +151,7 @@ class Head {
     this.#cursor?.close()
   }
 
-  /** What was dropped may lie in the log for long yet. */
+  /** Dropped events may remain in the log for a long time. */
   #passDropped(): void {
     const { dropped } = this.#member.topic
     if (dropped <= this.#dropped) return
@@ -176,7 +176,7 @@ class Head {
       return
     }
     this.through = Math.max(position, step.gap.through)
-    // What was dropped the subscriptions see by themselves: whom it concerns depends on where they began.
+    // The subscriptions detect dropped events themselves: whom they concern depends on where each one began.
     if (step.gap.reason !== 'evicted') this.#items = [{ gap: step.gap }]
   }
 }

@@ -1,9 +1,9 @@
 /**
- * Finds in a JSON text where the messages of its events stand, so that a message that is not a string can be taken as it was
- * written: numbers that do not survive JSON.parse, the order of the keys and repeated keys are kept. The text is known to
- * be valid JSON, so that only its structure is looked for: every byte of it is ASCII, and no byte of a longer UTF-8 sequence
- * is. There is no recursion: a text may be nested as deeply as its length allows. However many events there are, the text
- * is gone over at most once.
+ * Locates the messages of events in a JSON text, so that a message other than a string can be taken exactly as it was
+ * written: numbers that do not survive JSON.parse, the order of keys and repeated keys are kept. The text is known to be
+ * valid JSON, so only structural characters matter: all of them are ASCII, and no byte of a longer UTF-8 sequence is. There
+ * is no recursion, since a text may be nested as deeply as its length allows. The text is scanned at most once, however many
+ * events there are.
  */
 
 import assert from 'node:assert/strict'
@@ -15,14 +15,14 @@ const OPEN_BRACKET = 91
 const CLOSE_BRACKET = 93
 const OPEN_BRACE = 123
 const CLOSE_BRACE = 125
-/** Three bytes that some programs put before a text, and that a decoder of UTF-8 takes away. */
+/** The byte order mark that some programs put before a text, and that a UTF-8 decoder strips. */
 const BYTE_ORDER_MARK_BYTES = 3
 
 const utf8 = new TextDecoder()
 
 /**
- * The source text of `event.message` without insignificant white space. `source` must be a text that JSON.parse takes
- * and that has such a member. As in JSON.parse, the last of several members of one name counts.
+ * The source text of `event.message` without insignificant white space. `source` must be valid for JSON.parse and have such
+ * a member. As in JSON.parse, the last of several members with the same name counts.
  */
 export function messageSource(source: Uint8Array): Uint8Array {
   const span = new Span()
@@ -34,16 +34,16 @@ export function messageSource(source: Uint8Array): Uint8Array {
   return textOf(source, span)
 }
 
-/** The same of a text that is the event itself, without anything around it. */
+/** As `messageSource`, for a text that is itself the event, with nothing around it. */
 export function bareMessageSource(source: Uint8Array): Uint8Array {
   const span = new Span()
   findMessage(source, textStart(source), span)
   return textOf(source, span)
 }
 
-/** As `messageSource`, for each element of `events`, in one pass over the source; undefined for one that has no message. */
+/** As `messageSource`, for each element of `events`, in one pass over the source; undefined for an element without a message. */
 export function messageSources(source: Uint8Array): readonly (Uint8Array | undefined)[] {
-  // Where the spans of the elements' messages begin and end, in turns; both -1 where there is none.
+  // Start and end of each element's message, alternating; both -1 where there is none.
   const bounds: number[] = []
   const span = new Span()
   eachMember(source, textStart(source), 'events', (valueStart) => {
@@ -67,7 +67,7 @@ export function messageSources(source: Uint8Array): readonly (Uint8Array | undef
   return texts
 }
 
-/** Where the message of the event at hand stands. */
+/** Where the current event's message is. */
 class Span {
   start = -1
   end = -1
@@ -91,7 +91,7 @@ function textStart(source: Uint8Array): number {
   return skipSpace(source, source[0] === 0xef ? BYTE_ORDER_MARK_BYTES : 0)
 }
 
-/** Leaves in `span` where the message of the event that begins at `start` stands; returns the position behind the event. */
+/** Sets `span` to the message of the event that starts at `start`; returns the position after the event. */
 function findMessage(source: Uint8Array, start: number, span: Span): number {
   return eachMember(source, start, 'message', (valueStart) => {
     span.start = valueStart
@@ -101,8 +101,8 @@ function findMessage(source: Uint8Array, start: number, span: Span): number {
 }
 
 /**
- * Goes over the object that begins at `start` and returns the position behind it. `take` is called with where the value
- * of each member of that name begins, and returns the position behind it.
+ * Walks the object that starts at `start` and returns the position after it. `take` is called with the start of the value of
+ * each member of that name, and returns the position after that value.
  */
 function eachMember(
   source: Uint8Array,
@@ -114,7 +114,7 @@ function eachMember(
   while (source[at] === QUOTE) {
     const keyEnd = stringEnd(source, at)
     const matches = isKey(source, at, keyEnd, name)
-    // Behind the key stands a colon.
+    // The key is followed by a colon.
     at = skipSpace(source, skipSpace(source, keyEnd) + 1)
     at = skipSpace(source, matches ? take(at) : valueEnd(source, at))
     if (source[at] === COMMA) at = skipSpace(source, at + 1)
@@ -130,7 +130,7 @@ function isKey(source: Uint8Array, start: number, end: number, name: string): bo
     }
     return true
   }
-  // A key with escapes is longer than what it means, but at most six times as long.
+  // A key with escapes is longer than the name it stands for, but at most six times as long.
   if (length < name.length || length > name.length * 6) return false
   const key = source.subarray(start, end)
   return key.includes(BACKSLASH) && JSON.parse(utf8.decode(key)) === name
@@ -146,7 +146,7 @@ function isSpace(byte: number): boolean {
   return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09
 }
 
-/** The position behind the value that begins at `start`. */
+/** The position after the value that starts at `start`. */
 function valueEnd(source: Uint8Array, start: number): number {
   const length = source.length
   const first = source[start]
@@ -174,7 +174,7 @@ function endsScalar(byte: number): boolean {
   return byte === COMMA || byte === CLOSE_BRACE || byte === CLOSE_BRACKET || isSpace(byte)
 }
 
-/** The position behind the string whose opening quote stands at `start`. */
+/** The position after the string whose opening quote is at `start`. */
 function stringEnd(source: Uint8Array, start: number): number {
   const length = source.length
   let at = start + 1
@@ -186,7 +186,7 @@ function stringEnd(source: Uint8Array, start: number): number {
   return length
 }
 
-/** A copy of the text from `start` to `end` without the white space that stands outside strings. */
+/** A copy of the text from `start` to `end` without the white space outside strings. */
 function compact(source: Uint8Array, start: number, end: number): Uint8Array {
   const text = Buffer.allocUnsafe(end - start)
   let length = 0

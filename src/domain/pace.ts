@@ -1,13 +1,13 @@
 /**
- * Keeps replay from starving everything else. A log that is in memory answers without ever leaving the turn, so that a
- * long replay, or a thousand short ones, would hold the event loop until they are through. All of them draw on one
- * budget of bytes per turn; who finds it spent waits, first come, first served. Knows nothing of what the bytes are.
+ * Keeps replay from starving everything else. An in-memory log answers without ever leaving the turn, so that a long replay,
+ * or a thousand short ones, would block the event loop until done. All of them draw on one budget of bytes per turn; those
+ * that find it spent wait, first come, first served. Knows nothing of what the bytes are.
  */
 
 const TURN_BYTES_MAX = 256 * 1024
-/** A write costs a system call whatever its size, so that a small one draws as much as this. */
+/** A write costs a system call whatever its size, so each write is charged this much on top. */
 const WRITE_COST_BYTES = 2 * 1024
-/** About as many steps of a replay as the budget holds. */
+/** About as many replay steps as the budget covers. */
 const RELEASED_PER_TURN = 4
 
 export class Pace {
@@ -15,7 +15,7 @@ export class Pace {
   #isScheduled = false
   #waiting: (() => void)[] = []
 
-  /** Ask before each step, and wait for a turn if so. */
+  /** To be checked before each step; if true, wait for a turn. */
   get isSpent(): boolean {
     return this.#leftBytes <= 0
   }
@@ -25,7 +25,7 @@ export class Pace {
     this.#schedule()
   }
 
-  /** Resolves in a later turn of the event loop, when those who asked before have had theirs. */
+  /** Resolves in a later turn of the event loop, after those that called earlier. */
   turn(): Promise<void> {
     return new Promise((resolve) => {
       this.#waiting.push(resolve)

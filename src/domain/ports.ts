@@ -1,7 +1,7 @@
 /**
- * What the hub needs of the world, as types: a log, numbers, a place for bytes, a clock, and somebody to tell. The
- * engine's Log and Sequencer fit as they are; a log in another process would have to offer no more than this. Knows
- * nothing of HTTP and of files.
+ * What the hub needs from outside, as types: logs, numbers, sinks for bytes, a clock and an observer. The engine's Log and
+ * Sequencer fit as they are; a log in another process would have to offer no more than this. Knows nothing of HTTP or
+ * files.
  */
 
 import type { Log, LogGap, Sequencer } from '../../storage-engine/index.ts'
@@ -19,9 +19,9 @@ export type {
 } from '../../storage-engine/index.ts'
 
 /**
- * A log of records. The hub relies on this beyond the signatures: commit listeners are called in the order of numbers,
- * before the promises of the appends resolve, and in the turn in which `lastOffset` and `watermark` take their new values;
- * what is appended first gets the lower number. What one `appendAll` was given is in one commit.
+ * A log of records. The hub relies on more than the signatures: commit listeners are called in ascending order of numbers,
+ * before the promises of the appends resolve, and in the same turn in which `lastOffset` and `watermark` change; records
+ * appended earlier get lower numbers; everything passed to one `appendAll` is in one commit.
  */
 export type EventLog = Pick<
   Log,
@@ -49,7 +49,7 @@ export type EventLog = Pick<
 /** Gives the numbers of both logs. */
 export type NumberSource = Pick<Sequencer, 'take' | 'next' | 'firstOfThisStart'>
 
-/** Bytes for sockets; made once for all who get them, and never changed afterwards. */
+/** Bytes for sockets, made once for all receivers and never modified afterwards. */
 export interface SharedBytes {
   /** The bytes of the event stream alone. */
   readonly plain: Uint8Array
@@ -70,26 +70,26 @@ export type CloseReason =
 
 /** Where a subscription's bytes go. */
 export interface Sink {
-  /** Takes the bytes, always. False: over my bound, send no more until `drained()` resolves. */
+  /** Always takes the bytes. False: the sink is over its bound; write nothing more until `drained()` resolves. */
   write(bytes: SharedBytes): boolean
-  /** Resolves when the sink wants bytes again, and also when it is closed. */
+  /** Resolves when the sink is ready for more, and also when it is closed. */
   drained(): Promise<void>
-  /** Bytes that the peer's socket has taken so far; only grows. For the write timeout. */
+  /** Bytes that the peer's socket has accepted so far; only grows. For the write timeout. */
   readonly bytesAccepted: number
   readonly isClosed: boolean
   /**
-   * Sends `last` if given, and ends. Idempotent, but for one thing: 'write-timeout' after another reason says that the
-   * peer does not take what was sent before the end, and that the socket is to be cut off.
+   * Sends `last` if given, then ends. Idempotent, with one exception: 'write-timeout' after another reason means that the
+   * peer is not taking what was sent before the end, so the socket is destroyed.
    */
   close(reason: CloseReason, last?: SharedBytes): void
-  /** `listener` is called once, when the peer went away or the sink has ended. */
+  /** `listener` is called once, when the peer has gone away or the sink has ended. */
   onClose(listener: () => void): void
 }
 
 export interface Clock {
-  /** Milliseconds since the epoch: a remark, never an order. */
+  /** Milliseconds since the epoch: informative only, never used for ordering. */
   wallMs(): number
-  /** Milliseconds that never run backwards. */
+  /** Milliseconds that never go backwards. */
   monotonicMs(): number
   /** Calls `task` about every `intervalMs` until closed. Does not keep the process alive. */
   every(intervalMs: number, task: () => void): { close(): void }
@@ -105,39 +105,39 @@ export const systemClock: Clock = {
   },
 }
 
-/** The seven metrics of the wire document, by the names that they have there. */
+/** The seven metrics of the wire protocol, under the names that they have there. */
 export interface Figures {
-  /** Ever: made in this process, read back at its start, or of the configuration. */
+  /** In total: created in this process, loaded at its start, or configured. */
   readonly topics: number
   readonly static_topics: number
   /** Now. */
   readonly active_topics: number
-  /** Ever, in this process. */
+  /** In total, in this process. */
   readonly subscribers: number
   /** Now. */
   readonly active_subscribers: number
   readonly message_received: number
-  /** One for every subscriber that an event was handed to. */
+  /** One for each subscriber that an event was delivered to. */
   readonly message_sent: number
 }
 
 export type FigureName = keyof Figures
 
-/** What the hub tells of itself. Called in the middle of its work: to be quick, and never to throw. */
+/** What the hub reports about itself. Called in the middle of its work, so it must be quick and never throw. */
 export interface HubObserver {
-  /** A request to publish so many events was kept; the time from its append to its being durable and dispatched. */
+  /** A publish request of this many events was stored; the time from its append until it was durable and dispatched. */
   published(events: number, durationMs: number): void
-  /** Nothing of a request to publish was kept. `code` is one of the domain's errors. */
+  /** Nothing of a publish request was stored. `code` is one of the domain's error codes. */
   publishFailed(code: string): void
-  /** One topic's part of a commit was written to so many live sockets; the time from the commit until all had it. */
+  /** One topic's share of a commit was written to this many live sockets; the time from the commit until all were served. */
   delivered(subscribers: number, bytes: number, latencyMs: number): void
-  /** A subscriber that catches up got so many events. */
+  /** A subscriber that is catching up received this many events. */
   replayed(events: number, bytes: number): void
-  /** A cursor has read a piece of a topic for those who catch up. */
+  /** A cursor read a piece of a topic for subscribers that are catching up. */
   replayRead(bytes: number): void
-  /** So many more, or fewer, subscribers are live and not catching up. */
+  /** This many more, or fewer, subscribers are live rather than catching up. */
   liveChanged(change: number): void
-  /** So many events were dropped: a limit, a purge, or the bound on the log in memory. */
+  /** This many events were dropped: by a limit, a purge, or the bound on the in-memory log. */
   eventsDropped(events: number): void
   /** One of the figures has changed by `change`, which is not zero. */
   figureChanged(name: FigureName, change: number): void
@@ -147,9 +147,9 @@ export interface HubObserver {
   gapTold(topicId: string, reason: string): void
   /** A stream, or the live delivery of one topic, failed; its subscribers were cut off and may resume. */
   deliveryFailed(topicId: string, error: unknown): void
-  /** The catalogue of topics was read over a damaged range: topics and deletions in it are missing. */
+  /** The catalogue was read across a damaged range: topics and deletions in it are missing. */
   catalogDamaged(gap: LogGap): void
-  /** A checkpoint was whole, but not of a form that this version reads; the log was read instead. */
+  /** A checkpoint was intact, but in a form that this version cannot read; the log was read instead. */
   checkpointRefused(reason: string): void
 }
 

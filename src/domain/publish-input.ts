@@ -1,12 +1,12 @@
 /**
- * Reads what a publisher sent: `{"event":{"id"?,"type"?,"dedupe"?,"message"}}`, or `{"events":[…]}` with several of them, already
- * parsed, next to its source text. Written by hand because it runs for every event that is published. Unknown keys are
- * let pass, as the original does.
+ * Parses what a publisher sent: `{"event":{"id"?,"type"?,"dedupe"?,"message"}}`, or `{"events":[…]}` with several of them,
+ * already through JSON.parse, next to its source text. Written by hand because it runs for every published event. Unknown
+ * keys are ignored, as in the original.
  *
- * It promises that a message that is not a string arrives as it was written, but for white space: numbers that do not
- * survive JSON.parse, the order of the keys and repeated keys are kept, because the text itself is taken. However many
- * events there are, the source is gone over at most once. A mistake is told with its place and what to do, never with
- * the value. It knows nothing of HTTP and of topics.
+ * It promises that a message other than a string arrives as it was written, apart from white space: numbers that do not
+ * survive JSON.parse, the order of keys and repeated keys are kept, because the text itself is taken. The source is scanned
+ * at most once, however many events there are. A mistake is reported with its place and its remedy, never with the value. It
+ * knows nothing of HTTP or topics.
  */
 
 import assert from 'node:assert/strict'
@@ -18,7 +18,7 @@ export interface PublishLimits {
   /** Bytes of UTF-8, each. */
   readonly idBytesMax: number
   readonly typeBytesMax: number
-  /** Events of one list. */
+  /** Maximum number of events in one list. */
   readonly eventsPerRequestMax: number
 }
 
@@ -29,15 +29,15 @@ export interface PublishInput {
   readonly type: Uint8Array
   /** Whether the message is a JSON string; then `message` is its bare text, otherwise compact JSON text. */
   readonly isString: boolean
-  /** The publisher's key of this event, UTF-8: one that bears the same one shortly after is a repeat. */
+  /** The publisher's deduplication key, UTF-8: another event with the same key shortly afterwards is a repeat. */
   readonly dedupe?: Uint8Array | undefined
-  /** UTF-8, or what is yet to become that. */
+  /** UTF-8, or a string still to be encoded as such. */
   readonly message: Uint8Array | string
 }
 
-/** What the events begin with that the server itself sends, such as `sser.gap`. */
+/** The prefix of the types of the server's own events, such as `sser.gap`. */
 const OWN_TYPES = 'sser.'
-/** HTTP takes them off a header's ends, so that an id of nothing else would come back as none. */
+/** HTTP strips these from both ends of a header's value, so an id of nothing else would come back empty. */
 const ONLY_BLANKS = /^[ \t]+$/
 
 const NONE: Uint8Array = new Uint8Array(0)
@@ -46,14 +46,14 @@ const textOfNull: Uint8Array = Buffer.from('null')
 const textOfTrue: Uint8Array = Buffer.from('true')
 const textOfFalse: Uint8Array = Buffer.from('false')
 
-/** The place of an event that is not one of a list, and of one that is a whole text. */
+/** Pseudo indexes: of an event that is not in a list, and of one that is the whole text. */
 const ALONE = -1
 const BARE = -2
 
 /**
- * `body` is what JSON.parse made of `source`, which is the body as it came, in UTF-8; its size is bounded where it is
- * read. An array, never an empty one, where the publisher sent a list. Throws a DomainError with the code INVALID, or
- * TOO_LARGE for a list that is too long. The answer's bytes are its own.
+ * `body` is the result of JSON.parse on `source`, the body as received, in UTF-8; its size is limited where it is read. The
+ * result is an array, never empty, where the publisher sent a list. Throws a DomainError with the code INVALID, or TOO_LARGE
+ * for a list that is too long. The result owns its bytes.
  */
 export function parsePublish(
   body: unknown,
@@ -81,7 +81,7 @@ function parseList(events: unknown, source: Uint8Array, limits: PublishLimits): 
       { path: 'events' },
     )
   }
-  // Where all messages are strings, nobody looks at the source.
+  // Where all messages are strings, the source is never scanned.
   let texts: readonly (Uint8Array | undefined)[] | undefined
   const textAt = (index: number) => {
     texts ??= messageSources(source)
@@ -93,14 +93,14 @@ function parseList(events: unknown, source: Uint8Array, limits: PublishLimits): 
 }
 
 /**
- * An event that stands alone, without anything around it: `{"id"?,"type"?,"dedupe"?,"message"}`. `event` is what JSON.parse made of
- * `source`. Throws a DomainError with the code INVALID. The answer's bytes are its own.
+ * An event by itself, with nothing around it: `{"id"?,"type"?,"dedupe"?,"message"}`. `event` is the result of JSON.parse on
+ * `source`. Throws a DomainError with the code INVALID. The result owns its bytes.
  */
 export function parseBareEvent(event: unknown, source: Uint8Array, limits: PublishLimits): PublishInput {
   return parseEvent(event, BARE, limits, () => bareMessageSource(source))
 }
 
-/** `textAt` gives the message's source text, for one that the source is needed for. */
+/** `textAt` returns the source text of a message that needs it. */
 function parseEvent(
   event: unknown,
   index: number,
@@ -138,7 +138,7 @@ function placeIn(index: number, member: string): string {
 }
 
 /**
- * The number in `expected_last_id`, which stands beside `event` or `events`; undefined where it is absent. Throws INVALID.
+ * The number in `expected_last_id`, next to `event` or `events`; undefined where it is absent. Throws INVALID.
  */
 export function parseExpectedLast(body: unknown): number | undefined {
   if (!isObject(body)) return undefined
@@ -166,7 +166,7 @@ function parseName(value: unknown, index: number, name: 'id' | 'type' | 'dedupe'
   const wrong = (words: string) => mistake(placeIn(index, name), `The ${name} ${words}`)
   const tooLong = () => wrong(`must have at most ${bytesMax} bytes of UTF-8. Shorten it.`)
   if (typeof value !== 'string') throw wrong('must be a string. Put it in quotes or leave it out.')
-  // A character is at least one byte: what is too long already is not looked at, however long it is.
+  // Each character takes at least one byte, so a string that is already too long need not be scanned.
   if (value.length > bytesMax) throw tooLong()
   for (let at = 0; at < value.length; at++) {
     if (isControl(value.charCodeAt(at))) {

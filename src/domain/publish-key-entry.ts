@@ -1,23 +1,23 @@
 /**
- * What the log keeps of a publish that is to happen once: a record in a stream of its own, in one batch with the events and
- * right behind them, so that after a crash it is there where they are and nowhere else. Part of the log's format; JSON in
+ * What the log keeps about a publish that must happen only once: a record in a separate stream, in the same batch as the
+ * events and right behind them, so that after a crash it exists exactly when they do. Part of the log's format; JSON in
  * UTF-8:
  *
  *   v        1
  *   topic    its number
- *   events   so many events of the same batch stand right before this record; those are the fresh ones
- *   request  where the request had a key: `key`, the start of its SHA-256, 16 bytes in hex; `body`, the same of the body;
- *            `answer`, the numbers that it was answered with, in order, as runs: [index, count] of fresh events or
- *            [null, count, number] of events that were there before
- *   dedupe   of fresh events that had a key: [index, the start of its SHA-256] each
+ *   events   how many events of the same batch are right before this record: the fresh ones
+ *   request  if the request had a key: `key`, the first 16 bytes of its SHA-256 in hex; `body`, the same for the body;
+ *            `answer`, the numbers in the response, in order, as runs: [index, count] of fresh events, or
+ *            [null, count, number] of events published earlier
+ *   dedupe   for fresh events that had a key: [index, the first 16 bytes of its SHA-256] each
  *
- * Records die of age: see `publish-once.ts`. Bytes that are not of this form are told as an EntryError.
+ * Records die of age: see `publish-once.ts`. Bytes not of this form are reported as an EntryError.
  */
 
 import { EntryError } from './entry.ts'
 import type { Offset } from './ports.ts'
 
-/** The stream of these records. No topic has so low a number. */
+/** The stream of these records. No topic has a number this low. */
 export const PUBLISH_KEY_STREAM = 3
 export const PUBLISH_KEYS = 10
 
@@ -28,7 +28,7 @@ export interface AnswerRun {
   readonly count: number
 }
 
-/** Of a key and of a body the first 16 bytes of their SHA-256, in hex. */
+/** Keys and bodies by the first 16 bytes of their SHA-256, in hex. */
 export interface PublishKeys {
   readonly topic: number
   readonly events: number
@@ -75,7 +75,7 @@ export function decodePublishKeys(payload: Uint8Array): PublishKeys {
   }
 }
 
-/** The numbers that the log knows of, of a record with that number: fresh events stand right before it. */
+/** The answer in log numbers, given the number of the record: its fresh events are right before it. */
 export function numberedRuns({ events, request }: PublishKeys, offset: Offset): readonly AnswerRun[] {
   const runs = request?.answer ?? []
   return runs.map((run) => (run.isFresh ? { ...run, isFresh: false, first: offset - events + run.first } : run))

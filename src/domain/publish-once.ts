@@ -1,11 +1,11 @@
 /**
- * Publishing what may be sent again: a request that bears a key, and events that bear one. For a while a repeat is answered
- * as the first one was, and publishes nothing; one that comes while the first is on its way waits for what becomes of it. What
- * failed is not remembered: nothing of it was published, and a repeat is a first one.
+ * Publishing with idempotency keys, of a request or of events. For a while a repeat gets the answer of the first one, and
+ * publishes nothing; a repeat that arrives while the first one is in flight waits for its outcome. Failures are not
+ * remembered: nothing was published, so a repeat counts as a first one.
  *
- * Of durable topics the keys lie in a stream of the durable log (`publish-key-entry.ts`), each in one batch with its events:
- * so no crash can part them, and a start reads the keys of the last minutes and nothing else. Whatever is older is
- * dead; neither checkpoints nor the catalogue know of it. Keys of topics in memory end with the process.
+ * For durable topics the keys are in a separate stream of the durable log (`publish-key-entry.ts`), each in one batch with
+ * its events: no crash can separate them, and a start reads only the keys of the last minutes. Older ones are dead; neither
+ * checkpoints nor the catalogue contain them. Keys of in-memory topics end with the process.
  */
 
 import { createHash } from 'node:crypto'
@@ -27,15 +27,15 @@ import type { PublishConditions, Publisher } from './publisher.ts'
 import type { Topic } from './topic.ts'
 
 export interface PublishOnceOptions {
-  /** So long a repeat is known for one. */
+  /** How long a repeat is recognised. */
   readonly idempotencyWindowMs: number
-  /** So many keys are remembered, the newest. 0: none are, and those in the log are left as they are. */
+  /** How many keys are remembered, newest first. 0: none, and those in the log are left alone. */
   readonly idempotencyKeysMax: number
 }
 
-/** Of a request that may be sent again. */
+/** For a request that may be repeated. */
 export interface RequestKey {
-  /** Of the topic: others may use the same. */
+  /** Scoped to the topic: other topics may use the same key. */
   readonly key: string
   readonly body: Uint8Array
 }
@@ -46,18 +46,18 @@ export interface PublishOnceConditions extends PublishConditions {
 
 interface Keys {
   readonly request: { readonly name: string; readonly key: string; readonly body: string } | undefined
-  /** Of the events that have one, by their places. */
+  /** For events that have one, by index. */
   readonly events: readonly ({ readonly name: string; readonly key: string } | undefined)[]
 }
 
-/** Where an event's number comes from: an event that was there before, or one of those that are published now. */
+/** Where an event's number comes from: an event published earlier, or one of those published now. */
 type Slot = { readonly number: Offset } | { readonly fresh: number }
 
-/** Of several events with one key the first is published. */
+/** Of several events with the same key, the first is published. */
 interface Plan {
-  /** By the places of the events. */
+  /** By index of the event. */
   readonly slots: readonly Slot[]
-  /** The places of those that are published. */
+  /** The indexes of the events that are published. */
   readonly fresh: readonly number[]
 }
 
@@ -74,7 +74,7 @@ export class PublishOnce {
   readonly #clock: Clock
   readonly #options: PublishOnceOptions
   readonly #window: PublishWindow
-  /** Those that are on their way, by the names of their keys. */
+  /** Publishes in flight, by the names of their keys. */
   readonly #running = new Map<string, Running>()
 
   constructor(publisher: Publisher, durable: Feed | undefined, clock: Clock, options: PublishOnceOptions) {
@@ -86,14 +86,14 @@ export class PublishOnce {
     this.#window = new PublishWindow(() => clock.monotonicMs(), idempotencyWindowMs, idempotencyKeysMax)
   }
 
-  /** Reads the keys that the log knows, of topics that are there. Throws StorageError. */
+  /** Reads the keys in the log, for topics that exist. Throws StorageError. */
   async load(isThere: (topic: number) => boolean): Promise<void> {
     if (this.#durable === undefined || this.#options.idempotencyKeysMax === 0) return
     const cursor = this.#durable.log.cursor(await this.floor(), PUBLISH_KEY_STREAM)
     const nowMs = this.#clock.wallMs()
     try {
       for (let step = await cursor.next(); step !== undefined; step = await cursor.next()) {
-        // A key that lies in a damaged range is forgotten, as one that is too old.
+        // A key in a damaged range is forgotten, like one that is too old.
         if (!('records' in step)) continue
         for (const { kind, offset, timeMs, payload } of step.records) {
           if (kind === PUBLISH_KEYS) this.#fold(payload, offset, nowMs - timeMs, isThere)
@@ -104,13 +104,13 @@ export class PublishOnce {
     }
   }
 
-  /** The number through which all records of keys are dead. */
+  /** The number through which all key records are dead. */
   async floor(): Promise<Offset> {
     const fromMs = this.#clock.wallMs() - this.#options.idempotencyWindowMs
     return (await this.#durable?.log.findTime(PUBLISH_KEY_STREAM, fromMs)) ?? 0
   }
 
-  /** As `Publisher.publish`. Throws also KEY_REUSED. */
+  /** As `Publisher.publish`. Also throws KEY_REUSED. */
   async publish(topic: Topic, event: PublishInput, conditions?: PublishOnceConditions): Promise<Offset> {
     if (event.dedupe === undefined && conditions?.request === undefined) {
       return this.#publisher.publish(topic, event, conditions)
@@ -119,7 +119,7 @@ export class PublishOnce {
     return number as Offset
   }
 
-  /** As `Publisher.publishAll`: of those that are published now all are, or none. Throws also KEY_REUSED. */
+  /** As `Publisher.publishAll`: the events published now are stored together, or none are. Also throws KEY_REUSED. */
   publishAll(
     topic: Topic,
     events: readonly PublishInput[],
@@ -144,7 +144,7 @@ export class PublishOnce {
       if (running === undefined) break
       await running
     }
-    // In the same turn: from here on others wait for this one.
+    // In the same turn, so that others wait for this one from here on.
     const plan = this.#planOf(keys)
     const settle = this.#begin(keys)
     try {
@@ -160,7 +160,7 @@ export class PublishOnce {
     }
   }
 
-  /** What the whole request was answered with. Throws KEY_REUSED. */
+  /** The answer to an earlier request with the same key. Throws KEY_REUSED. */
   #answerOf({ request }: Keys): readonly Offset[] | undefined {
     if (request === undefined) return undefined
     const outcome = this.#window.find(request.name) as RequestOutcome | undefined
@@ -169,7 +169,7 @@ export class PublishOnce {
     return outcome && numbersOf(outcome.numbers)
   }
 
-  /** Resolves when one that bears one of these keys is settled. */
+  /** Resolves when a publish in flight with one of these keys is settled. */
   #runningOf({ request, events }: Keys): Promise<void> | undefined {
     if (this.#running.size === 0) return undefined
     for (const each of [request, ...events]) {
@@ -226,7 +226,7 @@ export class PublishOnce {
   }
 
   #fold(payload: Uint8Array, offset: Offset, ageMs: number, isThere: (topic: number) => boolean): void {
-    // The clock may have been set back since.
+    // The clock may have been set back in the meantime.
     const restMs = this.#options.idempotencyWindowMs - Math.max(0, ageMs)
     const keys = readable(payload)
     if (restMs <= 0 || keys === undefined || !isThere(keys.topic)) return
@@ -241,7 +241,7 @@ export class PublishOnce {
   }
 }
 
-/** Undefined: a later version has written it, whose keys are not known to this one. Throws EntryError. */
+/** Undefined: written by a later version, whose keys this one does not know. Throws EntryError. */
 function readable(payload: Uint8Array) {
   try {
     return decodePublishKeys(payload)

@@ -1,6 +1,6 @@
 /**
- * The keys of what was published lately, and what it was answered with. Bounded in time and in number: the oldest are
- * forgotten first. Knows no log.
+ * The keys of recent publishes, and their outcomes. Bounded in time and in number: the oldest are forgotten first. Knows
+ * nothing of logs.
  */
 
 import type { Offset } from './ports.ts'
@@ -12,12 +12,12 @@ export interface NumberRun {
 }
 
 export interface RequestOutcome {
-  /** What the body was, in short. */
+  /** The body's hash. */
   readonly body: string
   readonly numbers: readonly NumberRun[]
 }
 
-/** The number of one event, or what a whole request was answered with. */
+/** The number of one event, or the answer to a whole request. */
 export type Outcome = Offset | RequestOutcome
 
 interface Entry {
@@ -29,9 +29,9 @@ export class PublishWindow {
   readonly #monotonicMs: () => number
   readonly #windowMs: number
   readonly #keysMax: number
-  /** In the order of their publishing. */
+  /** In the order of publication. */
   readonly #entries = new Map<string, Entry>()
-  /** A request that was answered with numbers from many places counts once for each. */
+  /** A request answered with several runs of numbers counts once for each. */
   #weight = 0
 
   constructor(monotonicMs: () => number, windowMs: number, keysMax: number) {
@@ -49,7 +49,7 @@ export class PublishWindow {
     return entry !== undefined && entry.endsAtMs > this.#monotonicMs() ? entry.outcome : undefined
   }
 
-  /** `restMs`: so much of its time is left; by default all. */
+  /** `restMs`: how much of the window is left; all of it by default. */
   remember(key: string, outcome: Outcome, restMs = this.#windowMs): void {
     const nowMs = this.#monotonicMs()
     this.#forget(key)

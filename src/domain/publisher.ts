@@ -1,7 +1,7 @@
 /**
- * Publishing: events become records of their topic's log. It promises that nothing is appended behind the deletion of its
- * topic, that a condition on what came before holds in the very turn in which the log takes the events, and that a
- * failure of the log is told as the domain tells it. Nothing else appends events.
+ * Publishing: events become records of their topic's log. It promises that nothing is appended after its topic's deletion,
+ * that a condition on earlier events holds in the very turn in which the log takes the new ones, and that failures of the
+ * log are reported in the domain's terms. Nothing else appends events.
  */
 
 import assert from 'node:assert/strict'
@@ -20,13 +20,13 @@ export interface PublishConditions {
 
 /** What publishing needs of the hub. */
 export interface PublisherHost {
-  /** Throws where nothing is taken any more. */
+  /** Throws where nothing is accepted any more. */
   assertOpen(): void
-  /** Settled when it is known whether the topic is gone; undefined: nobody wants it deleted. */
+  /** Settles once it is known whether the topic is gone; undefined: it is not being deleted. */
   deletionOf(topic: HostedTopic): Promise<unknown> | undefined
-  /** So many events are as durable as their log promises, and were dispatched. */
+  /** This many events are as durable as their log promises, and were dispatched. */
   published(topic: HostedTopic, events: number, durationMs: number): void
-  /** Nothing was kept of what was to be published. */
+  /** Nothing of the publish was stored. */
   failed(code: DomainErrorCode): void
   monotonicMs(): number
 }
@@ -36,7 +36,7 @@ const NO_CONDITIONS: PublishConditions = {}
 export class Publisher {
   readonly #catalog: Catalog
   readonly #host: PublisherHost
-  /** Those who wait until one more append of a topic is settled. */
+  /** Waiters for the next append of a topic to settle. */
   readonly #waiting = new Map<HostedTopic, (() => void)[]>()
 
   constructor(catalog: Catalog, host: PublisherHost) {
@@ -56,8 +56,8 @@ export class Publisher {
   }
 
   /**
-   * As `publishAll`, with a record beside the events that is kept if and only if they are, right behind them. There need not
-   * be any events.
+   * As `publishAll`, with a record right behind the events that is stored if and only if they are. There need not be any
+   * events.
    */
   publishNoted(
     topic: Topic,
@@ -68,7 +68,7 @@ export class Publisher {
     return this.#append(topic, events.length, conditions, async (log, streamId) => {
       const records = events.map((event) => recordOf(streamId, event))
       const numbers = await log.appendAll(note === undefined ? records : [...records, note])
-      // Who reads the note later finds the events by its own number.
+      // A later reader of the note derives the events' numbers from its own.
       assert(note === undefined || numbers.every((number, i) => number === (numbers[0] as Offset) + i))
       return numbers.slice(0, records.length)
     })
@@ -87,7 +87,7 @@ export class Publisher {
       hosted = this.#catalog.byStream(topic.streamId)
       wait = this.#before(hosted, expectedLast)
     }
-    // From here to the log's own queue in one turn.
+    // From here to the log's own queue, everything happens in one turn.
     if (hosted === undefined) throw this.#failed(unknownTopic())
     hosted.unsettled += 1
     const beganAtMs = this.#host.monotonicMs()
@@ -108,11 +108,11 @@ export class Publisher {
     return error
   }
 
-  /** What has to be settled before anything is appended; undefined: nothing. Throws CONFLICT. */
+  /** What has to settle before anything is appended; undefined: nothing. Throws CONFLICT. */
   #before(topic: HostedTopic | undefined, expectedLast: Offset | undefined): Promise<unknown> | undefined {
     if (topic === undefined) return undefined
-    // Behind a deletion nothing is appended, so that in the log no event follows the end of its topic. Should the
-    // deletion fail, the topic goes on, and so does this: who deleted it is told why.
+    // Nothing is appended after a deletion, so that in the log no event follows the end of its topic. If the deletion fails,
+    // the topic lives on, and so does this publish; the deletion's caller gets the error.
     const deletion = this.#host.deletionOf(topic)
     if (deletion !== undefined) return deletion.catch(() => undefined)
     const { room } = topic.feed.log
@@ -120,7 +120,7 @@ export class Publisher {
     if (expectedLast === undefined) return undefined
     const newest = Math.max(topic.latest, topic.dropped)
     if (newest !== expectedLast) throw this.#failed(conflict(newest))
-    // What is on its way may become the newest, or fail.
+    // Appends in flight may become the newest event, or fail.
     return topic.unsettled > 0 ? this.#oneSettled(topic) : undefined
   }
 

@@ -1,4 +1,4 @@
-/** Since when nothing was said: of a topic, or of some. Only what is certain is known, so it may have been quiet for longer. */
+/** Since when a topic or a set of topics has been quiet. A lower bound: it may have been quiet for longer. */
 
 import assert from 'node:assert/strict'
 import type { Offset } from './ports.ts'
@@ -16,7 +16,7 @@ export class Quiet {
     return this.#since
   }
 
-  /** There is an event in what ends with `through`. */
+  /** There is an event in the commit that ends with `through`. */
   spokeUntil(through: Offset): void {
     assert(through >= this.#since, 'commits come in the order of their numbers')
     this.#since = through

@@ -1,15 +1,15 @@
 /**
- * Frames that were made already, kept for those who need the same ones shortly after: subscribers that fell behind a
- * little, and the many who reconnect at once for the same last minutes. Bounded in bytes over all topics.
+ * Frames already built, kept for subscribers that need the same ones shortly afterwards: those that fell slightly behind,
+ * and the many that reconnect at once and need the same last minutes. Bounded in bytes over all topics.
  *
- * What is kept are *facts* about a topic's events: "after number A there is no event before F; these are the frames of
- * the events from F to L; and there is none from L to T". Such a fact stays true for ever, because numbers only grow
- * and a commit is final, so nothing has to be invalidated, pieces may be forgotten in any order, and it does not matter
- * whether a piece was made for live subscribers or read from the log. That makes coverage exact:
+ * What is kept are *facts* about a topic's events: "after number A there is no event before F; these are the frames of the
+ * events from F to L; and there is none from L to T". Such a fact stays true forever, because numbers only grow and a commit
+ * is final. So nothing has to be invalidated, pieces may be forgotten in any order, and it does not matter whether a piece
+ * was built for live subscribers or read from the log. That makes coverage exact:
  *
  * - A reader at P may take a piece if A <= P < F: it has everything up to P, and the next event is F.
- * - The next event after P is one number. So all pieces that suit P share their F, and none that does not suit P has an
- *   F between: looking at the smallest F above P decides.
+ * - The next event after P is a single number. So all pieces that suit P share their F, and no piece that does not suit P has
+ *   an F in between: looking at the smallest F above P decides.
  *
  * It knows neither logs nor sockets.
  */
@@ -30,15 +30,15 @@ export interface Piece {
   readonly events: number
 }
 
-/** What reading a topic's log once has shown about the numbers from `after` up to `through`. */
+/** What one read of a topic's log established about the numbers from `after` to `through`. */
 export type ReplayStep =
   | { readonly kind: 'piece'; readonly piece: Piece; readonly through: Offset }
   | { readonly kind: 'nothing'; readonly through: Offset }
   | { readonly kind: 'gap'; readonly gap: LogGap; readonly through: Offset }
 
-/** Objects and index around a piece, roughly. */
+/** Objects and index entries per piece, roughly. */
 const PIECE_OVERHEAD_BYTES = 512
-/** Fewer places than this are not worth a tidying. */
+/** Fewer released entries than this are not worth compacting. */
 const TIDY_FROM = 1024
 
 export class RecentFrames {
@@ -47,31 +47,31 @@ export class RecentFrames {
   readonly #replayed: Queue
   readonly #loading = new Map<string, Promise<ReplayStep>>()
 
-  /** One half of the bytes is for what live subscribers got, so that one long replay cannot push all of that out. */
+  /** Half of the bytes is reserved for frames of live delivery, so that one long replay cannot evict all of them. */
   constructor(bytesMax: number) {
     this.#live = new Queue(bytesMax / 2, this.#streams)
     this.#replayed = new Queue(bytesMax / 2, this.#streams)
   }
 
-  /** In use, overhead included. */
+  /** In use, including overhead. */
   get bytes(): number {
     return this.#live.bytes + this.#replayed.bytes
   }
 
-  /** The piece that continues a stream of which everything up to `position` is known. */
+  /** The piece that continues a stream that has everything up to `position`. */
   find(streamId: number, position: Offset): Piece | undefined {
     const piece = this.#streams.get(streamId)?.firstAbove(position)
     return piece !== undefined && piece.after <= position ? piece : undefined
   }
 
-  /** A piece that was made for live subscribers. */
+  /** A piece that was built for live subscribers. */
   addLive(streamId: number, piece: Piece): void {
     this.#live.add(streamId, piece)
   }
 
   /**
-   * Reads on from `after` by `read`, once for all who want that at the same time, and keeps what it finds. Rejects for
-   * all of them if `read` does.
+   * Reads on from `after` with `read`, once for all concurrent callers, and keeps what it finds. If `read` rejects, it rejects
+   * for all of them.
    */
   load(streamId: number, after: Offset, read: () => Promise<ReplayStep>): Promise<ReplayStep> {
     const key = `${streamId}/${after}`
@@ -106,7 +106,7 @@ interface Held {
   readonly first: Offset
   readonly queue: Queue
   readonly bytes: number
-  /** Undefined: given up already; the queue passes over it. */
+  /** Undefined: already released; the queue skips it. */
   piece: Piece | undefined
 }
 
@@ -145,7 +145,7 @@ class Queue {
     this.#tidy()
   }
 
-  /** Gives up the piece; its place in the queue is passed over later. */
+  /** Releases the piece; the queue skips its entry later. */
   release(held: Held): void {
     if (held.piece === undefined) return
     held.piece = undefined
@@ -165,7 +165,7 @@ class Queue {
     if (list.isEmpty) this.#streams.delete(held.streamId)
   }
 
-  /** Topics that come and go leave empty places behind; at most every second place is one. */
+  /** Topics that come and go leave released entries behind; at most every second entry is one. */
   #tidy(): void {
     if (this.#released <= TIDY_FROM || this.#released * 2 <= this.#held.length) return
     this.#held = this.#held.filter((held) => held.piece !== undefined)
@@ -177,7 +177,7 @@ class Queue {
 /** The pieces of one topic, in the order of their first events. */
 class PieceList {
   #held: Held[] = []
-  /** Those before it have been removed: the oldest piece nearly always goes first, and must not cost a move of all. */
+  /** Entries before it have been removed: the oldest piece nearly always goes first, and removing it must not move the rest. */
   #start = 0
 
   get isEmpty(): boolean {
@@ -188,7 +188,7 @@ class PieceList {
     return this.#held[this.#indexAbove(position)]?.piece
   }
 
-  /** False: a piece with the same first event says as much already. */
+  /** False: a piece with the same first event already covers as much. */
   add(held: Held): boolean {
     const { piece, first } = held
     assert(piece !== undefined)

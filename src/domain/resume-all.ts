@@ -1,7 +1,7 @@
 /**
- * Where a stream of several topics begins. There is one order, that of numbers, and so one number to resume after: the
- * lowest of what each topic alone would come to. Promises, as for one topic, never to resume later than what the client can
- * have seen, and to tell a gap where something may be missing; what is told concerns the topics that it names.
+ * Where a stream of several topics starts. There is a single order, that of numbers, and so a single number to resume after:
+ * the lowest of those that each topic would resume after by itself. Promises, as for one topic, never to resume later than
+ * what the client can have seen, and to report a gap where something may be missing; each gap names the topics it concerns.
  */
 
 import { fromStorageError } from './errors.ts'
@@ -19,7 +19,7 @@ import {
 import { settledIn } from './set-channel.ts'
 import type { HostedTopic } from './topic.ts'
 
-/** Throws a DomainError, as `resolveResume`. */
+/** Throws a DomainError, like `resolveResume`. */
 export async function resolveAll(
   topics: readonly HostedTopic[],
   numbers: NumberSource,
@@ -38,19 +38,19 @@ export async function resolveAll(
   }
 }
 
-/** A publisher's own id stands for a number, which then counts in all topics. */
+/** A publisher's own id stands for a number, which then counts for all topics. */
 async function oneNumber(topics: readonly HostedTopic[], request: ResumeRequest): Promise<ResumeRequest> {
   if (request.kind !== 'last-event-id') return request
   const text = trimmed(request.text)
-  // What has the form of a number is one as a rule; each topic looks whether it is its publisher's.
+  // A text in the form of a number usually is one; each topic checks whether it is a publisher's id.
   if (text === '' || text.length === CANONICAL_CHARACTERS) return request
   const number = await findOwnId(topics, text)
   return number === undefined ? request : { kind: 'number', number }
 }
 
 /**
- * The highest number before all events that are wanted. Where clocks have run backwards, older events of another topic may
- * lie between: they are sent rather than lost.
+ * The highest number before all requested events. If clocks have run backwards, older events of another topic may lie in
+ * between: better to send them than to lose them.
  */
 async function beforeFirst(topics: readonly HostedTopic[], points: readonly ResumePoint[]): Promise<Offset> {
   const firsts = await Promise.all(topics.map((topic, i) => firstAfter(topic, points[i]!.after)))
@@ -63,7 +63,7 @@ async function firstAfter({ feed, streamId }: HostedTopic, after: Offset): Promi
   try {
     const step = await cursor.next()
     if (step === undefined) return Number.POSITIVE_INFINITY
-    // A gap is to be told at its place.
+    // A gap is to be reported at its place.
     if ('gap' in step) return after + 1
     return step.records[0]?.offset ?? cursor.position + 1
   } finally {
@@ -75,7 +75,7 @@ function lowest(points: readonly ResumePoint[]): Offset {
   return Math.min(...points.map(({ after }) => after))
 }
 
-/** One for each reason, with the topics that it concerns. */
+/** One per reason, with the topics that it concerns. */
 function gapsOf(
   topics: readonly HostedTopic[],
   points: readonly ResumePoint[],

@@ -1,6 +1,6 @@
 /**
- * Where a stream begins: what a client sends back as its last event id, or asks for instead, becomes the number to
- * resume after, and a gap where something may be missing between the two.
+ * Where a stream starts: what a client sends back as its last event id, or requests instead, becomes the number to resume
+ * after, and a gap where something may be missing in between.
  *
  * The rules, for a topic whose mark is the highest number that was ever dropped from it:
  * - a number below the mark resumes after the mark: a gap;
@@ -10,7 +10,7 @@
  * - any other number resumes after itself, whether or not an event of this topic bears it;
  * - a publisher's own id resumes after its earliest use; where it is not found, after the mark: a gap.
  *
- * It promises never to resume later than what the client can have seen, and to tell a gap only where something may be
+ * It promises never to resume later than what the client can have seen, and to report a gap only where something may be
  * missing. It reads the index, and never the events one by one.
  */
 
@@ -22,28 +22,28 @@ import type { HostedTopic } from './topic.ts'
 
 export type ResumeRequest =
   | { readonly kind: 'live' }
-  /** Decoded as UTF-8. Empty, or nothing but white space: the same as live. */
+  /** Decoded as UTF-8. Empty, or only white space: the same as live. */
   | { readonly kind: 'last-event-id'; readonly text: string }
   | { readonly kind: 'earliest' }
-  /** A number that this server gave, and nothing else. */
+  /** A number issued by this server, and nothing else. */
   | { readonly kind: 'number'; readonly number: Offset }
   /** Milliseconds since the epoch. */
   | { readonly kind: 'time'; readonly timeMs: number }
 
 export interface GapNotice {
-  /** What the client asked for; undefined for a gap that was met on the way. */
+  /** What the client asked for; undefined for a gap met along the way. */
   readonly requested: string | undefined
   readonly resumesAfter: Offset
   /** For people. */
   readonly reason: string
-  /** In a stream of several topics: those that it concerns; undefined: any may be. */
+  /** In a stream of several topics: those that it concerns; undefined: possibly any. */
   readonly topics?: readonly string[] | undefined
 }
 
 export interface ResumePoint {
   readonly after: Offset
   readonly gap: GapNotice | undefined
-  /** No cursor: the stream begins with what is committed next; `after` is taken anew when it is registered. */
+  /** No cursor: the stream starts with the next commit; `after` is determined again on registration. */
   readonly live: boolean
 }
 
@@ -54,7 +54,7 @@ export interface StreamStart {
   readonly live: boolean
 }
 
-/** As for a publisher's own id. */
+/** The same as for a publisher's own id. */
 const ID_BYTES_MAX = 256
 export const CANONICAL_CHARACTERS = 11
 
@@ -80,7 +80,7 @@ export async function resolveResume(
       case 'live':
         return livePoint(topic)
       case 'earliest':
-        // Nothing is asked for that is not there: the earliest event is the earliest that is kept.
+        // Nothing is missing from what was requested: the earliest event is the earliest one kept.
         return point(topic, { after: topic.mark, gapReason: undefined }, '')
       case 'number':
         return point(topic, readNumber(topic, numbers, request.number), formatEventId(request.number))
@@ -94,12 +94,12 @@ export async function resolveResume(
   }
 }
 
-/** The blocks that tell a gap. The number right behind the event keeps the same gap from being told at every return. */
+/** The blocks that report a gap. The number right behind the event keeps the same gap from being reported on every reconnect. */
 export function gapBlocks(notice: GapNotice): readonly [Uint8Array, Uint8Array] {
   return [gapEvent(notice), primingBlock(formatEventId(notice.resumesAfter))]
 }
 
-/** What tells a stream where it begins, behind its `retry:`; with `signals`, clients that ignore ids without data see it. */
+/** The blocks behind `retry:` that say where a stream starts; with `signals`, visible to clients that ignore ids without data. */
 export function openingBlocks(
   latest: Offset,
   gaps: readonly GapNotice[],
@@ -127,15 +127,15 @@ function livePoint(topic: HostedTopic): ResumePoint {
 }
 
 function point(topic: HostedTopic, reading: Reading, requested: string): ResumePoint {
-  // A number of the other log, or one that was cut away, can lie above all that this log has settled, while one below it is
-  // still to be committed. What is not settled has been shown to nobody, so the stream begins there.
+  // A number of the other log, or one that was cut away, can lie above everything that this log has settled, while one below
+  // it is still to be committed. Nobody has been shown anything that is not settled, so the stream starts there.
   const after = Math.min(Math.max(reading.after, 0), topic.feed.settled)
   const { gapReason } = reading
   const gap = gapReason === undefined ? undefined : { requested, resumesAfter: after, reason: gapReason }
   return { after, gap, live: false }
 }
 
-/** The number that a publisher's own id of one of the topics stands for, in all of them: the earliest. */
+/** The earliest number that a publisher's own id stands for in any of the topics. */
 export async function findOwnId(topics: readonly HostedTopic[], text: string): Promise<Offset | undefined> {
   const key = keyOf(text)
   const found = await Promise.all(topics.map(({ feed, streamId }) => feed.log.findKey(streamId, key)))
@@ -155,16 +155,16 @@ async function resolveId(topic: HostedTopic, numbers: NumberSource, text: string
   const isDropped = found < topic.mark
   const asKey: Reading = isDropped ? lost(topic, DROPPED) : { after: found, gapReason: undefined }
   if (number === undefined || !mayBeOurs(topic, numbers, text, number)) return point(topic, asKey, text)
-  // Both may be meant, and the earlier one is right or sends something twice, which is better than losing it.
+  // Either may be meant. The earlier one is right, or sends something twice, which is better than losing it.
   const asNumber = readNumber(topic, numbers, number)
   return point(topic, asNumber.after < asKey.after ? asNumber : asKey, text)
 }
 
 /**
- * Whether a text that is a publisher's id may be a number that this server gave to a subscriber of this topic as well.
- * Those always have 11 characters, and are the topic's mark or above the number of the topic itself. Without this look
- * a counter that a publisher uses as id (`42`, `00000000042`) would read as a number before everything, and each
- * return of a client that is up to date would bring the whole topic again.
+ * Whether a text that is a publisher's id may also be a number that this server gave to a subscriber of this topic. Those
+ * always have 11 characters, and are either the topic's mark or not below the number of the topic itself. Without this check
+ * a counter that a publisher uses as id (`42`, `00000000042`) would be read as a number before everything, and a client that
+ * is up to date would get the whole topic again on every reconnect.
  */
 function mayBeOurs(topic: HostedTopic, numbers: NumberSource, text: string, number: Offset): boolean {
   if (text.length !== CANONICAL_CHARACTERS || number >= numbers.next) return false
@@ -174,7 +174,7 @@ function mayBeOurs(topic: HostedTopic, numbers: NumberSource, text: string, numb
 function readNumber(topic: HostedTopic, numbers: NumberSource, number: Offset): Reading {
   if (number >= numbers.next) return lost(topic, NEVER_GIVEN)
   if (number < topic.mark) return lost(topic, number < topic.dropped ? DROPPED : FROM_BEFORE_THE_START)
-  // Before there was this topic it could lose nothing; `0` and the like mean all of it.
+  // Before the topic existed it could lose nothing; `0` and the like mean all of it.
   if (!topic.isStatic && number < topic.streamId) return { after: number, gapReason: undefined }
   for (const { from, to } of topic.feed.log.skippedRanges) {
     if (number >= from && number < to) return { after: Math.max(from - 1, topic.mark), gapReason: SKIPPED }
@@ -187,8 +187,8 @@ function lost(topic: HostedTopic, gapReason: string): Reading {
 }
 
 /**
- * A gap is told where events of that time or later may have been dropped: if any were dropped at all, and the first one
- * that is kept is already late enough.
+ * A gap is reported where events of that time or later may have been dropped: if any were dropped at all, and the first one
+ * kept is already late enough.
  */
 async function resolveTime(topic: HostedTopic, timeMs: number): Promise<ResumePoint> {
   const { log } = topic.feed
@@ -204,7 +204,7 @@ function timeText(timeMs: number): string {
   return Number.isNaN(date.getTime()) ? String(timeMs) : date.toISOString()
 }
 
-/** Whether an event that is kept lies at or below that number. */
+/** Whether an event that is kept has that number or a lower one. */
 async function hasEventUpTo(topic: HostedTopic, number: Offset): Promise<boolean> {
   const cursor = topic.feed.log.cursor(topic.mark, topic.streamId)
   try {
@@ -229,8 +229,8 @@ function keyOf(text: string): Uint8Array {
 }
 
 /**
- * HTTP takes outer spaces and tabs off a header's value, so they cannot tell two ids apart. A loop and not an expression,
- * which would look at a long row of inner spaces once from each of them.
+ * HTTP strips spaces and tabs around a header's value, so they cannot distinguish two ids. A loop rather than a regular
+ * expression, which would take quadratic time for a long run of inner spaces.
  */
 export function trimmed(text: string): string {
   let start = 0

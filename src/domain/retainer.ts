@@ -1,7 +1,7 @@
 /**
  * Drops what topics need not keep any more: beyond their limits, by a purge, or because the log is full. Dropping moves a
- * topic's mark, by the index alone; the bytes go when the log is compacted. What a mark covers may come back after a
- * crash only as long as its bytes are there: before they go the mark is written to the log.
+ * topic's mark, using the index alone; the bytes go when the log is compacted. After a crash, events below a mark may come
+ * back only as long as their bytes exist: before those go, the mark is written to the log.
  */
 
 import type { Catalog } from './catalog.ts'
@@ -18,14 +18,14 @@ import type { Clock, NewRecord, Offset, StreamTotals } from './ports.ts'
 import { isOverLimit } from './retention.ts'
 import type { HostedTopic } from './topic.ts'
 
-/** Topics whose marks are written at once: as many wait for one sync. */
+/** Topics whose marks are written at once: they share one sync. */
 const TOPICS_AT_ONCE = 1_000
 
-/** What goes from the front of a topic. */
+/** What is dropped from the front of a topic. */
 interface Drop {
   readonly count: number
   readonly bytes: number
-  /** The number of the last one; 0: nothing goes. */
+  /** The number of the last event dropped; 0: none. */
   readonly through: Offset
 }
 
@@ -33,17 +33,17 @@ export class Retainer {
   readonly #catalog: Catalog
   readonly #clock: Clock
   readonly #onDropped: (events: number) => void
-  /** The last work on what a topic keeps; the next one waits for it. */
+  /** The last job on what a topic keeps; the next one waits for it. */
   readonly #settling = new Map<HostedTopic, Promise<void>>()
 
-  /** `onDropped` is told how many events went. */
+  /** `onDropped` is called with the number of dropped events. */
   constructor(catalog: Catalog, clock: Clock, onDropped: (events: number) => void) {
     this.#catalog = catalog
     this.#clock = clock
     this.#onDropped = onDropped
   }
 
-  /** Drops what the topic's limits do not allow, as of now. Throws StorageError where the index cannot be read. */
+  /** Drops what exceeds the topic's limits, as of now. Throws StorageError where the index cannot be read. */
   async trim(topic: HostedTopic): Promise<void> {
     const { maxAgeMs, maxBytes, maxEvents } = topic.retention
     const isOver = isOverLimit(topic.retention, topic.events, topic.bytes)
@@ -61,12 +61,12 @@ export class Retainer {
     })
   }
 
-  /** Empties the topic, up to and including `through`; undefined: all that is committed. Durable where the topic is. */
+  /** Empties the topic up to and including `through`; undefined: everything committed. As durable as the topic. */
   async purge(topic: HostedTopic, through: Offset | undefined): Promise<void> {
     await this.#dropThrough(topic, Math.min(through ?? topic.feed.dispatched, topic.feed.dispatched))
   }
 
-  /** Gives the topic new settings. A mark that its present limits have moved stays where it is. */
+  /** Gives the topic new settings. A mark moved by its present limits stays where it is. */
   async change(topic: HostedTopic, change: (present: TopicSettings) => TopicSettings): Promise<void> {
     await this.trim(topic)
     await this.#settle(topic, async () => {
@@ -84,7 +84,7 @@ export class Retainer {
     })
   }
 
-  /** Trims the topics of these streams, and tells for each the number up to which its records are dropped. */
+  /** Trims the topics of these streams, and returns for each the number up to which its records are dropped. */
   async marks(streams: readonly StreamTotals[]): Promise<readonly Offset[]> {
     for (const { streamId } of streams) {
       const topic = this.#catalog.byStream(streamId)
@@ -93,7 +93,7 @@ export class Retainer {
     return streams.map(({ streamId }) => this.#catalog.byStream(streamId)?.dropped ?? Number.POSITIVE_INFINITY)
   }
 
-  /** As `marks`, when no crash can take back what it tells. */
+  /** As `marks`, but only what no crash can take back. */
   async floors(streams: readonly StreamTotals[]): Promise<readonly Offset[]> {
     await this.marks(streams)
     for (let begin = 0; begin < streams.length; begin += TOPICS_AT_ONCE) {
@@ -108,7 +108,7 @@ export class Retainer {
     return streams.map(({ streamId }) => this.#catalog.byStream(streamId)?.droppedDurably ?? Number.POSITIVE_INFINITY)
   }
 
-  /** Drops what is alive, since the log is full: of each stream what lies at or below the last of these. */
+  /** Drops live events because the log is full: those of each stream up to the last of these. */
   async drop(streams: readonly StreamTotals[]): Promise<void> {
     for (let begin = 0; begin < streams.length; begin += TOPICS_AT_ONCE) {
       await Promise.all(
@@ -120,7 +120,7 @@ export class Retainer {
     }
   }
 
-  /** The bound of the log in memory has dropped these records by itself. */
+  /** The in-memory log has dropped these records to stay within its bound. */
   evicted(feed: Feed, { streamId, count, bytes, first, last }: StreamTotals): void {
     const topic = this.#catalog.byStream(streamId)
     if (topic === undefined || topic.feed !== feed || last <= topic.dropped) return
@@ -131,19 +131,19 @@ export class Retainer {
       topic.events -= count
       topic.bytes -= bytes
     } else {
-      // Part of it was dropped before, and what that was cannot be read any more.
+      // Part of it was dropped before, and how much can no longer be read.
       this.recount(topic).catch(() => undefined)
     }
   }
 
-  /** Counts anew what is kept. Throws StorageError where the index cannot be read. */
+  /** Recounts what is kept. Throws StorageError where the index cannot be read. */
   async recount(topic: HostedTopic): Promise<void> {
     await this.#settle(topic, async () => {
       for (;;) {
         const { events, bytes, dropped, feed } = topic
         const asOf = feed.dispatched
         const kept = await front(topic, (offset) => offset <= asOf)
-        // What was dropped meanwhile may be counted or not.
+        // Events dropped in the meantime may or may not be counted.
         if (topic.dropped !== dropped) continue
         topic.events += kept.count - events
         topic.bytes += kept.bytes - bytes
@@ -152,7 +152,7 @@ export class Retainer {
     })
   }
 
-  /** One at a time for each topic: what reads figures and moves the mark must not do so twice at once. */
+  /** One job at a time per topic: two that read the figures and move the mark must not overlap. */
   async #settle<Result>(topic: HostedTopic, work: () => Promise<Result>): Promise<Result> {
     const done = (this.#settling.get(topic) ?? Promise.resolve()).then(work)
     const settled = done.then(ignore, ignore)
@@ -167,7 +167,7 @@ export class Retainer {
   async #dropThrough(topic: HostedTopic, through: Offset): Promise<void> {
     await this.#settle(topic, async () => {
       const { streamId, feed } = topic
-      // The mark is the number of an event, so that who has seen that one has missed nothing.
+      // The mark is the number of an event, so that a client that has seen that event has missed nothing.
       const drop = await front(topic, (offset) => offset <= through)
       const mark = Math.max(drop.through, topic.dropped <= through ? topic.dropped : 0)
       if (feed.isDurable && mark > topic.droppedDurably) await feed.log.append(dropRecord(streamId, mark), URGENT)
@@ -185,10 +185,10 @@ export class Retainer {
 
 const URGENT = { urgent: true }
 
-/** Whoever asked for the work is told why it failed. */
+/** The caller that requested the work gets the error. */
 function ignore(): void {}
 
-/** The oldest events of a topic, as long as `isDropped` says so; it is told what comes before the one in question. */
+/** The oldest events of a topic for as long as `isDropped` says so; it is passed the sum of those before each one. */
 async function front(topic: HostedTopic, isDropped: (offset: Offset, before: Drop) => boolean): Promise<Drop> {
   let drop: Drop = { count: 0, bytes: 0, through: 0 }
   for await (const postings of topic.feed.log.postings(topic.streamId, topic.dropped)) {

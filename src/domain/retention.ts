@@ -1,17 +1,17 @@
 /**
- * How much of a topic is kept. Limits hold one beside the other: an event goes as soon as one of them wants it to. What
- * is dropped is always the oldest, so that one number per topic, its mark, says what is gone. Pure.
+ * How much of a topic is kept. Limits are independent: an event is dropped as soon as one of them requires it. What is
+ * dropped is always the oldest, so that one number per topic, its mark, says what is gone. Pure.
  */
 
 export interface Retention {
-  /** Events older than this go, by the times that they were given; undefined: none for its age. */
+  /** Events older than this are dropped, by the times recorded with them; undefined: no limit on age. */
   readonly maxAgeMs: number | undefined
-  /** Of all events together, as they lie in the log, without padding. */
+  /** For all events together, as stored in the log, without padding. */
   readonly maxBytes: number | undefined
   readonly maxEvents: number | undefined
 }
 
-/** In a change: undefined leaves a limit as it is, null takes it away. */
+/** In a change: undefined leaves a limit as it is, null removes it. */
 export type RetentionChange = { readonly [Limit in keyof Retention]?: number | null | undefined }
 
 export const unlimited: Retention = { maxAgeMs: undefined, maxBytes: undefined, maxEvents: undefined }
@@ -29,7 +29,7 @@ export function changedRetention(present: Retention, change: RetentionChange): R
   return isUnlimited(changed) ? unlimited : changed
 }
 
-/** Whether so much is more than the limits allow; age left aside. */
+/** Whether these figures exceed the limits, apart from age. */
 export function isOverLimit({ maxBytes, maxEvents }: Retention, events: number, bytes: number): boolean {
   return (maxEvents !== undefined && events > maxEvents) || (maxBytes !== undefined && bytes > maxBytes)
 }

@@ -1,8 +1,8 @@
 /**
- * The channel of several topics as one stream, in the order of numbers. Where all of them lie in one log it is handed each
- * commit as the channel of one topic is. Where they lie in both, an event may be committed before one with a lower number
- * is in the other log: then it shows nothing above the lowest number that is not settled yet, and its subscriptions read
- * up to there whenever that grows.
+ * The channel of several topics as one stream, in ascending order of numbers. Where all topics are in one log, it is handed
+ * each commit like the channel of a single topic. Where they are in both, an event may be committed before one with a lower
+ * number in the other log: then nothing is shown above the highest number that is settled in both, and its subscriptions
+ * read up to there whenever it grows.
  */
 
 import { closedEvent } from '../sse/encode.ts'
@@ -16,7 +16,7 @@ import type { LogRecord, Offset, SharedBytes } from './ports.ts'
 import { Quiet } from './quiet.ts'
 import type { HostedTopic } from './topic.ts'
 
-/** What the data of an event is: its message, or JSON that tells its topic, id, type and time as well. */
+/** What an event's data is: its message, or JSON that also holds its topic, id, type and time. */
 export type Envelope = 'none' | 'json'
 
 /** A topic in a set, and since when it has been quiet. */
@@ -67,7 +67,7 @@ export abstract class SetChannel extends Channel {
   }
 }
 
-/** Of topics of one log. */
+/** For topics in one log. */
 export class OneLogChannel extends SetChannel {
   readonly #feed: Feed
 
@@ -81,14 +81,14 @@ export class OneLogChannel extends SetChannel {
   }
 }
 
-/** Of topics of both logs. */
+/** For topics in both logs. */
 export class TwoLogChannel extends SetChannel {
   readonly #feeds: readonly Feed[]
-  /** While it holds something. */
+  /** Valid while events are held. */
   #dispatched: Offset
-  /** Numbers of events that are committed and may not be shown yet. */
+  /** Numbers of events that are committed but may not be shown yet. */
   #held: Offset[] = []
-  /** What was committed up to here before there was this channel, nobody has looked at. */
+  /** Nobody has looked at what was committed up to here before the channel existed. */
   readonly #unseenUntil: Offset
 
   constructor(key: number, topics: readonly HostedTopic[], envelope: Envelope, feeds: readonly Feed[]) {
@@ -108,19 +108,19 @@ export class TwoLogChannel extends SetChannel {
     return this.#held.length > 0 || this.#dispatched < this.#unseenUntil
   }
 
-  /** One of the logs has failed: what is on its disk, and whether there is anything, only the next start will know. */
+  /** One of the logs has failed: only the next start will know what is on its disk. */
   get isStuck(): boolean {
     return this.#feeds.some(({ log }) => log.status === 'failed')
   }
 
-  /** To be called with what was committed, before `advance`. */
+  /** To be called with the committed records, before `advance`. */
   hold(records: readonly LogRecord[]): void {
-    // As far as it has shown by now, whoever has asked.
+    // This far anyone who asked has been shown everything.
     if (!this.isHolding) this.#dispatched = Math.min(settledIn(this.#feeds), records[0]!.offset - 1)
     for (const { offset } of records) this.#held.push(offset)
   }
 
-  /** Shows what may be shown by now. True: there may be events among it. */
+  /** Shows what may be shown by now. True: there may be events in it. */
   advance(): boolean {
     const before = this.#dispatched
     const settled = settledIn(this.#feeds)
@@ -133,7 +133,7 @@ export class TwoLogChannel extends SetChannel {
   }
 }
 
-/** Every number up to this is settled in all of the logs. */
+/** The highest number up to which everything is settled in all of the logs. */
 export function settledIn(feeds: readonly Feed[]): Offset {
   return Math.min(...feeds.map((feed) => feed.settled))
 }

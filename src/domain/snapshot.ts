@@ -1,14 +1,14 @@
 /**
- * The durable topics, as bytes for a checkpoint of the log and back. It is written while the world goes on: each piece
- * says as of which number its topics are told, and the checkpoint as a whole counts from the number at which it was
- * begun. Whoever restores it folds what came behind once more, which changes nothing that is known already.
+ * The durable topics encoded for a checkpoint of the log, and back. It is written while the server runs: each piece says as
+ * of which number its topics are described, and the checkpoint as a whole counts from the number at which it was begun.
+ * Whoever restores it folds everything after that again, which changes nothing that is already known.
  *
  *   piece  u16 version, u16 reserved, u32 rows, u64 asOf, then the rows
  *   row    12 × u64 (see `columns`), 32 bytes of SHA-256, u32 bytes of the further tokens, u16 bytes of the name, the
  *          tokens, the name in UTF-8
  *   token  u64 its number, u32 bytes, the payload of the entry that issued it
  *
- * A limit that there is not is 0, and so is a name; bytes that are not of this form are told as an EntryError.
+ * Zero stands for an absent limit, and for an absent name; bytes not of this form are reported as an EntryError.
  */
 
 import { decodeTokenIssued, EntryError, encodeTokenIssued } from './entry.ts'
@@ -20,21 +20,21 @@ import type { TopicToken } from './topic-token.ts'
 
 export interface SnapshotTopic {
   readonly topic: HostedTopic
-  /** Its figures count its events up to this number. */
+  /** Its figures include its events up to this number. */
   readonly asOf: Offset
 }
 
 const VERSION = 2
 const HEAD_BYTES = 16
 const SHA256_BYTES = 32
-/** So much is told in one turn of the event loop. */
+/** How much is encoded in one turn of the event loop. */
 const PIECE_BYTES = 128 * 1024
 const NAME_BYTES_LIMIT = 0xffff
 const HIGH = 2 ** 32
 
 type Column = (topic: HostedTopic) => number
 
-/** In the order of the bytes; `fields` below reads them back. */
+/** In the order of the bytes; `decodeRow` reads them back. */
 const columns: readonly Column[] = [
   (topic) => topic.streamId,
   (topic) => topic.createdAtMs,
@@ -53,7 +53,7 @@ const FIXED_BYTES = 8 * columns.length + SHA256_BYTES + 4 + 2
 const TOKEN_HEAD_BYTES = 8 + 4
 const NO_TOKENS = Buffer.alloc(0)
 
-/** Pieces, each of one turn. `topics` may change between them: who goes meanwhile may be told or not. */
+/** Pieces of one turn each. `topics` may change in between: a topic deleted meanwhile may be included or not. */
 export function* encodeSnapshot(topics: Iterable<HostedTopic>, feed: Feed): Generator<Uint8Array> {
   let rows: Buffer[] = []
   let bytes = 0

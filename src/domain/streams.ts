@@ -1,10 +1,10 @@
 /**
- * The streams of all subscribers: who listens to what, and what each commit brings them. A commit becomes one buffer per
- * channel, the same for all who listen live; who is behind reads the log.
+ * The streams of all subscribers: who subscribes to what, and what each commit brings them. A commit becomes one buffer per
+ * channel, shared by all live subscribers; those that are behind read the log.
  *
- * It promises that nothing is delivered before it is committed, that an event is delivered in the order of numbers, once,
- * and that a stream's end says when to come back where it is to. It knows topics as it is given them, and nothing of how
- * they come and go.
+ * It promises that nothing is delivered before it is committed, that events are delivered once and in ascending order, and
+ * that a stream that ends says when to come back, where the client should. It works on the topics that it is given, and
+ * knows nothing of how they come and go.
  */
 
 import { heartbeatEvent, retryBlock, tickComment } from '../sse/encode.ts'
@@ -25,30 +25,30 @@ import type { TopicToken } from './topic-token.ts'
 import { Wheel } from './wheel.ts'
 
 export interface StreamOptions {
-  /** Bound on the frames that are kept for those who need the same ones again. */
+  /** Bound on the frames kept for subscribers that need the same ones again. */
   readonly recentFramesBytesMax: number
   readonly subscribersMax: number
-  /** Infinity: as many as there may be at all. */
+  /** Infinity: no limit per topic. */
   readonly streamsPerTopicMax: number
   readonly heartbeatMs: number
   /** Jittered: a stream ends after 80 to 100 % of it. */
   readonly streamAgeMsMax: number
-  /** A sink whose peer takes nothing for so long, while there is something to take, is cut off. */
+  /** A sink whose peer takes nothing for this long, while there is something to take, is cut off. */
   readonly writeTimeoutMs: number
-  /** What clients are told to wait before they come back, jittered: 100 to 200 % of it. */
+  /** How long clients are told to wait before they reconnect, jittered: 100 to 200 % of it. */
   readonly retryMs: number
-  /** While stopping, clients are told to come back spread over this much more. */
+  /** While stopping, clients are told to reconnect spread over this much more. */
   readonly drainRetryMs: number
 }
 
 export interface StreamRequest {
   readonly from: StreamStart
-  /** The stream ends with the first of these. */
+  /** The stream ends when the first of these does. */
   readonly tokens?: readonly TopicToken[] | undefined
   readonly heartbeat: 'comment' | 'event'
-  /** Tell with events where the stream begins, and when it has reached the present; false without it. */
+  /** Whether events announce where the stream starts and when it has caught up; false by default. */
   readonly signals?: boolean | undefined
-  /** Of streams of several topics. 'none' without it. */
+  /** For streams of several topics; 'none' by default. */
   readonly envelope?: Envelope | undefined
 }
 
@@ -63,23 +63,23 @@ export class Streams {
   readonly #wheel: Wheel
   readonly #host: SubscriptionHost
   readonly #heartbeats: Readonly<Record<StreamRequest['heartbeat'], SharedBytes>>
-  /** Of all that have subscribers. */
+  /** All that have subscribers. */
   readonly #channels = new Set<Channel>()
-  /** Of several topics each, by these and their envelope. */
+  /** Those of several topics, by their topics and envelope. */
   readonly #sets = new Map<string, SetChannel>()
   #setsMade = 0
-  /** Those that do not show yet all that is committed. */
+  /** Those that do not show everything yet that is committed. */
   readonly #holding = new Set<TwoLogChannel>()
-  /** Those that catch up. */
+  /** Subscriptions that are catching up. */
   readonly #behind = new Set<Subscription>()
-  /** Streams that were opened by further tokens. */
+  /** Streams opened by further tokens. */
   readonly #openedBy = new Map<TopicToken, Set<Subscription>>()
   #openSinks = 0
   #onAllEnded: (() => void) | undefined
-  /** Reused by each commit. */
+  /** Reused for each commit. */
   readonly #touched: Channel[] = []
 
-  /** To be closed. */
+  /** Must be closed. */
   constructor(
     clock: Clock,
     observer: HubObserver,
@@ -99,7 +99,7 @@ export class Streams {
     this.#host = this.#makeHost()
   }
 
-  /** The number after which a stream of these topics begins that is registered in this very turn. */
+  /** The number after which a stream of these topics starts if it is registered in this very turn. */
   startOf(topics: readonly HostedTopic[], from: StreamStart): Offset {
     this.settled()
     const feeds = feedsOf(topics)
@@ -108,8 +108,8 @@ export class Streams {
   }
 
   /**
-   * Registers in this very turn, and writes the first bytes. A client that left meanwhile gets a subscription that is closed
-   * already. Throws a DomainError: LIMIT, UNAUTHORIZED, STORE_FAILED.
+   * Registers in this very turn, and writes the first bytes. A client that has left in the meantime gets a subscription that
+   * is already closed. Throws a DomainError: LIMIT, UNAUTHORIZED, STORE_FAILED.
    */
   open(topics: readonly HostedTopic[], sink: Sink, request: StreamRequest): Subscription {
     const { subscribersMax, streamsPerTopicMax, streamAgeMsMax, retryMs } = this.#options
@@ -147,9 +147,9 @@ export class Streams {
     return subscription
   }
 
-  // What the dispatcher tells
+  // Called by the dispatcher
 
-  /** An event of a topic that somebody listens to is in the commit that ends with `through`, which `deliver` follows. */
+  /** The commit that ends with `through` has an event of a topic with subscribers; `deliver` follows. */
   take({ audience = [] }: HostedTopic, record: LogRecord, through: Offset): void {
     for (const member of audience) {
       member.spoke(through)
@@ -159,7 +159,7 @@ export class Streams {
     }
   }
 
-  /** A commit of `records` that ends with `through` has been taken in full. Nothing is thrown out of it. */
+  /** A commit of `records` that ends with `through` has been taken in full. Never throws. */
   deliver(records: readonly LogRecord[], through: Offset): void {
     const committedAtMs = this.#clock.monotonicMs()
     this.#commitTimes.note(records[0]!.offset - 1, records.length, committedAtMs)
@@ -171,7 +171,7 @@ export class Streams {
     this.settled()
   }
 
-  /** More numbers are settled: what was held for them may be shown. */
+  /** More numbers are settled: events held back for them may be shown. */
   settled(): void {
     for (const channel of this.#holding) {
       const position = channel.dispatched
@@ -180,7 +180,7 @@ export class Streams {
     }
   }
 
-  /** A log takes nothing any more: what it holds above this, only the next start will know. */
+  /** A log has failed: only the next start will know what it holds above this point. */
   failed(): void {
     for (const channel of [...this.#channels]) {
       if (!(channel instanceof TwoLogChannel)) continue
@@ -202,14 +202,14 @@ export class Streams {
     }
   }
 
-  /** How far the slowest of those is behind that catch up: a walk over them alone. */
+  /** How far behind the slowest subscriber is that is catching up. Looks at those alone. */
   slowestLag(): Lag {
     let position = Number.POSITIVE_INFINITY
     for (const each of this.#behind) position = Math.min(position, each.position)
     return position === Number.POSITIVE_INFINITY ? NO_LAG : this.#commitTimes.lagOf(position, this.#clock.monotonicMs())
   }
 
-  /** Ends every stream, each with a time to come back of its own. Resolves when all sinks have ended. */
+  /** Ends every stream, each with its own time to reconnect. Resolves when all sinks have ended. */
   async drain(): Promise<void> {
     const { retryMs, drainRetryMs } = this.#options
     for (const channel of [...this.#channels]) {
@@ -224,7 +224,7 @@ export class Streams {
     })
   }
 
-  /** Behind `drain`. */
+  /** To be called after `drain`. */
   close(): void {
     this.#wheel.close()
   }
@@ -249,14 +249,14 @@ export class Streams {
       channel.trafficTurn = this.#wheel.turn
       const subscribers = live.size
       if (channel.isCounted) this.#count('message_sent', subscribers * events)
-      // Those who refuse or leave meanwhile take themselves out of the set, and nobody joins during a dispatch.
+      // Subscriptions that refuse or leave during the loop remove themselves from the set; none join during a dispatch.
       for (const subscription of live) {
         if (!subscription.sink.write(bytes)) subscription.refused(through)
       }
       const latencyMs = this.#clock.monotonicMs() - committedAtMs
       if (channel.isCounted) this.#observer.delivered(subscribers, bytes.plain.length, latencyMs)
     } catch (error) {
-      // The frames could not be made. Cut off, the subscribers resume from the log, and hear there what is wrong.
+      // The frames could not be built. The subscribers are cut off, resume from the log, and learn there what is wrong.
       this.#observer.deliveryFailed(channel.name, error)
       for (const subscription of [...live]) subscription.close('error')
     } finally {
@@ -280,7 +280,7 @@ export class Streams {
   }
 
   #addSet(topics: readonly HostedTopic[], envelope: Envelope): Channel {
-    // Numbers of topics are positive.
+    // Topic numbers are positive.
     this.#setsMade += 1
     const key = -this.#setsMade
     const feeds = feedsOf(topics)
@@ -307,7 +307,7 @@ export class Streams {
       topic.audience = others?.length === 0 ? undefined : others
     }
     if (channel instanceof TwoLogChannel) this.#holding.delete(channel)
-    // Of one topic they are kept: the next channel has the same key.
+    // The pieces of a single topic are kept: its next channel has the same key.
     if (!(channel instanceof TopicChannel)) this.#frames.drop(channel.key)
     if (channel instanceof SetChannel) this.#sets.delete(setName(channel.topics, channel.envelope))
   }
@@ -374,12 +374,12 @@ function subscriptionsOf(channel: Channel): readonly Subscription[] {
   return [...channel.live, ...channel.catchingUp]
 }
 
-/** One, or both. */
+/** One feed, or both. */
 function feedsOf(topics: readonly HostedTopic[]): readonly Feed[] {
   return [...new Set(topics.map(({ feed }) => feed))]
 }
 
-/** The order of topics makes no difference to a stream. */
+/** The order of the topics makes no difference to a stream. */
 function setName(topics: readonly HostedTopic[], envelope: Envelope): string {
   const numbers = topics.map(({ streamId }) => streamId).sort((one, other) => one - other)
   return `${envelope} ${numbers.join(' ')}`

@@ -1,15 +1,15 @@
 /**
  * One reader of one channel: a position, a sink, and one of three states. It owns no buffer: the log is the queue.
  *
- * - *catching-up*: reads its channel from its position on, a bounded piece at a time, out of the recent frames or the
- *   log, writes, and waits for the sink when that is full.
- * - *live*: gets the dispatcher's bytes. When its sink is full it goes back to catching up, from the end of the batch
- *   that it took last.
+ * - *catching-up*: reads its channel from its position on, in bounded pieces, from the recent frames or the log; writes, and
+ *   waits whenever the sink is full.
+ * - *live*: gets the dispatcher's bytes. When its sink is full it goes back to catching up, from the end of the last batch
+ *   that it took.
  * - *closed*: for good.
  *
- * It goes live in the turn in which it finds that its channel has no event above its position; dispatching is done in one
- * turn as well, so no commit can fall between the check and the switch. It promises: every event of the channel above the
- * number that it resumed after, once, in order, or a gap that is told. It knows nothing of HTTP.
+ * It goes live in the same turn in which it finds that its channel has no event above its position; a dispatch takes one
+ * turn as well, so no commit can fall between the check and the switch. It promises every event of the channel above the
+ * number that it resumed after, once and in order, or a gap event. It knows nothing of HTTP.
  */
 
 import assert from 'node:assert/strict'
@@ -33,14 +33,14 @@ export interface SubscriptionHost extends ReaderHost {
   readonly frames: RecentFrames
   readonly pace: Pace
   readonly writeTimeoutMs: number
-  /** Visits so far of the wheel that the subscriptions are in. */
+  /** How many slots the wheel has visited so far. */
   readonly turn: number
-  /** Between two visits of one of them. */
+  /** Between two visits of the same subscription. */
   readonly turnsOfPeriod: number
   monotonicMs(): number
-  /** So many events were handed to one subscriber that catches up. */
+  /** This many events were handed to one subscriber that is catching up. */
   eventsSent(channel: Channel, events: number, bytes: number): void
-  /** True: it has caught up. False: it was live, and has to catch up, or ends. */
+  /** True: it has caught up. False: it was live, and now catches up or ends. */
   liveChanged(subscription: Subscription, isLive: boolean): void
   gapTold(channel: Channel, reason: string): void
   deliveryFailed(channel: Channel, error: unknown): void
@@ -56,21 +56,21 @@ export interface SubscriptionOptions {
   readonly heartbeat: SharedBytes
   /** By the monotonic clock. */
   readonly deadlineMs: number
-  /** The tokens that opened the stream, where these may end before it, and when the first does, by the monotonic clock. */
+  /** The tokens that opened the stream, if they can end before it, and when the first one ends by the monotonic clock. */
   readonly tokens: readonly TopicToken[]
   readonly tokenEndsMs: number
-  /** Tell it with an event, once, when it has reached the present. */
+  /** Whether to announce once, with an event, that it has caught up. */
   readonly tellsCaughtUp: boolean
   readonly slot: number
 }
 
-/** The last blocks of a stream whose token opens nothing any more. */
+/** The last blocks of a stream whose token is no longer valid. */
 export const tokenRevokedBytes: SharedBytes = shareBytes(closedEvent('{"reason":"the token was revoked"}'))
 const tokenExpiredBytes: SharedBytes = shareBytes(closedEvent('{"reason":"the token has expired"}'))
 
 export class Subscription implements WheelMember {
   readonly channel: Channel
-  /** Public for the dispatcher, which writes to it without a detour while the subscription is live. */
+  /** Public for the dispatcher, which writes to it directly while the subscription is live. */
   readonly sink: Sink
   /** The number that the stream resumed after. */
   readonly resumedAfter: Offset
@@ -82,13 +82,13 @@ export class Subscription implements WheelMember {
   readonly #deadlineMs: number
   readonly #tokenEndsMs: number
   #state: SubscriptionState = 'catching-up'
-  /** Of a live subscription the channel's `dispatched` counts instead. */
+  /** While live, the channel's `dispatched` counts instead. */
   #position: Offset
-  /** The sink refused more; only while catching up. */
+  /** The sink is over its bound; only while catching up. */
   #isFull = false
   #hasEnded = false
   #tellsCaughtUp: boolean
-  // For the heartbeat and the write timeout, at the visits of the wheel:
+  // For the heartbeat and the write timeout, as of the wheel's last visit:
   #trafficTurn = NO_TURN
   #gotHeartbeat = false
   #bytesAccepted = 0
@@ -122,16 +122,16 @@ export class Subscription implements WheelMember {
     return this.#state === 'live' ? this.channel.dispatched : this.#position
   }
 
-  /** To be called once, in the turn of construction: writes the first bytes, and is live when it returns, or reads. */
+  /** To be called once, in the turn of construction: writes the first bytes, and returns either live or reading. */
   start(firstBytes: SharedBytes): void {
     this.sink.onClose(() => this.#onSinkClosed())
-    // The client may have left before anybody listened for it.
+    // The client may have left before anyone listened for that.
     if (this.sink.isClosed) {
       this.#onSinkClosed()
       return
     }
     this.#write(firstBytes)
-    // They are no traffic: a client that begins to listen shall not wait twice as long for its first heartbeat.
+    // The first bytes do not count as traffic: the first heartbeat of a quiet stream must not take two periods.
     this.#trafficTurn = NO_TURN
     void this.#catchUp()
   }
@@ -143,16 +143,16 @@ export class Subscription implements WheelMember {
     this.sink.close(reason, last)
   }
 
-  /** The dispatcher's: the live sink took a batch up to `through` and wants no more. */
+  /** For the dispatcher: the live sink took a batch up to `through`, and is now over its bound. */
   refused(through: Offset): void {
-    // The sink may have closed itself in the very call.
+    // The sink may have closed itself during the call.
     if (this.#state !== 'live') return
     this.#fallBehind(through)
     this.#isFull = true
     void this.#catchUp()
   }
 
-  /** The dispatcher's: the live subscription has everything up to `position`, and there is more to be read. */
+  /** For the dispatcher: the live subscription has everything up to `position`, and there is more to read. */
   readFrom(position: Offset): void {
     this.#fallBehind(position)
     this.channel.readers += 1
@@ -160,19 +160,19 @@ export class Subscription implements WheelMember {
   }
 
   /**
-   * A topic was deleted, and everything that it ever had is dispatched. Who is live has all of it. Who is reading may
-   * be one turn behind only, and gets what is left as long as the sink takes it; who waits for the sink is not waited for.
+   * A topic was deleted, and all its events have been dispatched. A live subscription has all of them. One that is reading
+   * may be just a turn behind, and gets the rest as long as its sink takes it; one that waits for its sink is closed now.
    */
   topicDeleted(): void {
     if (this.#state === 'live' || this.#isFull) this.#closeDeleted()
   }
 
-  /** The wheel's, once in a heartbeat's period. */
+  /** For the wheel: called once per heartbeat period. */
   visit(): void {
     const nowMs = this.#host.monotonicMs()
     const isStalled = this.#isStalled(nowMs)
     if (this.#state === 'closed') {
-      // It was told to end and its peer takes nothing: the second reason cuts it off.
+      // It was told to end and its peer takes nothing: the second reason destroys the socket.
       if (isStalled) this.sink.close('write-timeout')
       return
     }
@@ -192,15 +192,15 @@ export class Subscription implements WheelMember {
     else this.#markFull()
   }
 
-  /** Since the last visit. Marks of the turn of that visit count: the turn began with it. */
+  /** Since the last visit. Marks from the turn of that visit count, because the visit began the turn. */
   get #hadTraffic(): boolean {
     const sinceTurn = this.#host.turn - this.#host.turnsOfPeriod
     return this.#trafficTurn >= sinceTurn || (this.#state === 'live' && this.channel.trafficTurn >= sinceTurn)
   }
 
   /**
-   * Whether the peer has taken nothing for the write timeout, although there was something to take. A stretch in which
-   * nothing was sent does not count; since a heartbeat follows such a stretch, it cannot hide a dead peer for long.
+   * Whether the peer has taken nothing for the write timeout although there was something to take. Periods in which nothing
+   * was sent do not count; a heartbeat follows each of them, so they cannot hide a dead peer for long.
    */
   #isStalled(nowMs: number): boolean {
     const accepted = this.sink.bytesAccepted
@@ -232,7 +232,7 @@ export class Subscription implements WheelMember {
         if (channel.quietSince <= this.#position) {
           this.#tellDropped(this.#position)
           if (this.#tellsCaughtUp) this.#tellCaughtUp()
-          // That may have filled the sink, or ended it.
+          // That may have filled or ended the sink.
           if (this.#isFull || this.#state !== 'catching-up') continue
           return this.#arrive()
         }
@@ -247,10 +247,10 @@ export class Subscription implements WheelMember {
           continue
         }
         const step = await frames.load(key, position, () => reader.read(position))
-        // A thousand may have waited for the same step.
+        // A thousand subscriptions may have waited for the same step.
         while (pace.isSpent && this.#state === 'catching-up') await pace.turn()
         if (this.#state !== 'catching-up') return
-        // A heartbeat may have filled the sink meanwhile; the step is read again, or found among the recent frames.
+        // A heartbeat may have filled the sink in the meantime; the step is read again, or found among the recent frames.
         if (this.#isFull) continue
         assert(this.#position === position, 'only its own reading moves a subscription that catches up')
         this.#take(step)
@@ -263,7 +263,7 @@ export class Subscription implements WheelMember {
     }
   }
 
-  /** It has all that its topic has: no turn passes between this having been seen and its being live. */
+  /** It has everything that its channel has: it goes live in the same turn in which that was established. */
   #arrive(): void {
     const { channel } = this
     if (channel.gone !== undefined) {
@@ -298,7 +298,7 @@ export class Subscription implements WheelMember {
     }
   }
 
-  /** What was dropped of a set of topics ahead of `position`, before it is passed. */
+  /** Reports what was dropped from a set of topics ahead of `position`, before the position moves past it. */
   #tellDropped(position: Offset): void {
     if (this.#drops === undefined) return
     for (let topic = this.#drops.next(position); topic !== undefined; topic = this.#drops.next(position)) {

@@ -1,14 +1,14 @@
 /**
- * Tickets: tokens for the address of a stream, which may be read by others. One opens the streams of some topics, each by
- * the authority of a token that opened the topic when the ticket was made, and no longer than that does. It is to be used
- * within minutes; streams that have begun go on, and clients that come back with the same address are let in again until
- * a while after their last stream ended.
+ * Tickets: tokens for the URL of a stream, which others may get to read. A ticket opens the streams of some topics, each on
+ * the authority of a token that opened the topic when the ticket was made, and for no longer than that token does. It has to
+ * be used within minutes; streams that have begun go on, and clients that reconnect with the same URL are let in until a
+ * while after their last stream ended.
  *
- * They lie in a stream of their own in the durable log, so that all this survives a restart: one record when a ticket is
- * made, one when a stream of it begins, and one when it has been without any for a moment: who may only read must not be
- * able to fill the log by coming and going. Whatever is older than the longest life of a ticket is dead, so that neither
- * checkpoints nor the catalogue need to know of them. Without a durable log they end with the process. Promises that of a
- * ticket only its SHA-256 is kept.
+ * They are in a separate stream of the durable log, so that all this survives a restart: one record when a ticket is made,
+ * one when a stream of it begins, and one when it has been without a stream for a moment: clients that may only read must
+ * not be able to fill the log by connecting and leaving. Anything older than the longest life of a ticket is dead, so neither
+ * checkpoints nor the catalogue need to contain them. Without a durable log they end with the process. Only the SHA-256 of a
+ * ticket is kept.
  */
 
 import {
@@ -26,22 +26,22 @@ import type { Feed } from './feed.ts'
 import type { Clock, LogRecord, NumberSource, Offset } from './ports.ts'
 import { hashToken, makeToken } from './token.ts'
 
-/** From its making on, whatever happens. */
+/** From its creation, whatever happens. */
 export const TICKET_LIFE_MS = 12 * 60 * 60 * 1000
-/** From the end of its last stream on. A restart is the end of those that it cut. */
+/** From the end of its last stream. A restart ends the streams that it cuts. */
 export const TICKET_REUSE_MS = 5 * 60 * 1000
 const SWEEP_MS = 30_000
 const TOPIC_ID_CHARACTERS = 11
 
 export interface TicketOptions {
-  /** That are usable at one time. 0: none are, and those in the log are left as they are. */
+  /** Usable at the same time. 0: none, and those in the log are left alone. */
   readonly ticketsMax: number
-  /** A ticket has to be used within this. */
+  /** A ticket must be used within this time. */
   readonly ticketLifetimeMs: number
 }
 
 export interface Ticket {
-  /** SHA-256 of the token by whose authority it opens the topic; undefined: it does not open it. */
+  /** SHA-256 of the token on whose authority it opens the topic; undefined: it does not open it. */
   authorityFor(topicId: string): Uint8Array | undefined
 }
 
@@ -55,7 +55,7 @@ export class Tickets {
   readonly #sweeper: { close(): void }
   #issuing = 0
 
-  /** `feed` of the durable log, if there is one. To be closed. */
+  /** `feed` of the durable log, if there is one. Must be closed. */
   constructor(feed: Feed | undefined, numbers: NumberSource, clock: Clock, options: TicketOptions) {
     this.#feed = feed
     this.#numbers = numbers
@@ -64,14 +64,14 @@ export class Tickets {
     this.#sweeper = clock.every(SWEEP_MS, () => this.#sweep())
   }
 
-  /** Reads what the log knows of them. Throws EntryError, and StorageError. */
+  /** Reads the tickets in the log. Throws EntryError and StorageError. */
   async load(): Promise<void> {
     if (this.#feed === undefined || this.#options.ticketsMax === 0) return
     const byNumber = new Map<Offset, KeptTicket>()
     const cursor = this.#feed.log.cursor(await this.floor(), TICKET_STREAM)
     try {
       for (let step = await cursor.next(); step !== undefined; step = await cursor.next()) {
-        // Of tickets that lie in a damaged range nobody knows any more: they open nothing.
+        // Tickets in a damaged range are lost: they open nothing.
         if ('records' in step) for (const record of step.records) fold(record, byNumber)
       }
     } finally {
@@ -84,7 +84,7 @@ export class Tickets {
     }
   }
 
-  /** The number through which all records of tickets are dead. */
+  /** The number through which all ticket records are dead. */
   async floor(): Promise<Offset> {
     return (await this.#feed?.log.findTime(TICKET_STREAM, this.#clock.wallMs() - TICKET_LIFE_MS)) ?? 0
   }
@@ -114,20 +114,20 @@ export class Tickets {
     return { secret, expiresAtMs }
   }
 
-  /** By its SHA-256. Undefined: it opens nothing, or nothing any more. */
+  /** By its SHA-256. Undefined: unknown, or no longer usable. */
   find(sha256: Uint8Array): Ticket | undefined {
     const ticket = this.#tickets.get(keyOf(sha256))
     return ticket?.isUsable(this.#clock.wallMs()) ? ticket : undefined
   }
 
   /**
-   * A stream begins that this ticket has opened; resolves when no crash forgets that it was used. To be called at the end of
-   * the stream: what it resolves with, which counts once.
+   * A stream opened by this ticket begins; resolves when no crash can forget that it was used. Call the result at the end of
+   * the stream; only the first call counts.
    */
   async enter(ticket: Ticket): Promise<() => void> {
     const kept = ticket as KeptTicket
     kept.streams += 1
-    // Its time may have passed since it was found, and then it was swept away.
+    // Its time may have run out since it was found, and the sweep may have removed it.
     this.#tickets.set(kept.key, kept)
     await this.#note(kept)
     let hasLeft = false
@@ -137,13 +137,13 @@ export class Tickets {
     }
   }
 
-  /** From now on streams end because the server does: their tickets are to open others after the next start. */
+  /** From now on streams end because the server stops: their tickets must open others after the next start. */
   stop(): void {
     this.#sweep()
     this.#sweeper.close()
   }
 
-  /** The sweep notes it: most come back at once. */
+  /** The sweep records it: most clients come back at once. */
   #left(ticket: KeptTicket): void {
     ticket.streams -= 1
     if (ticket.streams > 0) return
@@ -160,7 +160,7 @@ export class Tickets {
     return ticket.noted
   }
 
-  /** A log that takes nothing keeps no stream from being read; a restart then takes the ticket for what it was before. */
+  /** A failing log does not keep a stream from being read; after a restart the ticket then counts as it was before. */
   async #noteUse(ticket: KeptTicket, isOpen: boolean): Promise<void> {
     const { number, usableUntilMs } = ticket
     try {
@@ -177,11 +177,11 @@ export class Tickets {
     return await this.#feed.log.append({ streamId: TICKET_STREAM, kind, payload })
   }
 
-  /** Forgets those that open nothing any more, and notes which have a stream, where the log says otherwise. */
+  /** Forgets tickets that are no longer usable, and records which ones have a stream, where the log says otherwise. */
   #sweep(): void {
     const nowMs = this.#clock.wallMs()
     for (const [key, ticket] of this.#tickets) {
-      // Of one that a start has cut, and nobody came back with, the next start would think that it has cut it itself.
+      // If a restart cut its stream and nobody came back, the next start would believe that it had cut the stream itself.
       void this.#note(ticket)
       if (!ticket.isUsable(nowMs)) this.#tickets.delete(key)
     }
@@ -207,7 +207,7 @@ interface TicketFields {
   readonly expiresAtMs: number
 }
 
-/** Of the notes that are on their way to the log, none. */
+/** No record is on its way to the log. */
 const settled = Promise.resolve()
 
 class KeptTicket implements Ticket {
@@ -215,10 +215,10 @@ class KeptTicket implements Ticket {
   readonly key: string
   readonly number: Offset
   readonly #endsAtMs: number
-  /** Ids of topics in one text, and the SHA-256 as latin1: there may be many tickets for many topics. */
+  /** Concatenated topic ids, and the SHA-256 as latin1: there may be many tickets for many topics. */
   readonly #grants: readonly { readonly topics: string; readonly by: string }[]
   usableUntilMs: number
-  /** What the log says last, or will when `noted` resolves. */
+  /** What the log says last, or will say when `noted` resolves. */
   isOpenInLog = false
   noted = settled
   streams = 0

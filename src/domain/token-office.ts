@@ -1,6 +1,6 @@
 /**
- * Issues further tokens of topics, lists and revokes them. Those of durable topics are entries of the catalogue, those of
- * topics in memory end with the process, as these do. Promises that a secret is told once, in the answer that makes it.
+ * Issues, lists and revokes further tokens of topics. Those of durable topics are entries of the catalogue, those of
+ * in-memory topics end with the process, like the topics. Promises that a secret is shown once, in the answer that makes it.
  */
 
 import assert from 'node:assert/strict'
@@ -19,7 +19,7 @@ export class TokenOffice {
   /** Being issued, by topic. */
   readonly #issuing = new Map<HostedTopic, number>()
 
-  /** `tokensMax` of one topic. `revoked` is called for those of topics in memory; of others the catalogue's fold tells. */
+  /** `tokensMax` per topic. `revoked` is called for in-memory topics; for others the fold of the catalogue reports it. */
   constructor(numbers: NumberSource, clock: Clock, tokensMax: number, revoked: (token: TopicToken) => void) {
     this.#numbers = numbers
     this.#clock = clock
@@ -27,7 +27,7 @@ export class TokenOffice {
     this.#revoked = revoked
   }
 
-  /** Throws a DomainError: LIMIT, INVALID, STATIC_TOPIC, or what the store failed with. */
+  /** Throws a DomainError: LIMIT, INVALID, STATIC_TOPIC, or the store's failure. */
   async issue(topic: HostedTopic, request: TokenRequest): Promise<{ token: TopicToken; secret: string }> {
     refuseStatic(topic)
     const createdAtMs = this.#clock.wallMs()
@@ -55,14 +55,14 @@ export class TokenOffice {
     }
   }
 
-  /** Those that open something, in the order in which they were issued. What has expired is forgotten. */
+  /** The valid ones, in the order in which they were issued. Expired ones are forgotten. */
   list(topic: HostedTopic): readonly TopicToken[] {
     const nowMs = this.#clock.wallMs()
     for (const token of topic.tokens) if (hasExpired(token, nowMs)) topic.forgetToken(token.number)
     return [...topic.tokens]
   }
 
-  /** Resolves when no crash brings it back. False: there is none of that number. Throws what the store failed with. */
+  /** Resolves when no crash can bring it back. False: there is none with that number. Throws the store's failure. */
   async revoke(topic: HostedTopic, number: Offset): Promise<boolean> {
     const token = topic.furtherTokens?.get(number)
     if (token === undefined) return false

@@ -24,7 +24,7 @@ export class TopicChannel extends Channel implements Member {
     return this
   }
 
-  /** All that is to be known of it, the channel learns when the commit is delivered. */
+  /** The channel learns all it needs when the commit is delivered. */
   spoke(): void {}
 
   get dispatched(): Offset {

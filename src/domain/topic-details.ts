@@ -1,4 +1,4 @@
-/** What an operator is told of a topic: its settings and what it holds. Never its token. */
+/** What operators can see of a topic: its settings and what it holds. Never its token. */
 
 import type { LogRecord, Offset } from './ports.ts'
 import type { Retention } from './retention.ts'
@@ -14,9 +14,9 @@ export interface TopicDetails {
   /** ms since the epoch. */
   readonly createdAtMs: number
   readonly events: number
-  /** Of those events, as they lie in the log, without padding. */
+  /** The size of those events in the log, without padding. */
   readonly bytes: number
-  /** Undefined where there is no event, or where it cannot be read. */
+  /** Undefined where there is no event, or it cannot be read. */
   readonly earliest: EventPlace | undefined
   readonly latest: EventPlace | undefined
   readonly subscribers: number
@@ -27,7 +27,7 @@ export interface EventPlace {
   readonly timeMs: number
 }
 
-/** As of now; events that are beyond the topic's limits must have been dropped. Throws StorageError. */
+/** As of now; events beyond the topic's limits must already have been dropped. Throws StorageError. */
 export async function detailsOf(topic: HostedTopic, subscribers: number): Promise<TopicDetails> {
   const { id, name, persist, isStatic, retention, createdAtMs } = topic
   const earliest = await firstBehind(topic, topic.mark)

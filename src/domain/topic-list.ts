@@ -1,7 +1,7 @@
 /**
- * Topics in another order than that of their ids, or those alone in which a text is found. There may be a hundred thousand
- * of them, and their figures change all the time: so nothing is kept sorted. One pass over all of them keeps the few that
- * the page has room for; it goes in slices, between which everything else has its turn, and one pass waits for another.
+ * Topics in an order other than that of their ids, or only those that match a search. There may be a hundred thousand of
+ * them, and their figures change all the time, so nothing is kept sorted. One pass over all of them keeps the few that fit on
+ * the page; it runs in slices, between which everything else gets a turn, and passes wait for each other.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
@@ -15,11 +15,11 @@ export type TopicSort = (typeof TOPIC_SORTS)[number]
 export interface TopicChoice {
   readonly sort: TopicSort
   readonly isDescending: boolean
-  /** Looked for in names, whatever the case, and in ids; undefined: all topics. */
+  /** Searched for in names, ignoring case, and in ids; undefined: all topics. */
   readonly search: string | undefined
 }
 
-/** What a topic is sorted by; undefined: it has no name, and stands behind all that have one, in either direction. */
+/** What a topic is sorted by; undefined: it has no name, and comes after all that have one, in either direction. */
 export type SortKey = number | string | undefined
 
 /** Where a page ends: the key of its last topic as it was then, and the topic's id. */
@@ -30,15 +30,15 @@ export interface TopicPlace {
 
 export const everyTopic: TopicChoice = { sort: 'id', isDescending: false, search: undefined }
 
-/** That is how the catalogue has them anyway. */
+/** The catalogue is in this order anyway. */
 export function isPlain({ sort, isDescending, search }: TopicChoice): boolean {
   return sort === 'id' && !isDescending && search === undefined
 }
 
 const SLICE_MS = 0.5
-/** Between two looks at the clock. */
+/** Topics between two looks at the clock. */
 const TOPICS_AT_ONCE = 64
-/** Whatever the clock says; a multiple of those. */
+/** Whatever the clock says; a multiple of the above. */
 const TOPICS_PER_SLICE_MAX = 2048
 
 interface Found {
@@ -52,13 +52,13 @@ export class TopicList {
   readonly #monotonicMs: () => number
   #busy: Promise<unknown> = Promise.resolve()
 
-  /** `topics` may change while they are walked through, as those of a Map do. */
+  /** `topics` may change during iteration, as a Map's values may. */
   constructor(topics: () => Iterable<HostedTopic>, monotonicMs: () => number) {
     this.#topics = topics
     this.#monotonicMs = monotonicMs
   }
 
-  /** The first so many behind that place. */
+  /** The first `countMax` topics after that place. */
   select(choice: TopicChoice, after: TopicPlace | undefined, countMax: number): Promise<readonly HostedTopic[]> {
     const selected = this.#busy.then(() => this.#pass(choice, after, countMax))
     this.#busy = selected.catch(() => undefined)
@@ -71,11 +71,11 @@ export class TopicList {
     const isWanted = filterOf(search)
     const startNumber = after === undefined ? 0 : numberOf(after.id)
     const best: Found[] = []
-    // Apart from the request, and from the pass before.
+    // In a turn apart from the request's, and from the previous pass.
     await nextTurn()
     let untilMs = this.#monotonicMs() + SLICE_MS
     let inSlice = 0
-    // Nothing is made for a topic that does not come on the page.
+    // Nothing is allocated for a topic that is not on the page.
     for (const topic of this.#topics()) {
       const mayBeOver = inSlice > 0 && inSlice % TOPICS_AT_ONCE === 0
       if (mayBeOver && (inSlice >= TOPICS_PER_SLICE_MAX || this.#monotonicMs() >= untilMs)) {
@@ -111,12 +111,12 @@ export function sortKeyOf(topic: HostedTopic, sort: TopicSort): SortKey {
   }
 }
 
-/** Ids of 11 base62 characters sort as their numbers do. Infinity: only its text can tell. */
+/** Ids of 11 base62 characters sort as their numbers do. Infinity: only the id's text can decide. */
 function numberOf(id: string): number {
   return parseEventId(id) ?? Number.POSITIVE_INFINITY
 }
 
-/** Whether the first, with its key and number, comes behind the other in a list. `sign` is 1, or -1 for a descending one. */
+/** Whether `one` comes after `other` in a list. `sign` is 1, or -1 for descending order. */
 function isBehind(
   one: { readonly id: string },
   key: SortKey,

@@ -1,5 +1,5 @@
 /**
- * Reads one topic's log for those who catch up, step by step, with one cursor as long as the steps follow each other.
+ * Reads one topic's log for subscribers that are catching up, step by step, with one cursor while the steps are consecutive.
  */
 
 import assert from 'node:assert/strict'
@@ -22,7 +22,7 @@ export class TopicReader implements ChannelReader {
   async read(after: Offset): Promise<ReplayStep> {
     const channel = this.#channel
     const { feed, topic } = channel
-    // What was dropped ahead of this reader: a cursor that is opened behind it knows nothing of it.
+    // Dropped ahead of this reader: a cursor that is opened behind it does not know of it.
     if (topic.dropped > after) {
       const gap: LogGap = { after, through: topic.dropped, reason: 'evicted' }
       return { kind: 'gap', gap, through: gap.through }
@@ -55,14 +55,14 @@ export class TopicReader implements ChannelReader {
     return { kind: 'piece', piece: { after, first, last, through, bytes, events: events.length }, through }
   }
 
-  /** The bound on the log in memory drops events of all topics; only those who lost one of theirs are told. */
+  /** The bound of the in-memory log drops events of all topics; only readers of topics that lost some get a gap. */
   #gap(gap: LogGap, after: Offset, position: Offset): ReplayStep {
     const through = Math.max(position, gap.through)
     const isOurs = gap.reason !== 'evicted' || this.#channel.topic.dropped > after
     return isOurs ? { kind: 'gap', gap, through } : { kind: 'nothing', through }
   }
 
-  /** A cursor alone holds next to nothing. */
+  /** A cursor by itself holds next to nothing. */
   rest(): void {}
 
   close(): void {

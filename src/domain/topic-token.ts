@@ -1,6 +1,7 @@
 /**
- * Further tokens of a topic, beside the one that was given when it was made: each with rights of its own, perhaps a label
- * and an end. Of the secret only its SHA-256 is kept. A token is known by the number of the entry that issued it.
+ * Further tokens of a topic, in addition to the one issued when it was created: each with its own rights, and optionally a
+ * label and an expiry. Only the SHA-256 of the secret is kept. A token is identified by the number of the entry that issued
+ * it.
  */
 
 import type { Offset } from './ports.ts'
@@ -10,13 +11,13 @@ import type { Topic } from './topic.ts'
 export type TopicRight = 'subscribe' | 'publish'
 export const TOPIC_RIGHTS: readonly TopicRight[] = ['subscribe', 'publish']
 
-/** What is asked for when one is issued. */
+/** What is requested when one is issued. */
 export interface TokenRequest {
-  /** At least one, none twice. */
+  /** At least one, no duplicates. */
   readonly rights: readonly TopicRight[]
-  /** For people. */
+  /** For humans. */
   readonly label: string | undefined
-  /** ms since the epoch; undefined: it does not end by itself. */
+  /** ms since the epoch; undefined: it does not expire. */
   readonly expiresAtMs: number | undefined
 }
 
@@ -24,18 +25,18 @@ export interface TopicToken extends TokenRequest {
   readonly number: Offset
   /** 32 bytes. */
   readonly sha256: Uint8Array
-  /** ms since the epoch: a remark, never an order. */
+  /** ms since the epoch: informative only, never used for ordering. */
   readonly createdAtMs: number
 }
 
-/** By which token a topic was opened: its own, or a further one. */
+/** The token by which a topic was opened; undefined: its own. */
 export type TopicAccess = { readonly token: TopicToken | undefined }
 
 const ownAccess: TopicAccess = { token: undefined }
 
 /**
- * By the SHA-256 of what was presented. Undefined: it does not open this topic for that. Takes the same time whichever
- * token it is, and whether it is one.
+ * By the SHA-256 of what was presented. Undefined: it does not grant that right on this topic. Takes the same time whichever
+ * token it is, and whether or not it is one.
  */
 export function accessTo(topic: Topic, sha256: Uint8Array, right: TopicRight, nowMs: number): TopicAccess | undefined {
   let access: TopicAccess | undefined

@@ -1,6 +1,6 @@
 /**
- * A channel that is published to and subscribed to. `Topic` is what others see of it; `HostedTopic` is what the hub keeps
- * of it besides. It knows its log, not its subscribers. There may be a hundred thousand of them: every field counts
+ * A channel to publish and subscribe to. `Topic` is its public face; `HostedTopic` is what the hub keeps about it. It knows
+ * its log, not its subscribers. There may be a hundred thousand of them, so every field counts
  * (test/bench/topic-memory.ts).
  */
 
@@ -14,26 +14,26 @@ import type { TopicToken } from './topic-token.ts'
 export interface Topic {
   /** 11 base62 characters. */
   readonly id: string
-  /** The log's number for it: of the record that created it, or one that was taken for it. */
+  /** The log's number for it: of the record that created it, or one taken from the sequencer. */
   readonly streamId: number
   readonly persist: boolean
-  /** Of the configuration: cannot be deleted. */
+  /** From the configuration: it cannot be deleted. */
   readonly isStatic: boolean
   readonly name: string | undefined
   readonly retention: Retention
   /** SHA-256 of the token that subscribes to it, 32 bytes. */
   readonly tokenSha256: Uint8Array
-  /** Further ones. */
+  /** Further tokens. */
   readonly tokens: Iterable<TopicToken>
   /** ms since the epoch. */
   readonly createdAtMs: number
 }
 
-/** The service's own metrics go out on this one. Its events and deliveries count in no message figure. */
+/** The service's own metrics are published on this one. Its events and deliveries do not count in the message figures. */
 export const METRICS_TOPIC_ID = '00000000000'
 
 export interface TopicFields {
-  /** Undefined: made from the number. */
+  /** Undefined: derived from the number. */
   readonly id?: string | undefined
   readonly streamId: number
   readonly name: string | undefined
@@ -42,11 +42,11 @@ export interface TopicFields {
   readonly createdAtMs: number
 }
 
-/** What entries of the catalogue say of a topic behind its creation. */
+/** What catalogue entries after its creation say about a topic. */
 export interface TopicEntries {
-  /** Number of the entry that holds its settings; 0: that is its creation. */
+  /** Number of the entry that holds its settings; 0: its creation. */
   readonly settingsOffset: Offset
-  /** The highest number up to which an entry says that its events are gone, and the number of that entry; 0 and 0: none. */
+  /** The highest number through which an entry says that events are gone, and the number of that entry; 0 and 0: none. */
   readonly droppedThrough: Offset
   readonly droppedOffset: Offset
 }
@@ -59,24 +59,24 @@ export class HostedTopic implements Topic {
   readonly feed: Feed
   name: string | undefined
   retention: Retention
-  /** Kept: those above the mark. */
+  /** The number of events kept: those above the mark. */
   events = 0
-  /** Of those, as they lie in the log, without padding. */
+  /** The size of those in the log, without padding. */
   bytes = 0
   /** The number of the latest event ever; 0 before the first. */
   latest: Offset = 0
   /** Appends to this topic whose outcome is not known yet. */
   unsettled = 0
-  /** The highest number of an event of this topic that was dropped: by its limits, a purge, or the log's bound; or 0. */
+  /** The highest number of a dropped event of this topic: by its limits, a purge, or the log's bound; or 0. */
   dropped: Offset = 0
-  /** Undefined where the catalogue says nothing of it but its creation, as of most. */
+  /** Undefined where the catalogue has only its creation, as for most topics. */
   entries: TopicEntries | undefined = undefined
   /** Further tokens, by their numbers; undefined where there are none, as for most. */
   furtherTokens: Map<Offset, TopicToken> | undefined = undefined
-  /** The channels that tell of it, while there are any. */
+  /** The channels that carry it, while there are any. */
   audience: readonly Member[] | undefined = undefined
   readonly #configuredId: string | undefined
-  /** One character a byte: a third of what a typed array takes. */
+  /** One character per byte: a third of the size of a typed array. */
   readonly #tokenSha256: string
 
   constructor(feed: Feed, fields: TopicFields) {
@@ -115,7 +115,7 @@ export class HostedTopic implements Topic {
     if (this.furtherTokens?.size === 0) this.furtherTokens = undefined
   }
 
-  /** Of `dropped` what the log itself says, and a restart keeps. Always 0 in memory. */
+  /** The part of `dropped` that is recorded in the log, and survives a restart. Always 0 in memory. */
   get droppedDurably(): Offset {
     return this.entries?.droppedThrough ?? 0
   }
@@ -129,8 +129,8 @@ export class HostedTopic implements Topic {
   }
 
   /**
-   * What stands at or below this number may have been dropped: a stream that asks for less begins here, and is told. A
-   * topic of the configuration may have had events in an earlier process; any other in memory was made by this one.
+   * Events at or below this number may have been dropped: a stream that asks for less starts here, and gets a gap. A topic of
+   * the configuration may have had events in an earlier process; any other in-memory topic was created by this one.
    */
   get mark(): Offset {
     return this.isStatic ? Math.max(this.feed.floor, this.dropped) : this.dropped

@@ -1,20 +1,20 @@
 /**
- * One timer for the heartbeats and deadlines of all streams. Its members are spread over the slots of one period, and a
- * slot is visited at a time: ten thousand streams cost a piece of work for sixty of them every 25 ms, and no timer each.
+ * One timer for the heartbeats and deadlines of all streams. Its members are spread over the slots of one period, and one
+ * slot is visited per tick: ten thousand streams cost a visit of some sixty of them every 25 ms, and no timers of their own.
  * Knows nothing of what its members do.
  */
 
 import type { Clock } from './ports.ts'
 
-/** Between two slots, as long as that makes neither too few nor too many of them. */
+/** Target time between two slots, where that gives a number of slots within the bounds. */
 const TURN_MS = 25
 const SLOTS_MIN = 16
 const SLOTS_MAX = 160
-/** A turn that lies before all periods. */
+/** A turn before all periods. */
 export const NO_TURN = -SLOTS_MAX - 1
 
 export interface WheelMember {
-  /** The slot that `add` gave. */
+  /** The slot assigned by `nextSlot`. */
   readonly slot: number
   visit(): void
 }
@@ -37,12 +37,12 @@ export class Wheel {
     return this.#slots.length
   }
 
-  /** How often a slot has been visited. */
+  /** How many slots have been visited. */
   get turn(): number {
     return this.#turn
   }
 
-  /** The slot for a new member: in turn, so that many who come at once are spread over a whole period. */
+  /** The slot for a new member, round robin, so that many members added at once are spread over a whole period. */
   nextSlot(): number {
     return this.#slotsGiven++ % this.#slots.length
   }
