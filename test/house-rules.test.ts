@@ -60,6 +60,9 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   commander: ['src/cli/'],
   'node-forge': ['src/tls/'],
   'acme-client': ['src/tls/'],
+  '@peculiar/asn1-ocsp': ['src/tls/ocsp.ts'],
+  '@peculiar/asn1-schema': ['src/tls/ocsp.ts'],
+  '@peculiar/asn1-x509': ['src/tls/ocsp.ts'],
   'prom-client': ['src/metrics/text.ts'],
   uplot: ['src/dashboard/'],
 }

@@ -90,6 +90,17 @@ export function tlsObserver(logger: Logger): TlsObserver {
         { reason, next: new Date(nextAtMs).toISOString() },
         'No certificate could be ordered; what is shown stays as it is.',
       ),
+    stapled: (untilMs) =>
+      logger.info({ until: new Date(untilMs).toISOString() }, 'An OCSP response is stapled to the certificate.'),
+    stapleFailed: (reason, nextAtMs, untilMs) =>
+      logger.warn(
+        {
+          reason,
+          next: new Date(nextAtMs).toISOString(),
+          ...(untilMs !== undefined && { until: new Date(untilMs).toISOString() }),
+        },
+        'No new OCSP response could be had for the certificate, which asks for one.',
+      ),
     certificateDoubtful: (reason) => logger.error({ reason }, 'The certificate is doubtful.'),
     certificateRefused: (reason) =>
       logger.error({ reason }, 'A new certificate cannot be used; the one before it stays.'),

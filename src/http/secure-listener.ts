@@ -17,12 +17,20 @@ export interface ShownCertificate {
   readonly notAfterMs: number
 }
 
+/** An OCSP response, sent along in the handshake (RFC 6066, section 8). */
+export interface Staple {
+  /** Both in DER. Undefined: none is to be had, or it is another certificate. */
+  responseFor(leaf: Buffer): Buffer | undefined
+}
+
 export interface Certificates {
   /** Where they come from, in a word. */
   readonly source: string
   /** Another one is being ordered, and this one is shown until then. */
   readonly isInterim: boolean
   readonly current: ShownCertificate
+  /** What `current` has to be shown with, if it asks for that. */
+  readonly staple: Staple | undefined
   onChange(listener: () => void): void
   /** What an authority is to be answered on the port without TLS that looks for a proof of this token. */
   proofFor(token: string): Promise<string | undefined>
@@ -65,6 +73,8 @@ const ticketKeyBytes = 48
 const ticketKeyLifeMs = 12 * 3_600_000
 const protocols = ['h2', 'http/1.1']
 
+type OcspListener = (leaf: Buffer, issuer: Buffer, answer: (error: null, response: Buffer | null) => void) => void
+
 /** `http1`: the settings of the listener without TLS. */
 export function makeSecureListener(
   options: SecureOptions,
@@ -84,7 +94,17 @@ export function makeSecureListener(
     settings: { maxConcurrentStreams: streamsPerConnectionMax, maxHeaderListSize: headerBytesMax },
   })
 
-  certificates.onChange(() => http1.setSecureContext(contextOf(certificates.current)))
+  const staple: OcspListener = (leaf, _issuer, answer) => answer(null, certificates.staple?.responseFor(leaf) ?? null)
+  /** Who listens for that makes each handshake stop for it: only where something is stapled. */
+  function listenForOcsp(): void {
+    http1.off('OCSPRequest', staple)
+    if (certificates.staple !== undefined) http1.on('OCSPRequest', staple)
+  }
+  listenForOcsp()
+  certificates.onChange(() => {
+    http1.setSecureContext(contextOf(certificates.current))
+    listenForOcsp()
+  })
   const rotation = setInterval(() => http1.setTicketKeys(randomBytes(ticketKeyBytes)), ticketKeyLifeMs).unref()
   http1.once('close', () => clearInterval(rotation))
 

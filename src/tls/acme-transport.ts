@@ -6,7 +6,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Agent } from 'node:https'
 import { axios } from 'acme-client'
-import { exchange, retryAfterMsOf, withAgent } from './https-exchange.ts'
+import { exchange, retryAfterMsOf, withAgent } from './exchange.ts'
 
 /** A problem document, RFC 8555, section 6.7. */
 export interface Problem {
@@ -64,7 +64,8 @@ async function ask(asked: Asked, line: Line): ReturnType<Adapter> {
     ...(typeof data === 'string' && { body: data }),
   }
   const answered = await exchange(asking, line.agent, line.signal)
-  const { status, headers, text } = answered
+  const { status, headers } = answered
+  const text = answered.body.toString()
   line.retryAfterMs = retryAfterMsOf(answered)
   if (status >= 400) line.problem = problemOf(text, status)
   return { data: text, status, statusText: '', headers, config: asked, request: null }

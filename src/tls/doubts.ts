@@ -2,7 +2,6 @@
  * Why clients will refuse a certificate that can be used: in words for the operator, with what to do. Decides nothing.
  */
 import { type Certificate, coversName } from './certificate.ts'
-import { asksForStapling } from './extensions.ts'
 
 /** `names`: what it is to be for. */
 export function doubtsOf(certificate: Certificate, names: readonly string[], nowMs: number): string[] {
@@ -17,11 +16,6 @@ export function doubtsOf(certificate: Certificate, names: readonly string[], now
   if (missing.length > 0) {
     doubts.push(
       `The certificate is not for ${missing.join(', ')}; browsers that ask for that refuse it. Give one that names it, or correct server.ssl.domainName.`,
-    )
-  }
-  if (asksForStapling(certificate)) {
-    doubts.push(
-      'The certificate asks for OCSP stapling (must-staple), which this server does not do; some browsers refuse it. Order one without.',
     )
   }
   return doubts

@@ -6,8 +6,8 @@ import { X509Certificate } from 'node:crypto'
 import type { Agent } from 'node:https'
 import type { Authority } from './acme-order.ts'
 import type { Pair } from './certificate.ts'
+import { type Answered, exchange, retryAfterMsOf, withAgent } from './exchange.ts'
 import { authorityKeyIdentifierOf } from './extensions.ts'
-import { type Answered, exchange, retryAfterMsOf, withAgent } from './https-exchange.ts'
 
 export interface RenewalTime {
   /** By which the authority knows the certificate. */
@@ -56,7 +56,7 @@ export function renewalIdOf({ certificate }: Pair): string | undefined {
 
 async function read(url: string, agent: Agent, signal: AbortSignal): Promise<{ answered: Answered; body: object }> {
   const answered = await exchange({ url, method: 'GET' }, agent, signal)
-  const body: unknown = JSON.parse(answered.text)
+  const body: unknown = JSON.parse(answered.body.toString())
   if (answered.status !== 200 || typeof body !== 'object' || body === null) throw new Error('no answer to that')
   return { answered, body }
 }

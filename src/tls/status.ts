@@ -16,6 +16,10 @@ export interface CertificateStatus {
   readonly notAfterMs: number
   /** SHA-256 in hex with colons. */
   readonly fingerprint: string
+  /** It asks for an OCSP response in each handshake. */
+  readonly mustStaple: boolean
+  /** Until when the response holds that is stapled; undefined: there is none. */
+  readonly stapledUntilMs: number | undefined
   /** Why clients will refuse it, in words. */
   readonly doubts: readonly string[]
 }

@@ -11,8 +11,10 @@ import { join } from 'node:path'
 import { AcmeCache } from './acme-cache.ts'
 import { type Certificate, coversName, makeSelfSigned, readPair, TlsError } from './certificate.ts'
 import { doubtsOf } from './doubts.ts'
+import { asksForStapling } from './extensions.ts'
 import { preparePrivateDirectory, readPrivateFile, writePrivateFile } from './private-file.ts'
 import { Renewer, type RenewerObserver, type RenewerOptions } from './renewer.ts'
+import { Staple, type StapleObserver } from './staple.ts'
 import type { CertificateSource, CertificateStatus, OrderOutcome, TlsStatus } from './status.ts'
 
 export type { Authority } from './acme-order.ts'
@@ -33,7 +35,7 @@ export interface TlsOptions {
 }
 
 /** What is told to the operator. Called in the middle of the work: to be quick, and never to throw. */
-export interface TlsObserver extends RenewerObserver {
+export interface TlsObserver extends RenewerObserver, StapleObserver {
   /** A certificate is shown from now on: at the start, and at every swap. */
   certificateUsed(source: CertificateSource, certificate: Certificate, isInterim: boolean): void
   /** The certificate that is shown, or that is to be shown, is expired, not valid yet, or not for a name. Once for each. */
@@ -50,6 +52,8 @@ export interface Tls {
   /** Where the certificate lies that the server has made for itself; undefined where it shows another. */
   readonly selfSignedFile: string | undefined
   readonly current: Certificate
+  /** To `current`; undefined: it does not ask for that. */
+  readonly staple: Staple | undefined
   /** Why clients will refuse `current`, and what is wrong with what should have come in its place, in sentences. */
   readonly doubts: readonly string[]
   /** What an authority is to be answered that looks for a proof of this token, on the port without TLS. */
@@ -77,7 +81,8 @@ function selfSignedIn(directory: string): string {
 /** Rejects with a TlsError, in words for the operator, where the start should not go on: there is nothing to show. */
 export async function openTls(options: TlsOptions, observer: TlsObserver): Promise<Tls> {
   const { load, cache, renewer } = keeperOf(options, observer)
-  let shown = await load()
+  let staple: Staple | undefined
+  let shown = await stapled(await load())
   let onChange: (() => void) | undefined
   let refusedWords: string | undefined
   const toldDoubts = new Set<string>()
@@ -85,7 +90,16 @@ export async function openTls(options: TlsOptions, observer: TlsObserver): Promi
   let isClosed = false
   use(shown)
 
+  /** Clients refuse one that asks for it without: it is shown with its response, if that is to be had soon. */
+  async function stapled(next: Shown): Promise<Shown> {
+    if (!asksForStapling(next.certificate)) return next
+    staple = new Staple(next.certificate, options.cacheDir, observer)
+    await staple.ready()
+    return { ...next, staple }
+  }
+
   function use(next: Shown): void {
+    if (shown !== next) void shown.staple?.close()
     shown = next
     observer.certificateUsed(next.source, next.certificate, next.isInterim)
     toldDoubts.clear()
@@ -105,7 +119,7 @@ export async function openTls(options: TlsOptions, observer: TlsObserver): Promi
     try {
       const next = await load()
       const { certificate, key } = shown.certificate
-      if (next.certificate.certificate !== certificate || next.certificate.key !== key) use(next)
+      if (next.certificate.certificate !== certificate || next.certificate.key !== key) use(await stapled(next))
       else shown = { ...shown, doubt: next.doubt }
       refusedWords = undefined
     } catch (error) {
@@ -128,9 +142,16 @@ export async function openTls(options: TlsOptions, observer: TlsObserver): Promi
     if ((await renewer?.look()) && !isClosed) await check()
   }
 
+  /** Beside all else: a responder takes its time, too. */
+  async function refreshStaple(): Promise<void> {
+    await shown.staple?.look()
+    if (!isClosed) tellDoubts()
+  }
+
   function tick(): void {
     void check()
     void renew()
+    void refreshStaple()
   }
 
   const timer = setInterval(tick, options.checkIntervalMs).unref()
@@ -147,6 +168,9 @@ export async function openTls(options: TlsOptions, observer: TlsObserver): Promi
     },
     get current() {
       return shown.certificate
+    },
+    get staple() {
+      return shown.staple
     },
     get doubts() {
       const doubts = shownDoubts(shown, options)
@@ -170,7 +194,7 @@ export async function openTls(options: TlsOptions, observer: TlsObserver): Promi
     async close() {
       isClosed = true
       clearInterval(timer)
-      await renewer?.close()
+      await Promise.all([renewer?.close(), staple?.close(), shown.staple?.close()])
       await running
     },
   }
@@ -197,20 +221,22 @@ interface Shown {
   readonly certificate: Certificate
   readonly isInterim: boolean
   readonly files: readonly string[]
+  readonly staple?: Staple
   /** Why a better one could not be made, in words. */
   readonly doubt?: string | undefined
 }
 
-function shownDoubts({ certificate, doubt }: Shown, { domainNames }: TlsOptions): string[] {
-  const doubts = doubtsOf(certificate, domainNames, Date.now())
-  return doubt === undefined ? doubts : [...doubts, doubt]
+function shownDoubts({ certificate, staple, doubt }: Shown, { domainNames }: TlsOptions): string[] {
+  const others = [staple?.doubt, doubt].filter((words) => words !== undefined)
+  return [...doubtsOf(certificate, domainNames, Date.now()), ...others]
 }
 
 function statusOf(shown: Shown, options: TlsOptions): CertificateStatus {
-  const { source, isInterim, files, certificate } = shown
+  const { source, isInterim, files, certificate, staple } = shown
   const { names, issuer, notBeforeMs, notAfterMs, fingerprint } = certificate
   const doubts = shownDoubts(shown, options)
-  return { source, isInterim, files, names, issuer, notBeforeMs, notAfterMs, fingerprint, doubts }
+  const stapling = { mustStaple: asksForStapling(certificate), stapledUntilMs: staple?.untilMs }
+  return { source, isInterim, files, names, issuer, notBeforeMs, notAfterMs, fingerprint, ...stapling, doubts }
 }
 
 /** Where certificates come from. Both reject with a TlsError. */

@@ -83,7 +83,7 @@ test('docs/operating.md names every message that the server can give an operator
 test('docs/https.md names everything that can be wrong with a certificate', () => {
   const sources = readdirSync(`${ROOT}/src/tls`).map((name) => read(`src/tls/${name}`))
   const found = sources.flatMap((source) =>
-    literalsAfter(String.raw`(?:new (?:Tls|Acme)Error\(|doubts\.push\(|orderFailed\()\s*`, source),
+    literalsAfter(String.raw`(?:new (?:Tls|Acme|Ocsp)Error\(|doubts\.push\(|orderFailed\()\s*`, source),
   )
   found.push(...literalsAfter(String.raw`return\s+`, read('src/tls/acme-words.ts')))
   assert(found.length >= 25, `${found.length} messages`)

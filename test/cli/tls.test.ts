@@ -1,5 +1,6 @@
 /** `sser tls`: certificates made, seen, renewed and checked, with a server and without, and with a real authority. */
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
 import { Resolver } from 'node:dns/promises'
 import { once } from 'node:events'
@@ -20,6 +21,7 @@ import { check } from '../../src/cli/tls/check/check.ts'
 import { loadConfig } from '../../src/config/config.ts'
 import { createLogger } from '../../src/logger.ts'
 import { makeSelfSigned } from '../../src/tls/certificate.ts'
+import { OcspAuthority } from '../support/ocsp-authority.ts'
 import { type Pebble, preparePebble, withoutPebble } from '../support/pebble.ts'
 import { silentHost } from './silent-host.ts'
 
@@ -398,4 +400,33 @@ test('check tells what is wrong with names, ports, the folder and the authority,
   ])
   const json = await runnerIn(cwd, { SSER_SSL_ENABLED: 'perhaps' })('check', '--json')
   assert.equal(json.code, 78)
+})
+
+test('status and check tell whether a certificate that asks for an OCSP response gets one', {
+  skip: spawnSync('openssl', ['version']).status !== 0 && 'openssl is not here',
+}, async (t) => {
+  const [authority, cwd] = [await OcspAuthority.start(t), folder(t)]
+  const { certFile, keyFile } = authority.issue()
+  const env = {
+    ...{ PORT: '127.0.0.1:0', SSLPORT: '127.0.0.1:0', SSER_SSL_ENABLED: 'true', SSER_DOMAIN_NAME: 'push.test' },
+    ...{ SSER_SSL_CERT_FILE: certFile, SSER_SSL_KEY_FILE: keyFile },
+  }
+  const run = runnerIn(cwd, env)
+  const words = /^ocsp +the certificate asks for a response \(must-staple\); /m
+  const before = await run('status')
+  assert.equal(before.code, 0)
+  assert.match(before.out, new RegExp(`${words.source}none is stapled$`, 'm'))
+  await startServer(cwd, env)
+  const running = await run('status')
+  assert.equal(running.code, 0)
+  assert.match(running.out, new RegExp(`${words.source}one is stapled until 20`, 'm'))
+  const { certificate } = JSON.parse((await run('status', '--json')).out)
+  assert.equal(certificate.must_staple, true)
+  assert(Date.parse(certificate.stapled_until) > Date.now())
+  assert.match((await run('check')).out, /^good +stapling: .* one is given until 20/m)
+
+  authority.instead = () => 'cut'
+  const checked = await run('check')
+  assert.equal(checked.code, 1)
+  assert.match(checked.out, /^PROBLEM +stapling: .*could not be asked \(ECONNRESET\): let this machine ask there\./m)
 })

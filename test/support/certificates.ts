@@ -10,6 +10,7 @@ export async function testCertificate(...names: readonly string[]): Promise<Cert
 export class SwappedCertificates {
   readonly source = 'files'
   readonly isInterim = false
+  readonly staple = undefined
   readonly proofs = new Map<string, string>()
   current: Certificate
   #onChange: (() => void) | undefined

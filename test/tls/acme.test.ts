@@ -85,6 +85,8 @@ async function open(
     certificateRefused: (words) => tell(`refused: ${words}`),
     orderBegins: () => tell('order'),
     orderFailed: (words) => tell(`failed: ${words}`),
+    stapled: () => tell('stapled'),
+    stapleFailed: (words) => tell(`not stapled: ${words}`),
   })
   t.after(async () => {
     clearInterval(alive)

@@ -45,6 +45,8 @@ async function open(t: TestContext, directory: string, options: Partial<TlsOptio
       certificateRefused: (words) => told.push(`refused: ${words}`),
       orderBegins: () => told.push('order'),
       orderFailed: (words) => told.push(`failed: ${words}`),
+      stapled: () => told.push('stapled'),
+      stapleFailed: (words) => told.push(`not stapled: ${words}`),
     },
   )
   t.after(() => tls.close())
@@ -216,24 +218,6 @@ test('an expired certificate, one of the future, and one for other names are sho
     assert.equal(told.length, 2)
     assert.match(told[1]!, words)
   }
-})
-
-test('a certificate that asks for OCSP stapling is told, and shown all the same', {
-  skip: !hasOpenssl && 'openssl is not here',
-}, async (t) => {
-  const directory = folder(t)
-  const files = filesIn(directory)
-  const make = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', files.keyFile, '-out', files.certFile]
-  const subject = ['-subj', '/CN=push.test', '-addext', 'subjectAltName=DNS:push.test', '-days', '2']
-  execFileSync('openssl', [...make, ...subject, '-addext', 'tlsfeature=status_request'], { stdio: 'pipe' })
-  const { tls, told } = await open(t, directory, files)
-  await tls.check()
-  assert.equal(told.length, 2)
-  assert.match(told[1]!, /^doubtful: The certificate asks for OCSP stapling \(must-staple\)/)
-  // Another extension than that, and another feature.
-  execFileSync('openssl', [...make, ...subject, '-addext', 'tlsfeature=12'], { stdio: 'pipe' })
-  await tls.check()
-  assert.deepEqual(told.slice(2), ['used: files'])
 })
 
 test('a cache folder that cannot be written any more ends no start: what lies there is shown, and told', async (t) => {

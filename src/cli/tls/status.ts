@@ -40,6 +40,7 @@ function jsonOf(pid: number | undefined, found: TlsStatus | undefined): object {
 
 function certificateJson(certificate: CertificateStatus): object {
   const { source, isInterim, files, names, issuer, notBeforeMs, notAfterMs, fingerprint, doubts } = certificate
+  const { mustStaple, stapledUntilMs } = certificate
   return {
     source,
     interim: isInterim,
@@ -49,6 +50,8 @@ function certificateJson(certificate: CertificateStatus): object {
     valid_from: timeText(notBeforeMs),
     expires_at: timeText(notAfterMs),
     fingerprint,
+    must_staple: mustStaple,
+    stapled_until: stapledUntilMs === undefined ? null : timeText(stapledUntilMs),
     doubts,
   }
 }
@@ -88,8 +91,15 @@ function certificateLines(certificate: CertificateStatus): string[] {
     line('issuer', issuer),
     line('valid', `${timeText(notBeforeMs)} to ${timeText(notAfterMs)} (${leftText(notAfterMs)})`),
     line('sha-256', fingerprint),
+    ...staplingLines(certificate),
     ...doubts.map((words) => line('doubt', words)),
   ]
+}
+
+function staplingLines({ mustStaple, stapledUntilMs }: CertificateStatus): string[] {
+  if (!mustStaple) return []
+  const held = stapledUntilMs === undefined ? 'none is stapled' : `one is stapled until ${timeText(stapledUntilMs)}`
+  return [line('ocsp', `the certificate asks for a response (must-staple); ${held}`)]
 }
 
 function orderLines({ directoryUrl, dueAtMs, nextAtMs, failure }: OrderStatus): string[] {

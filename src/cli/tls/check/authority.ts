@@ -1,7 +1,7 @@
 // Whether the authority can be asked, and what it says of itself in its directory (RFC 8555, section 7.1.1).
 import type { Authority } from '../../../tls/acme-order.ts'
 import { connectionWords } from '../../../tls/acme-words.ts'
-import { exchange, withAgent } from '../../../tls/https-exchange.ts'
+import { exchange, withAgent } from '../../../tls/exchange.ts'
 import { doubt, type Finding, good, problem } from './finding.ts'
 
 export interface CheckedAuthority {
@@ -25,10 +25,10 @@ const CLOCK_OFF_MS_MAX = 5 * 60_000
 export async function checkAuthority({ directoryUrl, trusted, externalAccount }: Authority): Promise<CheckedAuthority> {
   const none = (finding: Finding) => ({ findings: [finding], caaIdentities: [] })
   try {
-    const { status, headers, text } = await withAgent(trusted, (agent) =>
+    const { status, headers, body } = await withAgent(trusted, (agent) =>
       exchange({ url: directoryUrl, method: 'GET' }, agent, new AbortController().signal),
     )
-    const directory = directoryIn(text)
+    const directory = directoryIn(body.toString())
     if (status !== 200 || typeof directory?.newOrder !== 'string')
       return none(
         problem(

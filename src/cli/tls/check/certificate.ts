@@ -6,6 +6,8 @@ import { dirname } from 'node:path'
 import { rootCertificates } from 'node:tls'
 import type { LiveCertificate } from '../../../control/protocol.ts'
 import { TlsError } from '../../../tls/certificate.ts'
+import { OcspError, subjectOf } from '../../../tls/ocsp.ts'
+import { askResponder } from '../../../tls/staple.ts'
 import type { TlsStatus } from '../../../tls/status.ts'
 import { readTlsStatus, type TlsOptions } from '../../../tls/tls.ts'
 import { systemCodeOf } from '../../host.ts'
@@ -36,7 +38,9 @@ export async function checkCertificate(options: TlsOptions, live: LiveCertificat
   }
   const { certFile, keyFile } = options
   if (certFile === undefined || keyFile === undefined) return findings
-  findings.push(chainFinding(await readFile(certFile, 'utf8')))
+  const chain = await readFile(certFile, 'utf8')
+  findings.push(chainFinding(chain))
+  if (certificate.mustStaple) findings.push(await staplingFinding(chain))
   if (((await stat(keyFile)).mode & WIDER_MODE) !== 0)
     findings.push(doubt('key', `Others than its owner may read ${keyFile}: chmod 600, or 640 for a group of its own.`))
   return findings
@@ -63,6 +67,18 @@ function chainFinding(text: string): Finding {
     'chain',
     `It ends with one of ${oneLine(last.issuer)}, which Node.js does not know. Unless that is an authority of your own, certificates are missing: give the file that has all of them, often called fullchain.pem.`,
   )
+}
+
+/** The same question that a server asks before it shows the certificate. */
+async function staplingFinding(chain: string): Promise<Finding> {
+  try {
+    const { untilMs } = await askResponder(subjectOf(chain), new AbortController().signal)
+    const until = new Date(untilMs).toISOString()
+    return good('stapling', `The certificate asks for an OCSP response (must-staple); one is given until ${until}.`)
+  } catch (error) {
+    if (!(error instanceof OcspError)) throw error
+    return problem('stapling', `The certificate asks for an OCSP response (must-staple). ${error.message}`)
+  }
 }
 
 function oneLine(name: string): string {

@@ -1,45 +1,49 @@
 /**
- * One request and one answer over HTTPS, in bounded time and bytes. Tries nothing again, follows nothing, and understands
- * nothing of what is said.
+ * One request and one answer over HTTP or HTTPS, in bounded time and bytes. Tries nothing again, follows nothing, and
+ * understands nothing of what is said.
  */
-import { Agent, request } from 'node:https'
+import { request as requestHttp } from 'node:http'
+import { Agent, request as requestHttps } from 'node:https'
 
 export interface Asking {
   readonly url: string
   readonly method: string
   readonly headers?: Readonly<Record<string, string>>
-  readonly body?: string
+  readonly body?: string | Buffer
 }
 
 export interface Answered {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
-  readonly text: string
+  readonly body: Buffer
 }
 
 const timeoutMs = 30_000
 const answerBytesMax = 1024 * 1024
 
+/** `agent`: for HTTPS only. Rejects with the system's error, with one of the name TimeoutError, or with the signal's reason. */
 export function exchange(
   { url, method, headers = {}, body }: Asking,
-  agent: Agent,
+  agent: Agent | undefined,
   signal: AbortSignal,
 ): Promise<Answered> {
   return new Promise((resolve, reject) => {
     const ending = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)])
+    const request = new URL(url).protocol === 'http:' ? requestHttp : requestHttps
     const asking = request(url, { method, headers, agent, signal: ending })
     asking.once('error', reject)
     asking.once('response', (response) => {
-      let text = ''
-      response.setEncoding('utf8')
-      response.on('data', (part: string) => {
-        text += part
-        if (text.length > answerBytesMax) asking.destroy(new Error(`an answer of more than ${answerBytesMax} bytes`))
+      const parts: Buffer[] = []
+      let bytes = 0
+      response.on('data', (part: Buffer) => {
+        parts.push(part)
+        bytes += part.length
+        if (bytes > answerBytesMax) asking.destroy(new Error(`an answer of more than ${answerBytesMax} bytes`))
       })
       response.once('error', reject)
       response.once('end', () => {
         const pairs = Object.entries(response.headers).map(([name, value]) => [name, String(value)])
-        resolve({ status: response.statusCode ?? 0, headers: Object.fromEntries(pairs), text })
+        resolve({ status: response.statusCode ?? 0, headers: Object.fromEntries(pairs), body: Buffer.concat(parts) })
       })
     })
     asking.end(body)
