@@ -1,6 +1,6 @@
-// What the server answers, as Joi schemas, and the functions that write it: both the text that goes over the wire and the
-// API's description are made of one schema. What a schema does not name is not written, so no answer tells more than is
-// described. Knows nothing of the calls.
+// What the server answers, as Joi schemas, and the functions that write it: both the text on the wire and the API's
+// description are derived from the same schema. Members not named in a schema are not written, so no answer reveals more
+// than is described. Knows nothing of the calls.
 import fastJson from 'fast-json-stringify'
 import Joi from 'joi'
 import { TOPIC_RIGHTS, type TopicRight } from '../domain/hub.ts'
@@ -10,7 +10,7 @@ import type { topicJson } from './topic-wire.ts'
 
 type Members = Readonly<Record<string, Joi.Schema>>
 
-/** An object that has all of `members`, may have those of `optional`, and no others. */
+/** An object with all of `members`, optionally those of `optional`, and no others. */
 function record(members: Members, optional: Members = {}): Joi.ObjectSchema {
   const required = Object.entries(members).map(([name, schema]) => [name, schema.required()])
   return Joi.object({ ...Object.fromEntries(required), ...optional })
@@ -84,7 +84,7 @@ export const ticketAnswer = record({ ticket: record({ token: secret, expires_at:
 const published = record({ id: eventId })
 export const publishedAnswer = record({ event: published })
 export const publishedAllAnswer = record({ events: Joi.array().items(published) })
-/** Written by hand, line by line; the last one may have an error beside it. */
+/** Written by hand, line by line; the last line may have an error as well. */
 export const progressLine = record(
   {
     lines: count.description('So many lines are kept.'),
@@ -100,7 +100,7 @@ export const gapSchema = record(
   },
   { requested: Joi.string().description('What was asked for. Absent where the gap was met on the way.') },
 )
-/** Written by the log itself, which keeps a message as the text that it came as. */
+/** Written by the log itself, which keeps a message as its original text. */
 export const storedEventSchema = record(
   { id: eventId, time, message: Joi.any().description('Any JSON value, as it was published.') },
   {
@@ -138,9 +138,9 @@ export const readinessAnswer = record(
   },
 )
 
-/** A function that writes a value as that schema has it. Throws where a member is missing. */
+/** A function that writes a value according to that schema. Throws where a member is missing. */
 function writer<Value>(schema: Joi.Schema): (value: Value) => string {
-  // Of an id there is nothing to escape; a list of ten thousand shows the difference.
+  // An id contains nothing to escape, which makes a difference for a list of ten thousand.
   const isId = ({ pattern }: JsonSchema) => pattern === ID.source
   const quick = mapSchema(toJsonSchema(schema), (part) => (isId(part) ? { ...part, format: 'unsafe' } : part))
   return fastJson(quick as fastJson.AnySchema)

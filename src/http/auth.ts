@@ -1,5 +1,5 @@
-// Who may do what, as hapi sees it: a scheme and a strategy for each right, and where in a request its token stands. What a
-// token opens is the gate's affair. No token stands in an answer.
+// Authentication as hapi sees it: a scheme and a strategy for each right, and where a request carries its token. What a token
+// opens is decided by the gate. No token appears in an answer.
 import type { Plugin, Request, ResponseToolkit } from '@hapi/hapi'
 import { DomainError } from '../domain/errors.ts'
 import { parseTopicId } from '../domain/event-id.ts'
@@ -16,9 +16,9 @@ export interface AuthOptions {
   readonly gate: Gate
   readonly clients: ClientAddresses
   readonly observer: HttpObserver
-  /** Whether whoever asks on this machine itself may scrape without a token. */
+  /** Whether clients on this machine may scrape without a token. */
   readonly opensMetricsLocally: boolean
-  /** The least that a stream is told to wait which is refused for a while. */
+  /** The minimum wait for a stream that is refused for a while. */
   readonly retryMs: number
 }
 
@@ -30,7 +30,7 @@ export const subscribeAllAuth = 'subscribe-all'
 export const metricsAuth = 'metrics'
 export const scrapeAuth = 'scrape'
 
-/** In an address, which has to fit into what clients and proxies take. */
+/** In a URL, whose length clients and proxies limit. */
 const TOKENS_MAX = 20
 
 export const authPlugin: Plugin<AuthOptions> = {
@@ -55,7 +55,7 @@ export const authPlugin: Plugin<AuthOptions> = {
         const isInQuery = request.headers['authorization'] === undefined
         return gate.streams(request, isInQuery ? queryTokens(request, topics.length) : [bearerOf(request)], topics)
       },
-      // That there is no such topic is told to those only who may publish to all.
+      // Only those who may publish to all topics learn that a topic does not exist.
       [publishAuth]: (request) => {
         return gate.topic(request, bearerOf(request), 'publish', () => service.hub.topic(topicIdOf(request)))
       },
@@ -67,7 +67,7 @@ export const authPlugin: Plugin<AuthOptions> = {
           const outcome = check(request)
           if (!('waitMs' in outcome)) return h.authenticated({ credentials: outcome as object })
           const refusal = tooManyWrongTokens(outcome)
-          // A browser's EventSource never comes back from a 429.
+          // A browser's EventSource never reconnects after a 429.
           if (name === subscribeAllAuth || (name === subscribeAuth && wantsStream(request))) {
             tellLimit(observer, refusal)
             return answerWithRetry(h, Math.max(outcome.waitMs, retryMs)).takeover()
@@ -80,23 +80,23 @@ export const authPlugin: Plugin<AuthOptions> = {
   },
 }
 
-/** Of a request that a strategy of this file let pass. */
+/** For a request that a strategy in this file accepted. */
 export function credentialsOf(request: Request): Credentials {
   return request.auth.credentials as unknown as Credentials
 }
 
-/** The same, where each of several topics may have been opened by another token. */
+/** The same, where several topics may each have been opened by a different token. */
 export function allCredentialsOf(request: Request): readonly Credentials[] {
   const credentials = credentialsOf(request)
   return credentials.each ?? [credentials]
 }
 
-/** The topic that the address names. Malformed: a 400 with the reason; unknown: a 404. */
+/** The topic named in the path. Malformed: a 400 with the reason; unknown: a 404. */
 export function topicOf(service: Service, request: Request): Topic {
   return topicNamed(service, String(request.params['id']), 'id')
 }
 
-/** The topics that the query names, at least one. Malformed: a 400 with the reason; unknown: a 404. */
+/** The topics named in the query, at least one. Malformed: a 400 with the reason; unknown: a 404. */
 export function topicsOf(service: Service, request: Request): readonly Topic[] {
   const names = valuesOf(request, 'topic')
   if (names.length > 0) return names.map((name, i) => topicNamed(service, name, `topic.${i}`))
@@ -107,7 +107,7 @@ export function topicIdOf(request: Request): string {
   return topicIdIn(String(request.params['id']), 'id')
 }
 
-/** As `topicOf`, for a text that stands at `path`. */
+/** As `topicOf`, for an id found at `path`. */
 export function topicNamed(service: Service, text: string, path: string): Topic {
   const topic = service.hub.topic(topicIdIn(text, path))
   if (topic !== undefined) return topic
@@ -139,7 +139,7 @@ function queryToken(request: Request): string {
   throw httpError(401, how, undefined, challenge)
 }
 
-/** One, or as many as there are topics. */
+/** A single one, or as many as there are topics. */
 function queryTokens(request: Request, topics: number): readonly string[] {
   const tokens = valuesOf(request, 'access_token')
   if (!tokens.includes('') && (tokens.length === 1 || (tokens.length === topics && topics <= TOKENS_MAX))) return tokens
@@ -147,7 +147,7 @@ function queryTokens(request: Request, topics: number): readonly string[] {
   throw httpError(401, how, undefined, challenge)
 }
 
-/** Of a name that may stand in the query several times. */
+/** All values of a parameter that may be repeated in the query. */
 function valuesOf(request: Request, name: string): readonly string[] {
   const value: unknown = request.query[name]
   return value === undefined ? [] : Array.isArray(value) ? value.map(String) : [String(value)]

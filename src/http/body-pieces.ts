@@ -1,13 +1,13 @@
-// A request's body in the pieces in which it comes, for whoever takes it as a stream: each is read when it is asked for, so
-// that a client is slowed down to the pace of what becomes of it. Promises that silence is bounded while a piece is waited
-// for, and that waiting can be ended from outside. The bytes of the whole are not bounded, nor looked at.
+// A request's body in pieces, for consumers that stream it: each piece is read on demand, so that the client is slowed down
+// to the pace of the consumer. Promises that silence is bounded while a piece is awaited, and that waiting can be ended from
+// outside. The total size is neither bounded nor looked at.
 import type { IncomingMessage } from 'node:http'
 import { httpError } from './errors.ts'
 
 export class BodyPieces {
   readonly #request: IncomingMessage
   readonly #silenceMsMax: number
-  /** Why there will be no more. */
+  /** Why there will be no more pieces. */
   #failure: Error | undefined
   #wake: (() => void) | undefined
 
@@ -24,7 +24,7 @@ export class BodyPieces {
     return this.#failure !== undefined
   }
 
-  /** Undefined: that was all. Fails with 408, with 400 where the client went away, or with what `fail` was given. */
+  /** Undefined: that was all. Rejects with 408, with 400 where the client went away, or with what `fail` was given. */
   async next(): Promise<Buffer | undefined> {
     const request = this.#request
     for (;;) {
@@ -42,7 +42,7 @@ export class BodyPieces {
     this.#wake?.()
   }
 
-  /** Takes its hands off the request. */
+  /** Stops listening to the request. */
   close(): void {
     const request = this.#request
     request.off('readable', this.#onChange)
@@ -55,7 +55,7 @@ export class BodyPieces {
   readonly #onChange = (): void => this.#wake?.()
 
   readonly #onClose = (): void => {
-    // What a body that is whole is followed by is no matter of its reader.
+    // What happens after a complete body does not concern its reader.
     if (this.#request.complete) this.#wake?.()
     else this.fail(httpError(400, 'The client went away before its body was complete.'))
   }

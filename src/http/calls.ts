@@ -1,6 +1,6 @@
 // The calls of the API: for each route what it is for, what it takes, what it answers and who may make it. The schemas are
-// those by which the routes check and write. The API's description is made of this table; tests hold it against the routes
-// and against every answer that they get.
+// those that the routes themselves validate and write with. The API's description is generated from this table; tests hold
+// it against the routes and against every answer that they receive.
 import Joi from 'joi'
 import type { PublishLimits } from '../domain/publish-input.ts'
 import {
@@ -41,7 +41,7 @@ import {
 } from './schemas.ts'
 import type { TopicLimits } from './subscribe-all.ts'
 
-/** By media type, what a body is; of `application/x-ndjson`, what a line of it is. */
+/** A body by its media type; for `application/x-ndjson`, one line of it. */
 type Content = Readonly<Record<string, Joi.Schema>>
 
 export interface Answer {
@@ -52,19 +52,19 @@ export interface Answer {
 }
 
 export interface Call {
-  /** How programs that are made from the description name it. */
+  /** The operation's name in programs generated from the description. */
   readonly id: string
   readonly group: keyof typeof groups
   readonly summary: string
   readonly description?: string
-  /** `stream`: also in the query. `local`: also without one. */
+  /** `stream`: also in the query. `local`: from this machine also without one. */
   readonly token: 'bearer' | 'stream' | 'local' | 'none'
   readonly path?: Joi.ObjectSchema
   readonly query?: Joi.ObjectSchema
   readonly headers?: Joi.ObjectSchema
   readonly body?: { readonly required: boolean; readonly content: Content }
   readonly answers: Readonly<Record<number, Answer>>
-  /** Statuses of errors, beside those that any call, any call with a token and any call of the API may get. */
+  /** Error statuses in addition to those of any call, and of any call with a token. */
   readonly errors?: readonly number[]
 }
 
@@ -78,7 +78,7 @@ export const groups = {
   page: 'The dashboard, for people.',
 }
 
-/** Parts that several bodies have in common, by the name that they get in the description. */
+/** Parts that several bodies share, under their names in the description. */
 export const namedSchemas: Readonly<Record<string, Joi.Schema>> = {
   Error: errorAnswer,
   Event: storedEventSchema,
@@ -87,7 +87,7 @@ export const namedSchemas: Readonly<Record<string, Joi.Schema>> = {
   Topic: topicSchema,
 }
 
-/** What each status of an error means. */
+/** What each error status means. */
 export const meanings: Readonly<Record<number, string>> = {
   400: 'A malformed id, parameter, body or request. The same one fails again.',
   401: 'No token, or not one that opens this.',

@@ -1,13 +1,13 @@
-// Whose address a request comes from, and whether its client speaks HTTPS. What it says of that itself (X-Forwarded-For and
-// X-Forwarded-Proto) counts only as far as it was written by proxies that the configuration trusts: anybody can send the headers.
-// Where these proxies say in front of a connection whose it is (the PROXY protocol), they only hand on what stands in it, so
-// that its headers are the client's words. Knows nothing of what the answer is used for.
+// The address of a request's client, and whether that client speaks HTTPS. What the request's headers say about it
+// (X-Forwarded-For and X-Forwarded-Proto) counts only as far as it was written by proxies that the configuration trusts:
+// anyone can send these headers. Proxies that announce the client in front of a connection (the PROXY protocol) only relay
+// what follows, so its headers are the client's own words. Knows nothing of what the answer is used for.
 import type { IncomingMessage } from 'node:http'
 import type { ServerHttp2Stream } from 'node:http2'
 import { BlockList, isIP, isIPv6, type Socket } from 'node:net'
 import { isLocal, isLoopback, plainAddress } from './is-local.ts'
 
-/** A network, or one address, whose `prefix` then is 32 or 128. */
+/** A network, or a single address with a `prefix` of 32 or 128. */
 export interface AddressRange {
   readonly address: string
   readonly prefix: number
@@ -18,12 +18,12 @@ export class ClientAddresses {
   readonly #trusted = new BlockList()
   readonly #trustsNobody: boolean
   readonly #needsHeaders: boolean
-  /** Whose the open connections of trusted proxies are, by both ends: over TLS each has several objects, with these in common. */
+  /** Clients of the open connections of trusted proxies, by both ends: over TLS a connection has several socket objects, which share these. */
   readonly #named = new Map<string, string>()
-  /** Of connections whose peers speak for themselves: a list of networks is not to be searched for each of their requests. */
+  /** For direct connections: the list of networks should not be searched for each of their requests. */
   readonly #limitedAs = new WeakMap<object, string | null>()
 
-  /** `needsHeaders`: connections of trusted proxies have to begin with a header of the PROXY protocol. */
+  /** `needsHeaders`: connections of trusted proxies must begin with a PROXY protocol header. */
   constructor(trustedProxies: readonly AddressRange[], needsHeaders = false) {
     this.#trustsNobody = trustedProxies.length === 0
     this.#needsHeaders = needsHeaders
@@ -34,7 +34,7 @@ export class ClientAddresses {
     return this.#needsHeaders && this.#isTrusted(plainAddress(remoteAddress))
   }
 
-  /** Whose a connection is, by the header that the trusted proxy has sent in front of it. */
+  /** Records a connection's client, from the header that the trusted proxy sent in front of it. */
   learn(socket: Socket, address: string): void {
     const ends = endsOf(socket)
     this.#named.set(ends, plainAddress(address))
@@ -42,7 +42,7 @@ export class ClientAddresses {
   }
 
   /**
-   * The nearest address that is not a trusted proxy's; where all are, the farthest. IPv4 in IPv6 as IPv4. Empty where the
+   * The nearest address that is not a trusted proxy's; if all are, the farthest. IPv4-mapped IPv6 as IPv4. Empty where the
    * connection is gone.
    */
   of({ socket, headers }: Pick<IncomingMessage, 'socket' | 'headers'>): string {
@@ -52,7 +52,7 @@ export class ClientAddresses {
     const hops = String(forwarded).split(',')
     while (this.#isTrusted(address)) {
       const next = addressIn(hops.pop() ?? '')
-      // What a trusted proxy did not write as an address ends what is known.
+      // Nothing is known beyond an entry that a trusted proxy did not write as an address.
       if (next === undefined) break
       address = next
     }
@@ -60,8 +60,8 @@ export class ClientAddresses {
   }
 
   /**
-   * What the client is limited by: the network of its address; undefined where many clients may stand behind that, or
-   * nobody but this machine.
+   * What the client's limits are counted by: the network of its address; undefined where many clients may share it, or where
+   * it is this machine.
    */
   limitedAs(request: Pick<IncomingMessage, 'socket' | 'headers'>): string | undefined {
     if (request.headers['x-forwarded-for'] !== undefined && !this.#trustsNobody) return this.#networkToLimit(request)
@@ -79,20 +79,20 @@ export class ClientAddresses {
     return this.isShared(address) ? undefined : networkOf(address)
   }
 
-  /** Whether the client speaks HTTPS to the trusted proxy that is the peer. What others than that say of it counts for nothing. */
+  /** Whether the client speaks HTTPS to the trusted proxy that is the peer. Nobody else's word on that counts. */
   saysHttps({ socket, headers }: Pick<IncomingMessage, 'socket' | 'headers'>): boolean {
     const said = headers['x-forwarded-proto']
     if (said === undefined || !this.#mayForward(socket)) return false
-    // Of several, the last one is what the peer wrote itself.
+    // Of several values, the last one was written by the peer itself.
     return String(said).split(',').at(-1)?.trim().toLowerCase() === 'https'
   }
 
-  /** Whether somebody on this machine asks, and nobody through it. */
+  /** Whether the request comes from this machine, and not through a proxy on it. */
   isLocal(request: IncomingMessage): boolean {
     return !this.needsHeader(request.socket) && isLocal(request)
   }
 
-  /** Whether many clients may stand behind it, or nobody but this machine: such an address is no one's to be limited by. */
+  /** Whether many clients may share the address, or it is this machine's: then it cannot be used to limit anyone. */
   isShared(address: string): boolean {
     return address === '' || isLoopback(address) || this.#isTrusted(address)
   }
@@ -101,7 +101,7 @@ export class ClientAddresses {
     return this.#namedFor(socket) ?? plainAddress(socket.remoteAddress ?? '')
   }
 
-  /** Whether it is a trusted proxy that wrote the request; who hands on bytes and does not say whose wrote nothing of them. */
+  /** Whether a trusted proxy wrote the request; one that relays bytes without announcing the client has not written any of them. */
   #mayForward(socket: Socket): boolean {
     if (this.#trustsNobody) return false
     if (this.needsHeader(socket) && this.#namedFor(socket) === undefined) return false
@@ -121,13 +121,13 @@ function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket):
   return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`
 }
 
-/** Over HTTP/2 each request has a `socket` of its own, which stands for that of the connection. */
+/** Over HTTP/2 each request has a `socket` of its own, a proxy for the connection's. */
 function connectionOf(request: Pick<IncomingMessage, 'socket'>): object {
   const { stream } = request as { readonly stream?: Partial<ServerHttp2Stream> }
   return stream?.session ?? request.socket
 }
 
-/** What one client can be told from others by: its IPv4 address, or the /64 that is one subscriber's in IPv6. */
+/** What identifies one client: its IPv4 address, or in IPv6 the /64 assigned to one subscriber. */
 export function networkOf(address: string): string {
   if (!isIPv6(address)) return address
   const [front = '', back] = address.split('::')
@@ -138,13 +138,13 @@ export function networkOf(address: string): string {
   return `${groups.map((group) => group.toString(16)).join(':')}::/64`
 }
 
-/** The last two may be written as an IPv4 address. Of these only their number counts here. */
+/** The last two may be written as an IPv4 address. Only the number of those matters here. */
 function groupsOf(text: string): number[] {
   if (text === '') return []
   return text.split(':').flatMap((group) => (group.includes('.') ? [0, 0] : [Number.parseInt(group, 16)]))
 }
 
-/** As proxies write it: perhaps with a port, and then IPv6 in brackets. */
+/** As proxies write it: possibly with a port, in which case IPv6 is in brackets. */
 function addressIn(hop: string): string | undefined {
   const [, bracketed, plain] = /^\s*(?:\[([^\]]+)\](?::\d+)?|([\d.]+)(?::\d+)?|\S+)\s*$/.exec(hop) ?? []
   const address = plainAddress(bracketed ?? plain ?? hop.trim())

@@ -1,17 +1,17 @@
-// How many connections there may be: in all, and from one address. Promises a bound on both from the moment in which a
-// connection is accepted. Those over a limit are told so in an answer to their first request, as long as these are few;
-// beyond that they are closed without a word. Knows nothing of requests.
+// How many connections there may be, in total and per address. Promises that both are bounded from the moment in which a
+// connection is accepted. As long as there are few over a limit, they get an error in response to their first request; beyond
+// that they are closed without an answer. Knows nothing of requests.
 import type { Server, Socket } from 'node:net'
 import type { ClientAddresses } from './client-address.ts'
 import { type HttpObserver, httpError } from './errors.ts'
 
 export interface ConnectionLimitOptions {
   readonly connectionsMax: number
-  /** Of one IPv4 address, or one /64 of IPv6; not of this machine itself, nor of trusted proxies. */
+  /** Per IPv4 address or IPv6 /64; not for this machine itself, nor for trusted proxies. */
   readonly connectionsPerAddressMax: number
 }
 
-/** So many that are over a limit wait for their answer at one time. */
+/** How many connections over a limit may wait for their answer at a time. */
 const refusedMax = 100
 const retryAfterSeconds = 10
 
@@ -32,17 +32,17 @@ export class ConnectionLimits {
   }
 
   /**
-   * Counts what this server accepts from now on; several may share the limits. `isAnswering`: whoever answers its requests asks
-   * `refusalOf`; otherwise all that are over a limit are closed. A handshake of TLS is more than they are worth.
+   * Counts what this server accepts from now on; several servers may share the limits. `isAnswering`: its request handler calls
+   * `refusalOf`; otherwise everything over a limit is closed, since a TLS handshake would cost more than the answer is worth.
    */
   watch(listener: Server, isAnswering: boolean): void {
     listener.maxConnections = this.#options.connectionsMax + refusedMax
-    // Before the listeners that make a request of what comes.
+    // Ahead of the listeners that serve the connection.
     listener.prependListener('connection', (socket: Socket) => this.#accept(socket, isAnswering))
     listener.on('drop', () => this.#observer.limitReached('server.maxConnections'))
   }
 
-  /** What a request on this connection is to be answered with, before the connection ends; undefined: it is within the limits. */
+  /** The error for a request on this connection, after which the connection ends; undefined: it is within the limits. */
   refusalOf(socket: Socket): Error | undefined {
     const refusal = this.#refused.get(socket)
     if (refusal === undefined) return undefined

@@ -1,8 +1,8 @@
 // The CORS headers of every answer under /api/v1. Promises: any Origin may read (tokens protect, not origins), but only
-// origins that the configuration names are told that credentials may come along; `vary: origin` always, so that no cache
-// mixes the answers up. Knows nothing of routes.
+// configured origins may send credentials; `vary: origin` always, so that no cache mixes up the answers. Knows nothing of
+// routes.
 
-/** Headers as name and value in turn, the form that `ServerResponse.writeHead` takes without a detour. */
+/** Alternating header names and values, the form that `ServerResponse.writeHead` takes directly. */
 export type FlatHeaders = readonly string[]
 
 export interface Cors {

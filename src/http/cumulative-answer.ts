@@ -1,6 +1,6 @@
-// The answer to a request whose body is taken while it still comes: lines that each say how far it is. Promises that at most
-// one line waits in this process while the client does not read, the newest, which says what the ones before it said; so the
-// server never waits for the client to read, and keeps nothing for it. Knows nothing of where the numbers come from.
+// The answer to a request whose body is consumed while it is still arriving: lines that each report the progress so far.
+// Promises that while the client does not read, at most one line is queued, the newest, which covers those before it; so the
+// server never waits for the client to read, and buffers nothing for it. Knows nothing of where the numbers come from.
 import type { ServerResponse } from 'node:http'
 
 export class CumulativeAnswer {
@@ -27,7 +27,7 @@ export class CumulativeAnswer {
     else this.#write(line)
   }
 
-  /** The last line, unless it has been told already. Who does not take it within the time is cut off. */
+  /** The last line, unless it was already sent. A client that does not take it in time is cut off. */
   end(line: string, writeTimeoutMs: number): void {
     const response = this.#response
     if (response.destroyed) return

@@ -1,8 +1,8 @@
 /**
- * /api/v1/dashboard/events: a stream of samples of the server's figures, one a second, for the dashboard. The last quarter of
- * an hour is sent ahead, so that a page that is opened has its chart at once, and one that comes back has what it missed.
- * GET gives the samples alone. POST gives the events of some topics as well, each opened by its own token, so that a browser
- * needs one connection whatever it shows; and figures go on where the events cannot be had.
+ * /api/v1/dashboard/events: a stream of samples of the server's figures, one per second, for the dashboard. The last quarter
+ * of an hour is sent first, so that a newly opened page has its chart at once, and one that reconnects has what it missed.
+ * GET gives the samples alone. POST adds the events of some topics, each opened by its own token, so that a browser needs a
+ * single connection whatever it shows; the figures go on where the events are unavailable.
  */
 import { Boom } from '@hapi/boom'
 import type { Plugin, Request } from '@hapi/hapi'
@@ -31,9 +31,9 @@ interface FeedOptions extends StreamContext {
 }
 
 const path = '/api/v1/dashboard/events'
-/** Enough for as many topics as there may be, each with a token. */
+/** Enough for the maximum number of topics, each with a token. */
 const bodyBytesMax = 256 * 1024
-/** Of samples alone: a reader for whom so much waits gets the next one. */
+/** For samples alone: a reader with this much waiting skips to the next one. */
 const samplesWaitingBytesMax = 16 * 1024
 
 export const dashboardFeedPlugin: Plugin<FeedOptions> = {
@@ -58,7 +58,7 @@ export const dashboardFeedPlugin: Plugin<FeedOptions> = {
       show(request, openStream(res, cors.headers(req.headers.origin), samplesWaitingBytesMax), ids, afterMs)
     }
 
-    /** What opens each topic. */
+    /** The credentials for each topic. */
     function credentialsOf(request: Request, topics: DashboardFeedBody['feed']['topics']): Opened[] {
       return topics.map(({ id, token }, i) => {
         const place = `feed.topics.${i}`
@@ -123,7 +123,7 @@ interface Opened {
   readonly credentials: Credentials
 }
 
-/** A token that opens nothing is told with its place: the one of the header is another. */
+/** Reports a wrong token together with its place, since it is not the token in the header. */
 function placed<Result>(place: string, check: () => Result): Result {
   try {
     return check()

@@ -1,5 +1,5 @@
-// What the dashboard's feed sends, as JSON. The page imports these types from here, so nothing stands beside them: neither
-// code nor anything that only Node has.
+// What the dashboard's feed sends, as JSON. The page imports these types from here, so this file has nothing else: no code,
+// and nothing that exists only in Node.
 
 export interface Sample {
   /** Milliseconds since 1970, by the server's clock. */
@@ -7,17 +7,17 @@ export interface Sample {
   readonly figures: Readonly<Record<string, number>>
   readonly latencies: Latencies
   readonly health: { readonly status: string; readonly reason?: string }
-  /** What an operator should know of although everything works, in sentences. */
+  /** Sentences on what an operator should know although everything works. */
   readonly notices: readonly string[]
-  /** The longest that the server's event loop was held up since the sample before. */
+  /** The longest delay of the server's event loop since the previous sample. */
   readonly loop_lag_ms: number
-  /** Null where nothing is kept on a disk. */
+  /** Null where nothing is kept on disk. */
   readonly log: LogFigures | null
 }
 
 /** Null where nothing happened. */
 export interface Latencies {
-  /** From the append of a request's events to their being as durable as their topic promises. */
+  /** From the append of a request's events until they are as durable as their topic promises. */
   readonly publish: Quantiles | null
   /** From a commit until its events were handed to the sockets. */
   readonly delivery: Quantiles | null
@@ -31,9 +31,9 @@ export interface Quantiles {
 
 export interface LogFigures {
   readonly bytes: number
-  /** Null: without bound. */
+  /** Null: unlimited. */
   readonly bytes_max: number | null
-  /** What the disk has room for; null where that is not known. */
+  /** Free space on the disk; null where it is unknown. */
   readonly disk_free_bytes: number | null
   readonly segments: number
   readonly damages: number
@@ -41,5 +41,5 @@ export interface LogFigures {
   readonly compaction: { readonly running: boolean; readonly runs: number; readonly dead_share: number } | null
 }
 
-/** Of each second. Events published and delivered are counted since the server's start; the bytes are those of its log. */
+/** One per second. Events published and delivered are counted from the server's start; the bytes are those of its log. */
 export type Row = readonly [timeMs: number, published: number, delivered: number, logBytes: number]

@@ -1,6 +1,6 @@
 /**
  * Takes a sample of the server's figures once a second, remembers a quarter of an hour of them, and writes each to the
- * streams of those who watch. A sample is a state, not an event: a stream that is full gets the next one. Knows nothing of
+ * streams that watch. A sample is a state, not an event: a stream that is full simply gets a later one. Knows nothing of
  * requests.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks'
@@ -10,16 +10,16 @@ import type { Latencies, LogFigures, Row, Sample } from './dashboard-sample.ts'
 import type { Service } from './service.ts'
 
 export interface FeedSources {
-  /** Called once a second, whether anybody watches or not. */
+  /** Called once a second, whether or not anybody is watching. */
   readonly latencies: () => Latencies
   /** Of the durable log; undefined where there is none. */
   readonly logFigures: () => LogFigures | undefined
   readonly notices: () => readonly string[]
-  /** A reader that takes nothing for so long is cut off. */
+  /** A reader that takes nothing for this long is cut off. */
   readonly writeTimeoutMs: number
 }
 
-/** `time`: each block has the time of its sample as its id. `none`: ids are those of others on the same stream. */
+/** `time`: each block has the time of its sample as its id. `none`: the ids on the stream belong to others. */
 export type SampleIds = 'time' | 'none'
 
 const intervalMs = 1000
@@ -35,7 +35,7 @@ export class Sampler {
   readonly #delay = monitorEventLoopDelay({ resolution: lagResolutionMs })
   readonly #timer: ReturnType<typeof setInterval>
 
-  /** To be closed. */
+  /** Must be closed. */
   constructor(service: Service, sources: FeedSources) {
     this.#service = service
     this.#sources = sources
@@ -43,7 +43,7 @@ export class Sampler {
     this.#delay.enable()
   }
 
-  /** Writes what is remembered of the time after `afterMs`, then each sample, until the returned function is called. */
+  /** Writes what is remembered from after `afterMs`, then each sample, until the returned function is called. */
   watch(sink: Sink, ids: SampleIds, afterMs: number): () => void {
     const missed = this.#rows.filter(([time]) => !(time <= afterMs))
     sink.write(blockOf(`event: sser.history\ndata: ${JSON.stringify(missed)}\n\n`))
@@ -52,7 +52,7 @@ export class Sampler {
     return () => this.#watchers.delete(watcher)
   }
 
-  /** Ends all that watch. */
+  /** Ends all streams that watch. */
   close(): void {
     clearInterval(this.#timer)
     this.#delay.disable()
@@ -74,7 +74,7 @@ export class Sampler {
     const figures = { ...this.#service.hub.figures() }
     const log = this.#sources.logFigures() ?? null
     const rows = this.#rows
-    // A clock that was set back begins the rows anew: their times only grow.
+    // After the clock was set back, the rows start afresh: their times must only grow.
     if (time <= (rows.at(-1)?.[0] ?? 0)) rows.length = 0
     rows.push([time, figures.message_received, figures.message_sent, log?.bytes ?? 0])
     if (rows.length > rowsMax) rows.shift()
@@ -92,7 +92,7 @@ export class Sampler {
   }
 }
 
-/** One stream. Others may write to the same sink. */
+/** One stream that watches. Others may write to the same sink. */
 class Watcher {
   readonly sink: Sink
   readonly ids: SampleIds

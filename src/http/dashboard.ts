@@ -1,6 +1,6 @@
-// GET /: the dashboard, and GET /assets/{folder}/{name}: the files that it consists of. They ask for no token, for they show
-// nothing by themselves. Promises that no other file is given than those of the table, and a policy under which the
-// browser runs and asks nothing but what this server serves.
+// GET /: the dashboard, and GET /assets/{folder}/{name}: the files that it consists of. They need no token, because they show
+// nothing by themselves. Promises to serve no files but those in the table, under a policy that makes the browser load and
+// call nothing but what this server serves.
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
@@ -12,7 +12,7 @@ import { httpError } from './errors.ts'
 import { allowOnly } from './methods.ts'
 
 const here = fileURLToPath(import.meta.url)
-/** Browsers run what the build made of the sources, also where the server itself runs from its sources. */
+/** Browsers run the compiled files, even where the server itself runs from its sources. */
 const built = here.endsWith('.ts') ? join(dirname(here), '..', '..', 'dist', 'src') : join(dirname(here), '..')
 const uplot = dirname(createRequire(import.meta.url).resolve('uplot'))
 
@@ -43,7 +43,7 @@ const scripts = [
   'topics-view',
   'watch',
 ]
-/** Of the client library, which the page calls the server by. */
+/** From the client library, which the page uses to call the server. */
 const clientScripts = ['connection', 'envelope', 'errors', 'retry-after']
 const assets: ReadonlyMap<string, string> = new Map([
   ...scripts.map((name) => [`dashboard/${name}.js`, join(built, 'dashboard', `${name}.js`)] as const),

@@ -1,6 +1,6 @@
 // Every error that leaves the server, in one shape: {"error":{"code":404,"message":"…","details":{…}}}, `code` being the
-// HTTP status. The one table from the domain's codes to statuses stands here, and so does what becomes of hapi's own
-// errors. Promises that no answer holds a token, a body, a path of this machine or a stack.
+// HTTP status. This file has the only table from the domain's codes to statuses, and the treatment of hapi's own errors.
+// Promises that no answer contains a token, a body, a path of this machine or a stack trace.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Boom } from '@hapi/boom'
 import type { Plugin, Request, ResponseObject, ResponseToolkit } from '@hapi/hapi'
@@ -11,23 +11,23 @@ import type { Cors, FlatHeaders } from './cors.ts'
 export type ErrorDetails = Readonly<Record<string, unknown>>
 type HeaderRecord = Readonly<Record<string, string>>
 
-/** What the operator should hear of: an answer of 500 or more. Bears neither address, query, token nor body. */
+/** A failure for the operator: an answer of 500 or more. Contains no URL, query, token or body. */
 export interface FailedRequest {
   readonly method: string
-  /** The route's pattern, such as /api/v1/pubsubs/{id}/events, never the address that was asked for. */
+  /** The route's pattern, such as /api/v1/pubsubs/{id}/events, never the requested URL. */
   readonly route: string
   readonly status: number
   readonly error: unknown
 }
 
 export interface HttpObserver {
-  /** `route` is the route's pattern; `method` in small letters. A stream is told when it begins. */
+  /** `route` is the route's pattern; `method` is in lower case. A stream is reported when it begins. */
   answered(method: string, route: string, status: number): void
-  /** Somebody was refused, or asked to come back, for a limit; it is told by the setting's name. */
+  /** A client was refused, or told to come back later, because of a limit, named by its setting. */
   limitReached(limit: string): void
-  /** An address has to wait for the first time, or after a while again: so many wrong tokens came from there. */
+  /** An address has to wait, for the first time or again after a while: this many wrong tokens came from there. */
   throttled(client: string, wrongTokens: number): void
-  /** A trusted proxy was cut off that did not say whose its connection is, though it has to. */
+  /** A trusted proxy was cut off because it did not announce the client of its connection, as it must. */
   proxyRefused(proxy: string, reason: string): void
   requestFailed(report: FailedRequest): void
 }
@@ -60,14 +60,14 @@ const statusOfCode: Readonly<Record<DomainErrorCode, number>> = {
 const retryableCodes: ReadonlySet<DomainErrorCode> = new Set(['LIMIT', 'BUSY', 'CLOSED', 'STORE_FAILED'])
 const retryAfterOneSecond: HeaderRecord = { 'retry-after': '1' }
 
-/** An error to throw from a handler: the status, a sentence for the client, and what hapi should send beside it. */
+/** An error to throw from a handler: the status, a sentence for the client, and further headers. */
 export function httpError(status: number, message: string, details?: ErrorDetails, headers?: HeaderRecord): Boom {
   const error = new Boom<ErrorDetails | undefined>(message, { statusCode: status, data: details })
   if (headers !== undefined) Object.assign(error.output.headers, headers)
   return error
 }
 
-/** What a client is told about an error. Whatever is not meant for it becomes a 500 without particulars. */
+/** What a client learns about an error. Anything not meant for clients becomes a 500 without details. */
 export interface ErrorAnswer {
   readonly status: number
   readonly headers: Readonly<Record<string, string | readonly string[] | number | undefined>>
@@ -101,7 +101,7 @@ export function errorBody(status: number, message: string, details?: ErrorDetail
   return errorText({ error: { code: status, message, details } })
 }
 
-/** Answers with an error outside of hapi: what the front door refuses before a route is sought. */
+/** Sends an error outside of hapi: what the front door refuses before routing. */
 export function sendError(
   request: IncomingMessage,
   response: ServerResponse,
@@ -120,13 +120,13 @@ export interface ErrorsOptions {
   readonly observer: HttpObserver
 }
 
-/** Gives every answer under /api/v1 its CORS headers, and every error its shape, also those that hapi makes itself. */
+/** Gives every answer under /api/v1 its CORS headers, and every error its shape, including hapi's own. */
 export const errorsPlugin: Plugin<ErrorsOptions> = {
   name: 'sser-errors',
   register(server, { cors, observer }) {
     server.ext('onPreResponse', async (request: Request, h: ResponseToolkit) => {
       const { response } = request
-      // A body that came with its head is whole a moment later; hapi would end the connection of one that is not.
+      // A body sent along with its head is complete a moment later; hapi would close the connection of an incomplete one.
       if (!request.raw.req.complete) await new Promise((resolve) => setImmediate(resolve))
       if (!('isBoom' in response && response.isBoom)) {
         if (isApiPath(request.path) && 'header' in response) {
@@ -151,20 +151,20 @@ export const errorsPlugin: Plugin<ErrorsOptions> = {
   },
 }
 
-/** Tells of the limit that the error names, if it does. */
+/** Reports the limit that the error names, if it names one. */
 export function tellLimit(observer: HttpObserver, error: unknown): void {
   const limit = limitOf(error)
   if (limit !== undefined) observer.limitReached(limit)
 }
 
-/** The setting that an error blames which passes by itself, or with somebody else's leaving. */
+/** The setting behind an error that goes away by itself, or when another client leaves. */
 export function limitOf(error: unknown): string | undefined {
   const details = error instanceof DomainError ? error.details : error instanceof Boom ? detailsOf(error) : undefined
   const limit = details?.['limit']
   return typeof limit === 'string' ? limit : undefined
 }
 
-/** An answer of `application/json` and nothing more: no charset, which JSON has none of. */
+/** A plain `application/json` answer, without a charset, which JSON does not define. */
 export function jsonAnswer(h: ResponseToolkit, text: string | Buffer): ResponseObject {
   const answer = h.response(text).type('application/json')
   answer.charset('')
@@ -179,15 +179,15 @@ function eachHeader(flat: FlatHeaders, take: (name: string, value: string) => vo
   for (let index = 0; index + 1 < flat.length; index += 2) take(flat[index]!, flat[index + 1]!)
 }
 
-/** Boom's own words where nobody gave any ("Not Found"), made a sentence. */
+/** Boom's default words where there are no others ("Not Found"), made a sentence. */
 function sentenceOf(error: Boom): string {
-  // The only one without words of its own is hapi's for a part of a path that it cannot decode.
+  // The only error without words of its own is hapi's, for a path segment that it cannot decode.
   if (error.message === 'Bad Request') return malformedPathMessage
   const words = error.message || error.output.payload.error
   return /[.…!?]$/.test(words) ? words : `${words}.`
 }
 
-/** Only details that our own `httpError` gave: hapi puts things of its own in there. */
+/** Only details set by our own `httpError`: hapi uses the field for things of its own. */
 function detailsOf(error: Boom<unknown>): ErrorDetails | undefined {
   const { data } = error
   if (typeof data !== 'object' || data === null || Object.getPrototypeOf(data) !== Object.prototype) return undefined

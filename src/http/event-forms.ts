@@ -1,4 +1,4 @@
-// In which form a client wants a topic's events, by its Accept header (RFC 9110, section 12.5.1).
+// The form in which a client wants a topic's events, by its Accept header (RFC 9110, section 12.5.1).
 
 export type EventForm = 'stream' | 'page' | 'lines'
 
@@ -9,8 +9,8 @@ const formOfType: Readonly<Record<string, EventForm>> = {
 }
 
 /**
- * The one of the three that the client likes best, the first of equals. Whoever names none of them gets a stream, as from
- * the original.
+ * The form that the client prefers, the first among equals. A client that names none of the three gets a stream, as from the
+ * original.
  */
 export function eventFormOf(accept: string | undefined): EventForm {
   let best: EventForm = 'stream'

@@ -1,5 +1,5 @@
-// Where a text stops being JSON. JSON.parse knows, but its message quotes the text, and a publisher's body must stand in no
-// answer and no log line. Runs only for texts that JSON.parse has refused; without recursion, so that depth does no harm.
+// Locates where a text stops being JSON. JSON.parse knows, but its message quotes the text, and a publisher's body must not
+// appear in an answer or a log line. Runs only for texts that JSON.parse has refused; not recursive, so that depth is harmless.
 
 const whitespace = /[ \t\n\r]*/y
 const scalar = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y
@@ -9,11 +9,11 @@ export interface JsonMistake {
   /** Counted from 1; columns in UTF-16 units. */
   readonly line: number
   readonly column: number
-  /** What was looked for there. */
+  /** What was expected there. */
   readonly expected: string
 }
 
-/** The first place where the text cannot be JSON any more; its end where it is cut off. */
+/** The first position where the text can no longer be JSON; its end where it is cut off. */
 export function findJsonMistake(text: string): JsonMistake {
   let at = 0
   const open: ('{' | '[')[] = []
@@ -26,7 +26,7 @@ export function findJsonMistake(text: string): JsonMistake {
     return true
   }
 
-  /** A loop and not one expression: a long string would exhaust the stack on which expressions go back. */
+  /** A loop rather than one regular expression: a long string would exhaust the stack that those backtrack on. */
   function takeString(): boolean {
     at += 1
     while (at < text.length) {

@@ -1,6 +1,6 @@
-// What comes before a route is sought, the same for every listener: what is no HTTP, bodies that say that they are too
-// large, and every call while the service is starting or stopping. Promises an answer in the one shape of errors, and that
-// no answer is written into the middle of another. Knows nothing of ports and of TLS.
+// What happens before routing, the same for every listener: malformed HTTP, bodies declared too large, and all calls while
+// the service is starting or stopping. Promises that errors are answered in their one shape, and that no answer is written
+// into the middle of another. Knows nothing of ports or TLS.
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import type { Http2Server } from 'node:http2'
 import type { Server, Socket } from 'node:net'
@@ -18,19 +18,19 @@ import { retryMsOf, type StreamLimits } from './stream-answer.ts'
 
 export interface DoorOptions extends StreamLimits {
   readonly requestBodyBytesMax: number
-  /** What every answer to whoever speaks HTTPS says of it, if anything. */
+  /** Sent on every answer to a client that speaks HTTPS, if set. */
   readonly strictTransport: string | undefined
-  /** Whether the client speaks HTTPS: to this server, or to a proxy before it. */
+  /** Whether the client speaks HTTPS, to this server or to a proxy in front of it. */
   readonly isSecure: (request: IncomingMessage) => boolean
 }
 
 export const headerBytesMax = 16 * 1024
 const eventsPath = /^\/api\/v1\/pubsubs\/[^/?]+\/events(?:\?|$)/
-/** Of streams of several topics, and of nothing else. */
+/** For streams of several topics, and for nothing else. */
 const severalPath = /^\/api\/v1\/events(?:\?|$)/
 const tunnelWords = 'This server is no proxy: it has no CONNECT.'
 
-/** Stands before listeners, and hands on to the router what may pass. */
+/** Wraps listeners, and passes on to the router what may enter. */
 export class FrontDoor {
   readonly #route: RequestListener
   readonly #service: Service
@@ -55,7 +55,7 @@ export class FrontDoor {
     this.#options = options
   }
 
-  /** Of HTTP/1, with TLS or without. Whoever listened before is sent away. */
+  /** For HTTP/1, with or without TLS. Earlier listeners are removed. */
   guard(listener: Server): void {
     for (const event of ['request', 'checkContinue', 'checkExpectation', 'clientError'])
       listener.removeAllListeners(event)
@@ -74,7 +74,7 @@ export class FrontDoor {
   #listen(listener: Server): void {
     listener.on('request', (request: IncomingMessage, response: ServerResponse) => this.#enter(request, response))
     listener.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
-      // A client that asks first is told to go on only where its body would be read.
+      // A client that asks first is told to continue only where its body would be read.
       if (!this.#isTooLarge(request) && this.#service.isOpen) response.writeContinue()
       this.#enter(request, response)
     })
@@ -84,8 +84,8 @@ export class FrontDoor {
   }
 
   #enter(request: IncomingMessage, response: ServerResponse): void {
-    // What was sent behind the last answer of a connection that is being closed is not heard.
-    // A stream of HTTP/2 that answers HEAD is never writable.
+    // Requests pipelined behind the last answer of a connection that is being closed are ignored.
+    // For HTTP/2, `writable` does not serve: a stream that answers HEAD is never writable.
     if (request.httpVersionMajor === 1 ? !request.socket.writable : response.destroyed) return
     const { strictTransport, isSecure, requestBodyBytesMax } = this.#options
     if (strictTransport !== undefined && isSecure(request))
@@ -105,7 +105,7 @@ export class FrontDoor {
     }
   }
 
-  /** Of a body of lines each is bounded, and not the whole. */
+  /** In a body of lines, each line is bounded instead of the whole. */
   #isTooLarge(request: IncomingMessage): boolean {
     if (declaredLength(request) <= this.#options.requestBodyBytesMax) return false
     return !(request.method === 'POST' && eventsPath.test(request.url ?? '') && sendsLines(request))
@@ -120,7 +120,7 @@ export class FrontDoor {
     this.#observer.answered((request.method ?? '').toLowerCase(), 'none', status)
   }
 
-  /** A stream with its end and a time to come back, everything else with this error. */
+  /** Answers a stream with its end and a time to reconnect, everything else with this error. */
   #refuseForNow(request: IncomingMessage, response: ServerResponse, error: Error): void {
     const headers = [...this.#cors.headers(request.headers.origin)]
     const endsStream = isForStream(request)
@@ -140,7 +140,7 @@ function isForStream({ method, url = '', headers }: IncomingMessage): boolean {
   return severalPath.test(url) || (eventsPath.test(url) && eventFormOf(headers.accept) === 'stream')
 }
 
-/** What is wrong with the name that was asked for, in words. */
+/** What is wrong with the requested host, in words. */
 function hostMistakeOf({
   headers,
   rawHeaders,
@@ -150,7 +150,7 @@ function hostMistakeOf({
   const { host } = headers
   if (httpVersionMajor === 1) {
     if (host === undefined && httpVersionMinor > 0) return 'A Host header is missing (RFC 9112, section 3.2).'
-    // Of several node tells the first; a proxy in front may have gone by another one.
+    // Of several, node reports only the first; a proxy in front may have used another.
     return isRepeated('host', rawHeaders) ? 'There are several Host headers (RFC 9112, section 3.2).' : undefined
   }
   const authority = headers[':authority']
@@ -160,7 +160,7 @@ function hostMistakeOf({
     : 'The :authority and the Host header differ (RFC 9113, section 8.3.1).'
 }
 
-/** `rawHeaders` are names and values in turn. */
+/** `rawHeaders` alternates names and values. */
 function isRepeated(name: string, rawHeaders: readonly string[]): boolean {
   let times = 0
   for (let index = 0; index < rawHeaders.length; index += 2) {
@@ -174,12 +174,12 @@ interface ParserError extends Error {
   readonly code?: string
 }
 
-/** What node knows of the answer that a connection is waiting for or getting. */
+/** Node's field for the response that a connection is waiting for or receiving. */
 interface AnsweringSocket extends Socket {
   readonly _httpMessage?: ServerResponse<IncomingMessage> | null
 }
 
-/** Answers what is no HTTP, or came too slowly, in the error shape; never in the middle of another answer. */
+/** Answers malformed or slow requests with an error of the usual shape, but never in the middle of another answer. */
 export function refuseMalformed(error: ParserError, socket: AnsweringSocket): void {
   const answering = socket._httpMessage
   if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && answering && mayTakeLong(answering.req)) return
@@ -188,7 +188,7 @@ export function refuseMalformed(error: ParserError, socket: AnsweringSocket): vo
     return
   }
   if (answering !== null && answering !== undefined) {
-    // Garbage behind a request that was whole: its answer, or its stream, goes on to its end, and with it the connection.
+    // Garbage after a complete request: its answer or stream runs to its end, and the connection ends with it.
     if (answering.req.complete) answering.shouldKeepAlive = false
     else if (answering.headersSent) socket.destroy()
     if (answering.req.complete || answering.headersSent) return
@@ -196,7 +196,7 @@ export function refuseMalformed(error: ParserError, socket: AnsweringSocket): vo
   refuseRaw(socket, malformedAnswers[error.code ?? ''] ?? malformed)
 }
 
-/** CONNECT: node takes its hands off the connection and closes it without a word where nobody listens for it. */
+/** CONNECT: node detaches the connection, and closes it without an answer where nobody listens for it. */
 export function refuseTunnel(_request: IncomingMessage, socket: AnsweringSocket): void {
   socket.on('error', () => socket.destroy())
   if (socket._httpMessage) socket.destroy()
@@ -209,7 +209,7 @@ interface RawAnswer {
   readonly message: string
 }
 
-/** Where there is no response of node's to write on. */
+/** For connections on which node has no response to write to. */
 function refuseRaw(socket: Socket, { status, reason, message }: RawAnswer): void {
   const body = errorBody(status, message)
   const head = `HTTP/1.1 ${status} ${reason}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}`

@@ -1,6 +1,6 @@
-// What a presented token opens: the API tokens of the configuration what they have the right to, a topic's own and further
+// What a presented token opens: an API token of the configuration whatever it has rights for, a topic's own and further
 // tokens that topic, a ticket the streams of its topics. Tokens are compared by their SHA-256, in the same time whatever was
-// presented. Whoever presents wrong ones again and again has to wait. Knows no routes.
+// presented. Clients that keep presenting wrong ones have to wait. Knows no routes.
 import type { Request } from '@hapi/hapi'
 import type { Ticket, Topic, TopicRight, TopicToken } from '../domain/hub.ts'
 import { hashMatches, hashToken } from '../domain/token.ts'
@@ -9,7 +9,7 @@ import { httpError } from './errors.ts'
 import type { Service } from './service.ts'
 import type { TokenThrottle } from './token-throttle.ts'
 
-/** `topics`: make, see, change, empty and delete them, and issue their tokens. */
+/** `topics`: to create, inspect, change, empty and delete them, and to issue their tokens. */
 export type ApiRight = 'topics' | 'publish' | 'subscribe' | 'metrics'
 
 export interface ApiToken {
@@ -18,26 +18,26 @@ export interface ApiToken {
   readonly rights: readonly ApiRight[]
 }
 
-/** What a handler may want to know of who asks. */
+/** What handlers may need to know about the caller. */
 export interface Credentials {
-  /** SHA-256 of the token that limits per token count this as. */
+  /** SHA-256 of the token that per-token limits count this under. */
   readonly countedAs: Uint8Array
-  /** The further token of the topic that opened it; undefined: its own token, or an API token. */
+  /** The further token of the topic that opened it; undefined: the topic's own token, or an API token. */
   readonly token: TopicToken | undefined
-  /** The ticket that opened it, by the authority of that token. */
+  /** The ticket that opened it, on the authority of that token. */
   readonly ticket?: Ticket | undefined
-  /** Where there are several topics: what opened each of them. */
+  /** For several topics: what opened each of them. */
   readonly each?: readonly Credentials[] | undefined
 }
 
 export const anybody: Credentials = Object.freeze({ countedAs: new Uint8Array(), token: undefined })
 
-/** The token was not looked at: there were too many wrong ones. */
+/** The token was not checked: there had been too many wrong ones. */
 export interface Refusal {
   readonly waitMs: number
 }
 
-/** Of the headers of a 401. */
+/** Headers of a 401. */
 export const challenge = { 'www-authenticate': 'Bearer' }
 
 export class Gate {
@@ -53,13 +53,13 @@ export class Gate {
     this.#throttle = throttle
   }
 
-  /** Throws a 401, as all of these do. */
+  /** Throws a 401, like all of these. */
   api(request: Request, presented: string, right: ApiRight): Credentials | Refusal {
     const sha256 = hashToken(presented)
     return this.#examined(request, sha256, () => (this.#isAllowed(sha256, right) ? known(sha256) : undefined))
   }
 
-  /** `topicOf` is asked only where the presented token is none that opens all topics. */
+  /** `topicOf` is called only where the presented token does not open all topics. */
   topic(
     request: Request,
     presented: string,
@@ -70,12 +70,12 @@ export class Gate {
     return this.#examined(request, sha256, () => this.#byToken(sha256, right, topicOf))
   }
 
-  /** As `topic`, for a stream of its events, which a ticket opens as well. */
+  /** As `topic`, for a stream of its events, which a ticket can also open. */
   stream(request: Request, presented: string, topicOf: () => Topic): Credentials | Refusal {
     return this.#stream(request, hashToken(presented), topicOf)
   }
 
-  /** As `stream`, for several topics: `presented` is one token that opens each of them, or one for each, in their order. */
+  /** As `stream`, for several topics: `presented` is one token that opens all of them, or one for each, in the same order. */
   streams(request: Request, presented: readonly string[], topics: readonly Topic[]): Credentials | Refusal {
     const hashes = presented.map(hashToken)
     const each: Credentials[] = []
@@ -102,19 +102,19 @@ export class Gate {
     return access && known(sha256, access.token)
   }
 
-  /** By what the token of its maker opens now: whoever revokes that one, revokes the ticket. */
+  /** Depends on what its issuer's token opens now: revoking that token revokes the ticket. */
   #byTicket(sha256: Uint8Array, topic: Topic): Credentials | undefined {
     const ticket = this.#service.hub.tickets.find(sha256)
     const authority = ticket?.authorityFor(topic.id)
     const credentials = authority && this.#byToken(authority, 'subscribe', () => topic)
     if (authority === undefined || credentials === undefined) return undefined
-    // Whoever has one topic's token gets no more out of it by tickets. Whoever gives them out with an API token means
-    // each for somebody else.
+    // A holder of one topic's token must not get around its limits with tickets. Tickets issued with an API token are meant for
+    // a different client each.
     const countedAs = this.#isAllowed(authority, 'subscribe') ? sha256 : authority
     return { ...credentials, countedAs, ticket }
   }
 
-  /** All are compared, whatever the first comparison says. */
+  /** All tokens are compared, whatever the first comparison says. */
   #isAllowed(presentedSha256: Uint8Array, right: ApiRight): boolean {
     const allowing = this.#apiTokens.filter(
       ({ sha256, rights }) => hashMatches(presentedSha256, sha256) && rights.includes(right),
@@ -122,7 +122,7 @@ export class Gate {
     return allowing.length > 0
   }
 
-  /** What `check` says of the token; where it says nothing the token is wrong. What it throws says nothing of the token. */
+  /** The outcome of `check`; undefined means a wrong token. What it throws says nothing about the token. */
   #examined(request: Request, sha256: Uint8Array, check: () => Credentials | undefined): Credentials | Refusal {
     const client = this.#clients.limitedAs(request.raw.req)
     const waitMs = client === undefined ? 0 : this.#throttle.waitMs(client, sha256)

@@ -1,11 +1,11 @@
-// How a connection ends whose client may still be sending: what we still have to say is said, however slowly it is taken,
-// and our side is closed; what still comes is thrown away for a moment, and only then is the rest cut. A socket that is closed with unread bytes in it is reset, and a reset takes with
-// it the answer (413, 401) that the client has not read yet.
+// How a connection ends while its client may still be sending: our remaining bytes are sent, however slowly they are taken,
+// and our side is closed; what still arrives is discarded for a moment, and only then is the socket destroyed. Closing a
+// socket with unread bytes resets it, and a reset destroys the answer (413, 401) that the client has not read yet.
 import type { Socket } from 'node:net'
 
 const lingerMsMax = 1000
 
-/** Put in the place of a connection's `destroySoon`, which node calls behind the last answer of a connection. */
+/** Replaces a connection's `destroySoon`, which node calls after the last answer of a connection. */
 export function closeGently(this: Socket): void {
   if (this.destroyed) return
   this.end()

@@ -1,5 +1,5 @@
-// GET /api/v1/pubsubs/{id}/events in a form that ends: a page of events as JSON, or all of them, a line each. Promises
-// bounded memory, whatever a topic holds, and that what is missing is told. Which form is wanted is decided elsewhere.
+// GET /api/v1/pubsubs/{id}/events in a finite form: a page of events as JSON, or all of them, one per line. Promises bounded
+// memory, however much a topic holds, and that missing events are reported. Which form is wanted is decided elsewhere.
 import { Readable } from 'node:stream'
 import type { Request, ResponseObject, ResponseToolkit } from '@hapi/hapi'
 import { DomainError } from '../domain/errors.ts'
@@ -11,13 +11,13 @@ import { resumeRequestOf } from './resume-request.ts'
 import type { HistoryPageQuery, HistoryQuery } from './schemas.ts'
 
 export interface HistoryLimits {
-  /** Of one page. */
+  /** Per page. */
   readonly historyEventsMax: number
-  /** Who takes nothing for so long is cut off. */
+  /** A client that takes nothing for this long is cut off. */
   readonly writeTimeoutMs: number
 }
 
-/** A page ends with the event by which it becomes this large. */
+/** A page ends with the event that makes it reach this size. */
 const PAGE_BYTES = 1024 * 1024
 
 export async function answerPage(
@@ -47,7 +47,7 @@ export async function answerLines(
   return answer.header('cache-control', 'no-store').header('x-accel-buffering', 'no')
 }
 
-/** By the query: `after` and `order`, or what a stream would resume from. */
+/** From the query: `after` and `order`, or the point that a stream would resume from. */
 async function itemsOf(
   hub: Hub,
   topic: Topic,
@@ -101,7 +101,7 @@ async function* linesOf(items: AsyncIterable<readonly HistoryItem[]>): AsyncGene
   }
 }
 
-/** As the data of `sser.gap`. */
+/** Like the data of `sser.gap`. */
 function gapJson({ requested, resumesAfter, reason }: GapNotice): string {
   return gapText({ requested, resumes_after: formatEventId(resumesAfter), reason })
 }

@@ -1,5 +1,5 @@
-// The HTTP server: node's listeners, with hapi behind them. Promises that a stop leaves no connection behind. Knows the
-// plugins and their order, and nothing of what they do.
+// The HTTP server: node's listeners, with hapi behind them. Promises that stopping leaves no connection behind. Knows the
+// plugins and their order, but not what they do.
 import {
   createServer,
   type IncomingMessage,
@@ -44,9 +44,9 @@ import { topicTokensPlugin } from './topic-tokens.ts'
 import { topicsPlugin } from './topics.ts'
 
 interface Listening {
-  /** Undefined: every address of the machine. */
+  /** Undefined: all addresses of the machine. */
   readonly host: string | undefined
-  /** 0: one that is free. */
+  /** 0: any free port. */
   readonly port: number
 }
 
@@ -61,22 +61,22 @@ export interface HttpOptions
     ConnectionLimitOptions,
     TokenLimitOptions,
     ThrottleOptions {
-  /** Given: the service is at that port, over TLS, and the one of `port` only sends there. */
+  /** If set, the service is on its port, over TLS, and that of `port` only redirects there. */
   readonly secure: SecureOptions | undefined
-  /** How long browsers are told to use HTTPS only; 0: they are told nothing. */
+  /** How long browsers should insist on HTTPS; 0: they are not told to. */
   readonly strictTransportSeconds: number
   readonly apiTokens: readonly ApiToken[]
-  /** From these it is believed for whom they ask, and how their clients speak to them. */
+  /** Proxies whose word on their clients' addresses and protocol is believed. */
   readonly trustedProxies: readonly AddressRange[]
-  /** In this time their connections have to say whose they are (the PROXY protocol); undefined: they say nothing in front. */
+  /** How long their connections may take to announce the client (the PROXY protocol); undefined: they do not use it. */
   readonly proxyHeaderTimeoutMs: number | undefined
   readonly opensMetricsLocally: boolean
   readonly scrape: PrometheusOptions['scrape']
-  /** A connection that was kept alive and brings no further request is closed after this. */
+  /** A kept-alive connection without a further request is closed after this. */
   readonly idleTimeoutMs: number
   /** Origins whose pages may send credentials. */
   readonly credentialOrigins: readonly string[]
-  /** The program's, for the description of its API. */
+  /** The program's version, for the API's description. */
   readonly version: string
 }
 
@@ -87,17 +87,17 @@ export interface HttpServer {
   readonly secureAddress: AddressInfo | undefined
   /** hapi's server, for tests that need no socket. */
   readonly hapi: Hapi.Server
-  /** No more connections; those that are idle end at once, the others when answered, or after the grace. Idempotent. */
+  /** Accepts no more connections; idle ones end at once, the others once answered, or after the grace period. Idempotent. */
   close(graceMs: number): Promise<void>
 }
 
-/** A whole request, however large and slow, takes no longer. Silence in a body ends much earlier, see readTimeoutMs. */
+/** Upper bound for a whole request, however large and slow. Silence in a body ends it much earlier, see readTimeoutMs. */
 const requestMsMax = 300_000
 const timeoutCheckMs = 1000
 const closeCheckMs = 20
 const backlogMax = 4096
 
-/** Listens at once; what is not ready yet is answered so by the front door. */
+/** Listens at once; until the service is ready, the front door answers accordingly. */
 export async function startHttpServer(
   service: Service,
   observer: HttpObserver,
@@ -112,7 +112,7 @@ export async function startHttpServer(
     connectionsCheckingInterval: timeoutCheckMs,
     maxHeaderSize: headerBytesMax,
     noDelay: true,
-    // Answered at the front door, in the one shape of errors.
+    // Answered by the front door, in the usual shape of errors.
     requireHostHeader: false,
   }
   const secure = secureOptions && makeSecureListener(secureOptions, options, settings)
@@ -144,7 +144,7 @@ export async function startHttpServer(
         settings,
         () => (main.address() as AddressInfo).port,
         (token) => secureOptions.certificates.proofFor(token),
-        // A proxy that speaks HTTPS to its clients would be sent there for ever.
+        // Behind a proxy that speaks HTTPS to its clients, a redirect would loop forever.
         (request, response) => clients.saysHttps(request) && main.emit('request', request, response),
       )
     : main
@@ -177,7 +177,7 @@ export async function startHttpServer(
   }
 }
 
-/** What is open, to be ended at a stop; and how a connection ends whose client may still be sending. */
+/** Tracks open connections, which a stop has to end, and sets how one ends whose client may still be sending. */
 function keepBooks(listener: PlainServer | SecureServer, connections: Set<Socket>): void {
   function keep(socket: Socket): void {
     socket.destroySoon = closeGently
@@ -185,7 +185,7 @@ function keepBooks(listener: PlainServer | SecureServer, connections: Set<Socket
     socket.once('close', () => connections.delete(socket))
   }
   listener.on('connection', keep)
-  // Over TLS node writes to a socket of its own, which wraps the one that was accepted.
+  // Over TLS, node writes to a socket of its own that wraps the accepted one.
   listener.prependListener('secureConnection', (socket: Socket) => {
     socket.destroySoon = closeGently
   })
@@ -209,13 +209,13 @@ async function makeHapi(
   options: HttpOptions,
 ): Promise<Hapi.Server> {
   const hapi = Hapi.server({
-    // Of the two kinds of servers hapi's types know one.
+    // hapi's types know only one of the two kinds of servers.
     listener: listener as PlainServer,
     tls: options.secure !== undefined,
     autoListen: false,
     compression: false,
     debug: false,
-    // hapi's clean stop would keep every request of a connection alive as long as the connection; ours is below.
+    // hapi's clean stop would keep every request of a connection in memory until the connection ends; ours is below.
     operations: { cleanStop: false },
     routes: { state: { parse: false, failAction: 'ignore' }, response: { ranges: false } },
   })
@@ -275,7 +275,7 @@ async function stop(
   secure?.closeSessions()
   const sweep = setInterval(() => {
     for (const listener of listeners) listener.closeIdleConnections()
-    // To node, a connection that was opened in advance and has said nothing yet is one with a request in progress.
+    // Node considers a connection that was opened in advance, and has sent nothing yet, to have a request in progress.
     for (const socket of connections) if (!hasSpoken(socket)) socket.destroy()
   }, closeCheckMs)
   const end = setTimeout(() => {

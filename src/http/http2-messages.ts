@@ -1,6 +1,6 @@
-// A request and an answer of HTTP/2 with what node's own lack of those of HTTP/1, so that every handler takes both: the name
-// that was asked for as `host`, the words `destroyed` and `writableNeedDrain`, and no header that speaks of the connection,
-// which HTTP/2 forbids. Knows nothing of what is asked and answered.
+// Requests and answers of HTTP/2, extended by what node's lack compared to HTTP/1, so that every handler takes both: the
+// authority as `host`, the properties `destroyed` and `writableNeedDrain`, and no connection-specific headers, which HTTP/2
+// forbids. Knows nothing of what is asked and answered.
 import {
   constants,
   Http2ServerRequest,
@@ -31,7 +31,7 @@ export class Http2Request extends Http2ServerRequest {
   }
 
   static {
-    // To node, a body that was cut off is one that is whole. Its types take what it computes for a field.
+    // Node reports a truncated body as complete. Its types declare this computed property as a field.
     Object.defineProperty(Http2Request.prototype, 'complete', {
       get(this: Http2Request) {
         return this.readableEnded && !this.stream.aborted
@@ -48,12 +48,12 @@ export class Http2Answer extends Http2ServerResponse<Http2Request> {
     const leave = () => leaveReset(stream)
     stream.once('aborted', leave)
     stream.once('end', leave)
-    // The reset may have come along with the request.
+    // The reset may have arrived together with the request.
     leave()
   }
 
   static {
-    // Node's types promise these two, and node has neither.
+    // Node's types promise these two, but node has neither.
     Object.defineProperties(Http2Answer.prototype, {
       destroyed: {
         get(this: Http2Answer) {
@@ -72,7 +72,7 @@ export class Http2Answer extends Http2ServerResponse<Http2Request> {
     if (!connectionHeaders.has(name.toLowerCase())) super.setHeader(name, value)
   }
 
-  /** Headers come as name and value in turn, as everywhere here; those that hapi sends it has set one by one before. */
+  /** Headers alternate names and values, as everywhere here; those from hapi have already been set one by one. */
   override writeHead(status: number, headers?: unknown): this {
     const flat: readonly string[] = Array.isArray(headers) ? headers : []
     const allowed: string[] = []
@@ -83,14 +83,14 @@ export class Http2Answer extends Http2ServerResponse<Http2Request> {
   }
 }
 
-/** Who was answered before all of a body had come would send on, and wait for ever: RFC 9113, section 8.1. */
+/** A client that gets its answer before it has sent its whole body would go on sending, and wait forever: RFC 9113, section 8.1. */
 function refuseTheBody(stream: ServerHttp2Stream): void {
   if (!stream.destroyed && stream.state.remoteClose !== 1) stream.close(constants.NGHTTP2_NO_ERROR)
 }
 
 /**
- * To node a reset that names no error (NO_ERROR) is the end of what the client sends, and the answer is kept for a client
- * that will never take it, and with it the connection. Anybody can send such a reset, as often as wanted.
+ * Node takes a reset without an error (NO_ERROR) for the end of what the client sends: it keeps the answer for a client that
+ * will never take it, and with it the connection. Anyone can send such resets, as often as they like.
  */
 function leaveReset(stream: ServerHttp2Stream): void {
   if (stream.closed && !stream.writableFinished) stream.destroy()

@@ -1,7 +1,7 @@
 // A Sink over one stream of an HTTP/2 connection. Node and nghttp2 know how much the client takes on this stream and on the
-// connection; what it does not take waits here, in order, so that a slow stream holds no other one and what waits for it
-// is known to the byte. Promises to hand on a piece only when the one before it has gone, by which progress is seen.
-// Knows nothing of topics, events and SSE.
+// connection; the rest waits here, in order, so that a slow stream does not hold up others and its backlog is known to the
+// byte. Promises to hand over each piece only when the previous one is gone, which makes progress visible. Knows nothing of
+// topics, events or SSE.
 import assert from 'node:assert/strict'
 import type { ServerResponse } from 'node:http'
 import type { Http2ServerResponse, ServerHttp2Stream } from 'node:http2'
@@ -9,17 +9,17 @@ import type { CloseReason, SharedBytes, Sink } from '../domain/ports.ts'
 import type { FlatHeaders } from './cors.ts'
 import { abruptReasons, SseStream, streamHeaders } from './sse-stream.ts'
 
-/** A client that takes this much in the time that a write may take is slow, and not gone. Also the size of a frame. */
+/** A client that takes this much within the write timeout is slow, not gone. Also the size of a frame. */
 const pieceBytes = 16 * 1024
 
-/** The sink for a response, of whichever version of HTTP. See the constructors for what is asked of it. */
+/** The sink for a response, whichever its HTTP version. The constructors say what they require of it. */
 export function openStream(response: ServerResponse, headers: FlatHeaders, waitingBytesMax: number): Sink & Beginning {
   if (response.req.httpVersionMajor === 1) return new SseStream(response, headers, waitingBytesMax)
   return new Http2SseStream(response as unknown as Http2ServerResponse, headers, waitingBytesMax)
 }
 
 interface Beginning {
-  /** Sends the head, if it is not sent yet. */
+  /** Sends the head, if it has not been sent yet. */
   begin(): void
 }
 
@@ -28,12 +28,12 @@ export class Http2SseStream implements Sink {
   readonly #stream: ServerHttp2Stream
   readonly #waitingBytesMax: number
   #head: FlatHeaders | undefined
-  /** What was not handed to node yet. The first of it may have been handed over in part: from `#offset` on it was not. */
+  /** Not handed to node yet. The first one may have been handed over in part, up to `#offset`. */
   readonly #queue: Uint8Array[] = []
   #offset = 0
   #waitingBytes = 0
   #acceptedBytes = 0
-  /** Of the piece that node has; 0: it has none. */
+  /** Size of the piece that node has; 0: none. */
   #writingBytes = 0
   #isClosed = false
   #hasEnded = false
@@ -41,14 +41,14 @@ export class Http2SseStream implements Sink {
   #onDrained: (() => void) | undefined
   #drained: Promise<void> | undefined
 
-  /** `headers` beside `streamHeaders`. `waitingBytesMax`: above so many bytes that wait, `write` says false. */
+  /** `headers` in addition to `streamHeaders`. `waitingBytesMax`: with more bytes waiting, `write` returns false. */
   constructor(response: Http2ServerResponse, headers: FlatHeaders, waitingBytesMax: number) {
     assert(!response.headersSent, 'a stream begins on a response that has no head yet')
     this.#response = response
     this.#stream = response.stream
     this.#waitingBytesMax = waitingBytesMax
     this.#head = headers
-    // hapi's listeners hold the whole request for as long as the response lives, and have nothing more to do.
+    // hapi's listeners have nothing left to do, but keep the whole request alive as long as the response.
     response.removeAllListeners('close')
     this.#stream.once('close', () => this.#ended())
   }
@@ -69,12 +69,12 @@ export class Http2SseStream implements Sink {
   }
 
   write({ plain }: SharedBytes): boolean {
-    // A client that has reset its stream takes nothing any more.
+    // A client that has reset its stream takes nothing more.
     if (this.#isClosed || this.#stream.closed || plain.length === 0) return true
     this.begin()
     this.#waitingBytes += plain.length
     if (this.#writingBytes === 0 && plain.length <= pieceBytes) {
-      // Nothing waits before it, as with nearly all that is live.
+      // Nothing is queued, which is the usual case for live events.
       this.#writingBytes = plain.length
       this.#stream.write(plain, this.#written)
     } else {
@@ -116,7 +116,7 @@ export class Http2SseStream implements Sink {
     else this.#onClose = listener
   }
 
-  /** One piece at a time; behind the last one of a stream that was closed, its end. */
+  /** One piece at a time; after the last piece of a closed stream, its end. */
   #handOver(): void {
     if (this.#writingBytes > 0 || this.#stream.destroyed) return
     if (this.#queue.length === 0) {
@@ -132,7 +132,7 @@ export class Http2SseStream implements Sink {
     this.#stream.uncork()
   }
 
-  /** Of all pieces the same function: node calls it for each, and one is on its way at a time. */
+  /** One function for all pieces: node calls it for each, and only one is in flight at a time. */
   readonly #written = (error?: Error | null): void => {
     const bytes = this.#writingBytes
     this.#writingBytes = 0

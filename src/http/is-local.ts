@@ -1,4 +1,4 @@
-// Who asks on this machine itself.
+// Whether a request comes from this machine itself.
 import type { IncomingMessage } from 'node:http'
 import { BlockList, isIPv6 } from 'node:net'
 
@@ -8,16 +8,16 @@ loopback.addAddress('::1', 'ipv6')
 
 const loopbackHost = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?$/i
 const loopbackOrigin = /^https?:\/\/(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?$/i
-/** A proxy on this machine would let the whole internet in. */
+/** Traces of a proxy on this machine, which would otherwise let the whole internet in. */
 const forwardingHeaders = /^(?:forwarded|via|x-forwarded-.*|x-real-ip)$/
 
-/** As browsers tell of whoever types an address, or is on a page of this server. */
+/** What browsers send for a URL that was typed in, or for a page of this server. */
 const ownSites: ReadonlySet<unknown> = new Set([undefined, 'none', 'same-origin'])
 
 /**
- * Whether somebody on this machine asks, and nobody through it: by the peer's address, by the name that was asked for, which
- * keeps pages out that were sent to this address by their own (DNS rebinding), by what browsers tell of the page that asks, and
- * by the traces that proxies leave.
+ * Whether the request comes from this machine, and not through a proxy on it: judged by the peer's address; by the requested
+ * host name, which keeps out pages whose own name was pointed at this address (DNS rebinding); by what browsers say of the
+ * page that sends it; and by the traces that proxies leave.
  */
 export function isLocal({ socket, headers }: IncomingMessage): boolean {
   if (!isLoopback(plainAddress(socket.remoteAddress ?? ''))) return false
@@ -27,12 +27,12 @@ export function isLocal({ socket, headers }: IncomingMessage): boolean {
   return !Object.keys(headers).some((name) => forwardingHeaders.test(name))
 }
 
-/** Of an address in the form of `plainAddress`; false for none. */
+/** For an address in the form of `plainAddress`; false for none. */
 export function isLoopback(address: string): boolean {
   return address !== '' && loopback.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
 }
 
-/** Without what one machine adds for itself: the IPv6 around an IPv4 address, and the zone. */
+/** Without local decorations: the IPv6 mapping of an IPv4 address, and the zone. */
 export function plainAddress(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.)/i, '').replace(/%.*$/, '')
 }

@@ -1,5 +1,5 @@
-// From a body's bytes to a JSON value: content type, strict UTF-8, JSON, each with a 4xx that says what is wrong and where,
-// and none that quotes the body. Knows nothing of what the value should be.
+// From a body's bytes to a JSON value: content type, strict UTF-8, JSON; each failure is a 4xx that says what is wrong and
+// where, and never quotes the body. Knows nothing of what the value should be.
 import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
 import { httpError } from './errors.ts'
@@ -10,7 +10,7 @@ const jsonType = /^application\/(?:[a-z0-9.+-]+\+)?json[ \t]*(?:;|$)/i
 const linesType = /^application\/x-ndjson[ \t]*(?:;|$)/i
 const charset = /;[ \t]*charset[ \t]*=[ \t]*"?([^";\s]+)/i
 
-/** 415 for a body that says it is something else than JSON in UTF-8. None said is well: the original asks for none. */
+/** 415 for a body that declares itself anything but JSON in UTF-8. No declaration is fine: the original requires none. */
 export function requireJson(request: IncomingMessage): void {
   requireUncompressed(request)
   const type = request.headers['content-type']
@@ -19,13 +19,13 @@ export function requireJson(request: IncomingMessage): void {
   requireUtf8(type)
 }
 
-/** Whether the body says of itself that each line of it is a JSON text. */
+/** Whether the body declares that each of its lines is a JSON text. */
 export function sendsLines(request: IncomingMessage): boolean {
   const type = request.headers['content-type']
   return type !== undefined && linesType.test(type)
 }
 
-/** 415 for lines that say that they are compressed, or no UTF-8. */
+/** 415 for lines declared as compressed, or as anything but UTF-8. */
 export function requireLines(request: IncomingMessage): void {
   requireUncompressed(request)
   requireUtf8(request.headers['content-type'] ?? '')
@@ -44,7 +44,7 @@ function requireUtf8(type: string): void {
   throw httpError(415, 'The body must be UTF-8: leave the charset out of Content-Type, or say charset=utf-8.')
 }
 
-/** The body of a call that is worth no haste. None at all counts as {}, as for the original. */
+/** The body of a call that is not performance-critical. An empty body counts as {}, as in the original. */
 export async function jsonBodyOf(request: IncomingMessage, limits: BodyLimits): Promise<unknown> {
   requireJson(request)
   const bytes = await readBody(request, limits)
@@ -53,7 +53,7 @@ export async function jsonBodyOf(request: IncomingMessage, limits: BodyLimits): 
 
 const byteOrderMark = 0xfeff
 
-/** 400 where the bytes are no UTF-8 or the text is no JSON. A byte order mark in front is passed over. */
+/** 400 where the bytes are not UTF-8 or the text is not JSON. A leading byte order mark is skipped. */
 export function parseJson(body: Buffer): unknown {
   if (!isUtf8(body)) throw httpError(400, 'The body is not valid UTF-8.')
   const text = textOf(body)
@@ -70,7 +70,7 @@ export function parseJson(body: Buffer): unknown {
   }
 }
 
-/** As `parseJson`, for one line of many; `number` counts from 1. */
+/** As `parseJson`, for one of many lines; `number` counts from 1. */
 export function parseJsonLine(line: Buffer, number: number): unknown {
   if (!isUtf8(line)) throw httpError(400, `Line ${number} is not valid UTF-8.`, { line: number })
   const text = textOf(line)

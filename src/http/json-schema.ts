@@ -1,5 +1,5 @@
-// From Joi's schemas to JSON Schema of draft 2020-12, which is what OpenAPI 3.1 is written in. Joi translates itself; what it
-// would pass over in silence is not used in our schemas, which a test finds out by asking both about the same values.
+// From Joi schemas to JSON Schema draft 2020-12, the language of OpenAPI 3.1. Joi does the translation; our schemas do not use
+// what it would silently drop, which a test verifies by validating the same values with both.
 import type Joi from 'joi'
 
 export type JsonSchema = Readonly<Record<string, unknown>>
@@ -9,7 +9,7 @@ export function toJsonSchema(schema: Joi.Schema): JsonSchema {
   return schema['~standard'].jsonSchema.input({ target: 'draft-2020-12' })
 }
 
-/** The same tree with `change` made of every part of it that is an object, the innermost ones first. */
+/** The same tree with `change` applied to every object in it, innermost first. */
 export function mapSchema(tree: unknown, change: (part: JsonSchema) => unknown): unknown {
   if (Array.isArray(tree)) return tree.map((part) => mapSchema(part, change))
   if (typeof tree !== 'object' || tree === null) return tree

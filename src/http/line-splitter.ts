@@ -1,11 +1,11 @@
-// Cuts what comes in pieces into lines. Promises that no more than one line is kept, and that a line that is too long is
-// noticed as soon as it is. Knows nothing of what is in the lines.
+// Splits arriving pieces into lines. Promises that no more than one line is buffered, and that an overlong line is detected
+// as soon as it exceeds the limit. Knows nothing of the lines' content.
 
 const NEWLINE = 10
 
 export class LineSplitter {
   readonly #lineBytesMax: number
-  /** The beginning of a line whose end has not come yet. */
+  /** The beginning of a line whose end has not arrived yet. */
   #pieces: Buffer[] = []
   #bytes = 0
 
@@ -14,8 +14,8 @@ export class LineSplitter {
   }
 
   /**
-   * Calls `take` with each line that ends in this piece, without its end: a view that the caller may keep as long as it
-   * leaves `piece` alone. False: the line behind the last one that was taken is too long, and nothing more may be given.
+   * Calls `take` with each line that ends in this piece, without its line end: a view that the caller may keep as long as it
+   * leaves `piece` alone. False: the line after the last one taken is too long, and `push` must not be called again.
    */
   push(piece: Buffer, take: (line: Buffer) => void): boolean {
     let begin = 0
@@ -30,7 +30,7 @@ export class LineSplitter {
     return this.#bytes <= this.#lineBytesMax
   }
 
-  /** The last line, where it does not end in a line's end; undefined where there is none. */
+  /** The last line if it is unterminated; undefined where there is none. */
   rest(): Buffer | undefined {
     return this.#bytes === 0 ? undefined : this.#joined(Buffer.alloc(0))
   }

@@ -1,10 +1,10 @@
-// What a path answers to methods that it does not have: OPTIONS with the CORS headers under /api/v1, 405 with `allow`
-// otherwise; and the payload settings by which hapi leaves every body on the raw request, for `readBody` to take.
+// What a path answers to unsupported methods: OPTIONS with the CORS headers under /api/v1, otherwise 405 with `allow`; and
+// the payload settings that make hapi leave every body on the raw request, for `readBody`.
 import type { Request, ResponseObject, ResponseToolkit, RouteOptionsPayload, Server } from '@hapi/hapi'
 import type { Cors } from './cors.ts'
 import { httpError, isApiPath } from './errors.ts'
 
-/** hapi neither reads, bounds nor judges the body: it would read to the end what it has refused. */
+/** hapi neither reads, bounds nor checks the body: it would read a refused one to its end. */
 export const rawPayload: RouteOptionsPayload = Object.freeze({
   output: 'stream',
   parse: false,
@@ -29,7 +29,7 @@ export function allowOnly(server: Server, cors: Cors, path: string, methods: rea
   })
 }
 
-/** The paths that no plugin has claimed: 404, and OPTIONS under /api/v1 a 200 all the same. */
+/** Paths that no plugin has claimed: 404, but still 200 for OPTIONS under /api/v1. */
 export function refuseTheRest(server: Server, cors: Cors): void {
   server.route({
     method: '*',

@@ -1,4 +1,4 @@
-// GET /api/v1/metrics: the seven figures of the wire document, in its shape and order.
+// GET /api/v1/metrics: the seven figures of the wire protocol, in its shape and order.
 import type { Plugin } from '@hapi/hapi'
 import { metricsText } from './answers.ts'
 import { metricsAuth } from './auth.ts'

@@ -1,5 +1,5 @@
-// GET /openapi.json: the API's description in OpenAPI 3.1, made of the table of calls. It needs no token, for it says what
-// docs/protocol.md says, with the limits of this server. Knows of no call by name.
+// GET /openapi.json: the API's description in OpenAPI 3.1, generated from the table of calls. It needs no token, because it
+// says what docs/protocol.md says, plus the limits of this server. Knows no call by name.
 import type { Plugin } from '@hapi/hapi'
 import type Joi from 'joi'
 import { errorAnswer } from './answers.ts'
@@ -19,7 +19,7 @@ const path = '/openapi.json'
 export const openapiPlugin: Plugin<OpenapiOptions> = {
   name: 'sser-openapi',
   register(server, { cors, limits }) {
-    /** Bytes, which all answers share that wait for their clients. */
+    /** As bytes, shared by all answers that are waiting for their clients. */
     let text: Buffer | undefined
     server.route({
       method: 'GET',
@@ -34,7 +34,7 @@ export const openapiPlugin: Plugin<OpenapiOptions> = {
   },
 }
 
-/** Before a call is looked at: no HTTP, too slow, too large, not to be met, too many connections. And what nobody foresaw. */
+/** What any call may get before it is looked at: not HTTP, too slow, too large, too many connections. And bugs. */
 const statusesOfAll = [400, 408, 413, 417, 429, 431, 500, 503]
 const statusesWithToken = [401]
 
@@ -126,7 +126,7 @@ function parametersOf(place: 'path' | 'query' | 'header', schema: Joi.ObjectSche
   }))
 }
 
-/** Name, schema with its description beside it, and whether it has to be there. */
+/** Name, schema with its description pulled out, and whether it is required. */
 function membersOf(schema: Joi.ObjectSchema | undefined): [string, JsonSchema, boolean][] {
   if (schema === undefined) return []
   const { properties = {}, required = [] } = toJsonSchema(schema) as {
@@ -152,7 +152,7 @@ function errorResponse(status: number): JsonSchema {
 
 function contentOf(content: Readonly<Record<string, Joi.Schema>>, toSchema: (schema: Joi.Schema) => unknown) {
   const entries = Object.entries(content).map(([type, schema]) => {
-    // OpenAPI 3.1 has no words for a body of lines yet.
+    // OpenAPI 3.1 cannot describe a body of lines yet.
     const isLines = type === 'application/x-ndjson'
     const lines = { schema: { type: 'string', description: 'JSON, one value a line.' }, 'x-line': toSchema(schema) }
     return [type, isLines ? lines : { schema: toSchema(schema) }]
@@ -164,7 +164,7 @@ function asked(schema: Joi.Schema): unknown {
   return toJsonSchema(schema)
 }
 
-/** Of an answer: members may be added in any version, and what several have in common has a name. */
+/** For answers: members may be added in any version, and shared parts have names. */
 function told(schema: Joi.Schema): unknown {
   return mapSchema(opened(toJsonSchema(schema)), (part) => {
     const name = namesOfParts.get(JSON.stringify(part))

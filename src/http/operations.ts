@@ -1,6 +1,6 @@
-// What a supervisor and a load balancer ask: /healthz (is the process alive) and /readyz (should it get traffic, and why
-// not; with TLS also what certificate is shown, which every handshake tells anyway). Both without a token; neither says
-// anything of topics, tokens or addresses.
+// For supervisors and load balancers: /healthz (is the process alive) and /readyz (should it get traffic, and if not, why;
+// with TLS also the current certificate, which every handshake reveals anyway). Neither needs a token, and neither says
+// anything about topics, tokens or addresses.
 import type { Plugin } from '@hapi/hapi'
 import { aliveText, type CertificateJson, readinessText } from './answers.ts'
 import type { Cors } from './cors.ts'

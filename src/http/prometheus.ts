@@ -1,5 +1,5 @@
-// GET /metrics: figures for Prometheus. With the metrics token; or, if the configuration lets it, without one for whoever
-// asks on this machine itself. Knows nothing of what the figures say.
+// GET /metrics: figures for Prometheus. With the metrics token; or, if the configuration allows it, without one for clients
+// on this machine. Knows nothing of what the figures mean.
 import type { Plugin } from '@hapi/hapi'
 import { scrapeAuth } from './auth.ts'
 import type { Cors } from './cors.ts'

@@ -1,17 +1,17 @@
-// The header of the PROXY protocol, by which a proxy that hands on bytes says in front of them whose they are: HAProxy's
-// "The PROXY protocol", versions 1 (a line) and 2 (binary). Only bytes: whether whoever sent them is believed is asked elsewhere.
+// The header of the PROXY protocol, with which a proxy that relays bytes announces whose they are: HAProxy's "The PROXY
+// protocol", versions 1 (a line) and 2 (binary). Only the bytes: whether the sender is believed is decided elsewhere.
 import { isIPv4, isIPv6, SocketAddress } from 'node:net'
 
 export interface ProxyHeader {
-  /** So long is it; what the client itself said comes behind. */
+  /** The header's length; what the client itself sent follows. */
   readonly bytes: number
   /** The client's; undefined: the proxy speaks for itself (a health check), or does not know it. */
   readonly address: string | undefined
 }
 
-/** Of version 2: what fits into the smallest segment of TCP, as the specification has it; its further fields are skipped. */
+/** For version 2: what fits into the smallest TCP segment, as the specification says; its further fields are skipped. */
 export const proxyHeaderBytesMax = 536
-/** Of version 1, with the end of the line. */
+/** For version 1, including the line end. */
 const lineBytesMax = 107
 
 const signature = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1')
@@ -20,7 +20,7 @@ const lineStart = Buffer.from('PROXY ', 'latin1')
 const lineWords = /^PROXY (TCP4|TCP6) ([\dA-Fa-f:.]+) ([\dA-Fa-f:.]+) (0|[1-9]\d{0,4}) (0|[1-9]\d{0,4})$/
 const portMax = 65_535
 
-/** By the byte that says what kind of address follows: TCP, UDP and sockets of Unix; none is for others. */
+/** By the byte that gives the kind of address: TCP, UDP and Unix sockets; 0 for unspecified. */
 const addressBytes: ReadonlyMap<number, number> = new Map([
   [0x00, 0],
   [0x11, 12],
@@ -31,7 +31,7 @@ const addressBytes: ReadonlyMap<number, number> = new Map([
   [0x32, 216],
 ])
 
-/** Of what has come so far; undefined: it may become one, with more. */
+/** From what has arrived so far; undefined: it may still become a header. */
 export function parseProxyHeader(bytes: Buffer): ProxyHeader | 'malformed' | undefined {
   if (startsAs(bytes, signature)) return bytes.length < fixedBytes ? undefined : binary(bytes)
   return startsAs(bytes, lineStart) ? line(bytes) : 'malformed'
@@ -49,7 +49,7 @@ function binary(bytes: Buffer): ProxyHeader | 'malformed' | undefined {
   const length = fixedBytes + bytes.readUInt16BE(14)
   const isLocal = command === 0x20
   if ((!isLocal && command !== 0x21) || length > proxyHeaderBytesMax) return 'malformed'
-  // What stands behind a proxy's word that it speaks for itself says nothing.
+  // Where a proxy speaks for itself, whatever follows is meaningless.
   const needed = isLocal ? 0 : addressBytes.get(family)
   if (needed === undefined || length < fixedBytes + needed) return 'malformed'
   if (bytes.length < length) return undefined
@@ -75,7 +75,7 @@ function line(bytes: Buffer): ProxyHeader | 'malformed' | undefined {
   return { bytes: length, address: family === 'TCP4' ? source : canonical(source) }
 }
 
-/** An IPv4 address in IPv6 is written with points then, by which it is known as one. */
+/** Writes an IPv4-mapped address with dots, which identifies it as one. */
 function canonical(address: string): string {
   return new SocketAddress({ address, family: 'ipv6' }).address
 }

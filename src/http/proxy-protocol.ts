@@ -1,6 +1,6 @@
-// Connections that begin with a header of the PROXY protocol: it is read, remembered, and taken off before anybody else sees
-// the connection. Promises that trusted proxies alone are believed it, that they have to send one, in time, and that what stands
-// behind it is served as if nothing had stood before. Knows nothing of HTTP and of TLS.
+// Connections that begin with a PROXY protocol header: it is read, remembered, and removed before anything else sees the
+// connection. Promises that only trusted proxies are believed, that they must send one, in time, and that what follows is
+// served as if nothing had come before it. Knows nothing of HTTP or TLS.
 import type { Server, Socket } from 'node:net'
 import type { ClientAddresses } from './client-address.ts'
 import type { HttpObserver } from './errors.ts'
@@ -13,7 +13,7 @@ export class ProxyProtocol {
   readonly #clients: ClientAddresses
   readonly #observer: HttpObserver
   readonly #timeoutMs: number
-  /** The length of each connection's header; without an end as long as it has not come. */
+  /** The length of each connection's header; infinite until it has arrived. */
   readonly #headerBytes = new WeakMap<Socket, number>()
 
   constructor(clients: ClientAddresses, observer: HttpObserver, timeoutMs: number) {
@@ -22,7 +22,7 @@ export class ProxyProtocol {
     this.#timeoutMs = timeoutMs
   }
 
-  /** Whoever listens for connections already gets them behind their headers; whoever comes later, as they are accepted. */
+  /** Connection listeners that exist now get connections after their headers; those added later, as they are accepted. */
   guard(listener: Server): void {
     const served = listener.listeners('connection')
     listener.removeAllListeners('connection')
@@ -35,7 +35,7 @@ export class ProxyProtocol {
     })
   }
 
-  /** Whether anything has come from the client itself. */
+  /** Whether anything has arrived from the client itself. */
   hasSpoken(socket: Socket): boolean {
     return socket.bytesRead > (this.#headerBytes.get(socket) ?? 0)
   }

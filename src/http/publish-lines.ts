@@ -1,7 +1,7 @@
-// Publishing as a stream: a body of lines, each an event, of any length, answered by lines that say how far it is kept.
-// Promises that what is kept is at every moment the beginning of what was sent, up to the line that the answer names; that
-// memory is bounded, whatever is sent and whoever does not read; and that a client is slowed down to the pace of the log. The
-// token counts for each event, and not only for the first.
+// Publishing as a stream: a body of any length, one event per line, answered by lines that say how far it is stored. Promises
+// that what is stored is at any moment a prefix of what was sent, up to the line named in the answer; that memory is bounded,
+// whatever is sent and whoever does not read; and that the client is slowed down to the pace of the log. The token's limits
+// apply to each event, not only to the first.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { DomainError } from '../domain/errors.ts'
@@ -19,7 +19,7 @@ import { type Service, unavailable } from './service.ts'
 import type { PublishRate } from './token-limits.ts'
 
 export interface LinesLimits extends BodyLimits, PublishLimits {
-  /** Who does not take the end of the answer for so long is cut off. */
+  /** A client that does not take the end of the answer within this time is cut off. */
   readonly writeTimeoutMs: number
 }
 
@@ -29,29 +29,29 @@ export interface LinesHost {
   readonly rate: PublishRate
   /** Writes the head of the answer. */
   begin(): void
-  /** The request failed behind the head of its answer. */
+  /** The request failed after the head of its answer was sent. */
   failed(status: number, error: unknown): void
 }
 
-/** So much is collected while the log takes what came before; then nothing more is read. */
+/** How much is collected while the log takes what came before; beyond it, reading pauses. */
 const COLLECTED_BYTES_MAX = 256 * 1024
-/** Beside its text, of an event. */
+/** Overhead of an event beyond its text. */
 const EVENT_BYTES = 100
-/** How long to wait where the log has too much to do: the first time, and at most. */
+/** How long to wait while the log is too busy: the first time, and at most. */
 const PAUSE_MS = 20
 const PAUSE_MS_MAX = 500
 
-/** Requests whose body may come for as long as it likes. */
+/** Requests whose body may take as long as it likes. */
 const unbounded = new WeakSet<IncomingMessage>()
 
-/** Whether a request may take longer than others: as long as something comes. */
+/** Whether a request may take longer than others, as long as something arrives. */
 export function mayTakeLong(request: IncomingMessage): boolean {
   return unbounded.has(request)
 }
 
 /**
- * Resolves when all is answered. Rejects, having written nothing, where nothing was kept and something is wrong; once an
- * event is kept, the answer has begun, and tells what is wrong as its last line.
+ * Resolves when everything is answered. Rejects, having written nothing, where something is wrong and nothing was stored; once
+ * an event is stored, the answer has begun, and reports failures in its last line.
  */
 export async function publishLines(
   hub: Hub,
@@ -76,7 +76,7 @@ export async function publishLines(
     if (!answer.hasBegun) throw failure
     const { status, body } = answerOf(failure)
     host.failed(status, failure)
-    // What still comes is not wanted: the connection ends behind the answer, or of HTTP/2 this request.
+    // The rest of the body is not wanted: the connection ends after the answer; with HTTP/2, only this request.
     if (!request.complete && request.httpVersionMajor === 1) response.once('finish', () => request.socket.destroySoon())
     answer.end(`${run.progress},${body.slice(1)}\n`, limits.writeTimeoutMs)
   } finally {
@@ -94,11 +94,11 @@ class LinesRun {
   readonly #limits: LinesLimits
   readonly #rate: PublishRate
   readonly #splitter: LineSplitter
-  /** Lines that were understood. */
+  /** Lines that were parsed. */
   #lines = 0
   #collected: PublishInput[] = []
   #collectedBytes = 0
-  /** Lines of which all events are kept, and the number of the last event. */
+  /** Lines whose events are all stored, and the number of the last event. */
   #keptLines = 0
   #lastKept: number | undefined
   #publishing: Promise<void> | undefined
@@ -123,13 +123,13 @@ class LinesRun {
     this.#splitter = new LineSplitter(limits.requestBodyBytesMax)
   }
 
-  /** A line of the answer, but for its end. */
+  /** A line of the answer, without its end. */
   get progress(): string {
     const lastId = this.#lastKept === undefined ? 'null' : `"${formatEventId(this.#lastKept)}"`
     return `{"lines":${this.#keptLines},"last_id":${lastId}`
   }
 
-  /** Resolves with what went wrong, or undefined, when nothing more will be kept. */
+  /** Resolves with what went wrong, or undefined, once nothing more will be stored. */
   async finished(): Promise<unknown> {
     let mistake: unknown
     try {
@@ -144,7 +144,7 @@ class LinesRun {
     } catch (error) {
       mistake = error
     }
-    // Also behind a mistake what stands before it is kept.
+    // What precedes a mistake is stored all the same.
     this.#goOn()
     await this.#publishing
     if (this.#failure !== undefined) return this.#failure.error
@@ -180,7 +180,7 @@ class LinesRun {
     })
   }
 
-  /** Until nothing is collected any more. One append at a time, so that none is kept behind one that is not. */
+  /** Until nothing is collected any more. One append at a time, so that nothing is stored after something that failed. */
   async #publish(): Promise<void> {
     while (this.#collected.length > 0 && this.#failure === undefined) {
       const events = this.#collected
@@ -200,7 +200,7 @@ class LinesRun {
     }
   }
 
-  /** Waits where the log has too much to do for the moment: the client waits with it. */
+  /** Waits while the log is too busy, and the client with it. */
   async #published(events: readonly PublishInput[]): Promise<readonly number[]> {
     await this.#paced()
     this.#rate.publishing(events.length)
@@ -217,7 +217,7 @@ class LinesRun {
     }
   }
 
-  /** For a token that publishes faster than it may, as long as that takes: the client waits with it. */
+  /** Waits while a token publishes faster than it may, and the client with it. */
   async #paced(): Promise<void> {
     for (let waitMs = this.#rate.waitMs(); waitMs > 0; waitMs = this.#rate.waitMs()) {
       if (this.#pieces.hasFailed) this.#rate.assertMayPublish()
@@ -246,7 +246,7 @@ function atLine({ code, message, path, details }: DomainError, line: number): Do
   return new DomainError(code, `Line ${line}: ${message}`, { ...place, details: { line, ...details } })
 }
 
-/** Such a line keeps a client in the conversation that has nothing to say. */
+/** Blank lines are keep-alives of clients that have nothing to send. */
 function isBlank(line: Buffer): boolean {
   for (const byte of line) if (byte !== 0x20 && byte !== 0x09 && byte !== 0x0d) return false
   return true

@@ -1,7 +1,6 @@
-// POST /api/v1/pubsubs/{id}/events, the busiest call: hapi routes and authenticates it, and from there on it takes the
-// short way: the body from the raw request, a hand-written check, the answer on the raw response. Promises that the answer
-// goes out only when the event is, or all events are, as durable as their topic promises. Knows nothing of frames and
-// subscribers.
+// POST /api/v1/pubsubs/{id}/events, the busiest call: hapi routes and authenticates it, and from there it takes a short cut:
+// the body from the raw request, hand-written validation, the answer on the raw response. Promises that the answer is sent
+// only when all events are as durable as their topic promises. Knows nothing of frames and subscribers.
 import type { ServerResponse } from 'node:http'
 import type { Plugin } from '@hapi/hapi'
 import { formatEventId } from '../domain/event-id.ts'
@@ -100,11 +99,11 @@ export const publishPlugin: Plugin<PublishOptions> = {
 }
 
 /**
- * Ends an answer of ASCII in one write. `end` alone gives the socket the text and an empty piece behind it, which takes a
- * gathering write and, of a publish, two microseconds more.
+ * Ends an ASCII answer in one write. `end` alone gives the socket the text followed by an empty chunk, which causes a gathering
+ * write and costs each publish another two microseconds.
  */
 function endAtOnce(response: ServerResponse, body: string): void {
-  // A stream of HTTP/2 has no socket of its own; an answer that waits for earlier ones of its connection has none yet.
+  // An HTTP/2 stream has no socket of its own; a pipelined answer has none until the earlier ones are done.
   const socket = response.req.httpVersionMajor === 1 ? response.socket : null
   if (socket === null) {
     response.end(body, 'latin1')

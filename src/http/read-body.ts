@@ -1,31 +1,31 @@
-// Reads a request's body from the raw request: no stream wrapper, and in the usual case (the body came in the same packet
-// as the head) no listener, timer or promise. Promises a bound in bytes and in silence; knows nothing of what is in it.
+// Reads a request's body from the raw request: no stream wrapper, and in the usual case (the body came in the same packet as
+// the head) no listener, timer or promise. Promises limits on size and silence; knows nothing of the content.
 import type { IncomingMessage } from 'node:http'
 import { httpError } from './errors.ts'
 
 export interface BodyLimits {
   /** A body of more bytes is refused with 413. */
   readonly requestBodyBytesMax: number
-  /** A client that sends nothing for so long in the middle of its body is answered 408. */
+  /** A client that stalls for this long in the middle of its body is answered 408. */
   readonly readTimeoutMs: number
 }
 
 const emptyBody = Buffer.alloc(0)
 const closeHeaders = { connection: 'close' }
 
-/** The whole body, at once where it has arrived already. Fails with 413, 408, or 400 where the client went away. */
+/** The whole body, synchronously where it has already arrived. Fails with 413, 408, or 400 where the client went away. */
 export function readBody(request: IncomingMessage, limits: BodyLimits): Buffer | Promise<Buffer> {
   const declaredBytes = declaredLength(request)
   const { readableLength, complete } = request
   if (Math.max(declaredBytes, readableLength) > limits.requestBodyBytesMax)
     throw bodyTooLarge(limits.requestBodyBytesMax)
-  // The parser has handed over the bytes of a body before it says that the message is complete.
+  // The parser delivers the bytes of a body before it reports the message as complete.
   const hasArrived = complete || (readableLength > 0 && readableLength === declaredBytes)
   if (!hasArrived) return readSlowly(request, limits)
   return (request.read() as Buffer | null) ?? emptyBody
 }
 
-/** What the content-length header announces; 0 where there is none. The parser has refused anything but digits. */
+/** The value of the content-length header; 0 where there is none. The parser accepts nothing but digits. */
 export function declaredLength(request: IncomingMessage): number {
   const header = request.headers['content-length']
   return header === undefined ? 0 : Number(header)

@@ -1,6 +1,6 @@
-// The port without TLS where there is one with it: it answers authorities that look for a proof (ACME's HTTP-01), and sends
-// everybody else over there, but for whom a proxy has brought from HTTPS. Promises that a method which carries a
-// body stays what it is (308), and that nothing is read from such a body. Knows nothing of topics and tokens.
+// The port without TLS, where there is one with it: it answers certificate authorities that look for a proof (ACME's HTTP-01),
+// and redirects everyone else, except clients whose proxy already speaks HTTPS with them. Promises that methods with a body
+// are kept (308), and that no body is read. Knows nothing of topics and tokens.
 import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http'
 import { errorBody } from './errors.ts'
 
@@ -9,8 +9,8 @@ const challengePath = /^\/\.well-known\/acme-challenge\/([A-Za-z0-9_-]+)$/
 const hostHeader = /^([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?$/i
 
 /**
- * `port` is asked for at each request, since it is not known before the other listener has it. `serves`: answers itself a
- * request that need not be sent there.
+ * `port` is called for each request, since it is unknown until the other listener has it. `serves` itself answers requests
+ * that need not be redirected.
  */
 export function makeRedirector(
   settings: ServerOptions,
@@ -48,7 +48,7 @@ function prove(response: ServerResponse, proof: string): void {
 }
 
 function redirect(request: IncomingMessage, response: ServerResponse, port: number): void {
-  // A body is not waited for: whoever sends one is to send it again.
+  // The body is not awaited: the client has to send it again anyway.
   const headers = ['connection', 'close']
   const target = targetOf(request, port)
   if (target === undefined) {
@@ -78,7 +78,7 @@ function targetOf({ headers, url = '' }: IncomingMessage, port: number): string 
   return `https://${name}${port === httpsPort ? '' : `:${port}`}${path}`
 }
 
-/** Clients that believe to talk to a proxy send the whole address; OPTIONS may ask for `*`. */
+/** Clients that take this server for a proxy send an absolute URL; OPTIONS may ask for `*`. */
 function pathOf(url: string): string | undefined {
   if (url.startsWith('/')) return url
   if (url === '*') return '/'

@@ -1,4 +1,4 @@
-// Where a client wants to resume, out of its headers and its query. Knows the names that clients use, and nothing of topics.
+// Where a client wants to resume, from its headers and query. Knows the names that clients use, and nothing of topics.
 import type { IncomingMessage } from 'node:http'
 import { DomainError } from '../domain/errors.ts'
 import type { ResumeRequest } from '../domain/hub.ts'
@@ -11,7 +11,7 @@ const earliest: ResumeRequest = Object.freeze({ kind: 'earliest' })
 export function resumeRequestOf(request: IncomingMessage, query: ResumeQuery): ResumeRequest {
   const header = request.headers['last-event-id']
   if (typeof header === 'string' && header !== '') {
-    // Node reads header bytes as latin1; clients write UTF-8.
+    // Node decodes header bytes as latin1; clients write UTF-8.
     return { kind: 'last-event-id', text: Buffer.from(header, 'latin1').toString('utf8') }
   }
   const text = query.last_event_id || query.lastEventId
@@ -27,7 +27,7 @@ export function resumeRequestOf(request: IncomingMessage, query: ResumeQuery): R
 const unixSeconds = /^\d{1,11}(?:\.\d{1,9})?$/
 const rfc3339 = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)$/
 
-/** Seconds since 1970, or a time as in RFC 3339, in ms; undefined for anything else. */
+/** Seconds since 1970, or an RFC 3339 time, in ms; undefined for anything else. */
 export function parseTime(text: string): number | undefined {
   if (unixSeconds.test(text)) return Math.floor(Number(text) * 1000)
   const parts = rfc3339.exec(text)

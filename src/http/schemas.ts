@@ -1,5 +1,5 @@
-// What clients may send, as Joi schemas, for the calls that are not worth a hand-written check. Promises that a mistake
-// is told with its place and never with the value. Knows nothing of what is done with the values.
+// What clients may send, as Joi schemas, for the calls that are not worth hand-written validation. Promises that a mistake is
+// reported with its place and never with the value. Knows nothing of what is done with the values.
 import Joi from 'joi'
 import { DomainError } from '../domain/errors.ts'
 import { type Envelope, TOPIC_RIGHTS, TOPIC_SORTS, type TopicRight, type TopicSort } from '../domain/hub.ts'
@@ -22,7 +22,7 @@ export interface IssueTokenBody {
   }
 }
 
-/** Its id, alone or with the token that opens it. */
+/** A topic's id, alone or with the token that opens it. */
 export type TicketTopic = string | { readonly id: string; readonly token: string }
 
 export interface IssueTicketBody {
@@ -76,7 +76,7 @@ export interface HistoryPageQuery extends HistoryQuery {
 
 const limitSchema = Joi.number().integer().min(1).max(Number.MAX_SAFE_INTEGER).allow(null)
 const settings = {
-  // Control characters, and what ends a line elsewhere, have no place in a name.
+  // A name must not contain control characters, nor what other programs take for a line end.
   name: Joi.string()
     .pattern(/^[^\p{Cc}\u2028\u2029]{1,200}$/u)
     .allow(null)
@@ -87,7 +87,7 @@ const settings = {
     }),
     max_bytes: limitSchema,
     max_events: limitSchema,
-    // A limit that is misspelt would drop nothing, or everything.
+    // No unknown keys: a misspelt limit would drop nothing, or everything.
   }),
 }
 const topicSchema = Joi.object({ persist: Joi.boolean().strict().default(false), ...settings }).unknown(true)
@@ -114,7 +114,7 @@ export const issueTokenSchema = Joi.object<IssueTokenBody>({
       .allow(null)
       .messages({ 'string.pattern.base': '{{#label}} must have 1 to 200 characters, and no control characters' }),
     expires_at: Joi.string().allow(null),
-    // A right or an end that is misspelt would open too much.
+    // No unknown keys: a misspelt right or expiry would open too much.
   }).default({ rights: ['subscribe'] }),
 })
   .unknown(true)
@@ -135,7 +135,7 @@ export const issueTicketSchema = Joi.object<IssueTicketBody>({
       .min(1)
       .max(TICKET_TOPICS_MAX)
       .required(),
-    // What is misspelt here would open too much.
+    // No unknown keys: a misspelt one would open too much.
   }).required(),
 })
   .unknown(true)
@@ -167,13 +167,13 @@ const PAGE_TOPICS_MAX = 1000
 
 function pageLimit(max: number): Joi.NumberSchema {
   const limit = Joi.number().integer().min(1).max(max).default(Math.min(PAGE, max))
-  // Digits in a query are a number to whoever reads them.
+  // Values in a query are text, so digits have to be converted.
   return limit.prefs({ convert: true }).messages({ '*': `limit is a whole number from 1 to ${max}` })
 }
 
 const after = Joi.string().description('The `next` of the page before.')
 
-/** What is only described as a text is looked at where it is used. */
+/** Parameters described only as text are validated where they are used. */
 export const listTopicsQuerySchema = Joi.object<ListTopicsQuery>({
   after,
   limit: pageLimit(PAGE_TOPICS_MAX).description('Topics of a page.'),
@@ -203,7 +203,7 @@ export const subscribeQuerySchema = Joi.object<SubscribeQuery>({
   signals: Joi.string().valid('0', '1').description('1: events tell where it begins, and when it reached the present.'),
 }).unknown(true)
 
-/** `topic` and `access_token` are looked at where tokens are. */
+/** `topic` and `access_token` are validated along with the tokens. */
 export function subscribeAllQuerySchema(topicsMax: number): Joi.ObjectSchema<SubscribeAllQuery> {
   return subscribeQuerySchema.append<SubscribeAllQuery>({
     topic: Joi.array()
@@ -237,7 +237,7 @@ export function historyPageQuerySchema(historyEventsMax: number): Joi.ObjectSche
 
 const noControls = String.raw`[^\p{Cc}\u2028\u2029]*$`
 
-/** An event as `parsePublish` takes it: that checks by hand, as it runs for every event. A test asks both the same. */
+/** An event as `parsePublish` takes it, which is written by hand because it runs for every event. A test compares the two. */
 export function eventSchema({ idBytesMax, typeBytesMax }: PublishLimits): Joi.ObjectSchema {
   const name = Joi.string()
     .allow('')

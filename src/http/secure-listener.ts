@@ -1,6 +1,6 @@
-// The listener for HTTPS: one port on which the handshake (ALPN) decides between HTTP/2 and HTTP/1.1. HTTP/1.1 is served as
-// without TLS, by the same limits. Promises that a new certificate holds from the next handshake on and touches nothing
-// that is open, and that whoever is slow to say what it wants is cut off. Knows nothing of where certificates come from.
+// The HTTPS listener: one port on which the handshake (ALPN) decides between HTTP/2 and HTTP/1.1. HTTP/1.1 is served as without
+// TLS, under the same limits. Promises that a new certificate applies from the next handshake on and affects nothing that is
+// open, and that clients too slow to state their business are cut off. Knows nothing of where certificates come from.
 import { randomBytes } from 'node:crypto'
 import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from 'node:http2'
 import { createServer as createHttpsServer, type Server, type ServerOptions } from 'node:https'
@@ -10,7 +10,7 @@ import { Http2Answer, Http2Request } from './http2-messages.ts'
 import { limitSession, type SessionLimits } from './session-limits.ts'
 
 export interface ShownCertificate {
-  /** Text in PEM, as is the key; it may go on with those of the authorities. */
+  /** PEM text, like the key; the authorities' certificates may follow. */
   readonly certificate: string
   readonly key: string
   readonly names: readonly string[]
@@ -24,15 +24,15 @@ export interface Staple {
 }
 
 export interface Certificates {
-  /** Where they come from, in a word. */
+  /** The source's name, in one word. */
   readonly source: string
-  /** Another one is being ordered, and this one is shown until then. */
+  /** Another certificate is being ordered, and this one is used until then. */
   readonly isInterim: boolean
   readonly current: ShownCertificate
   /** What `current` has to be shown with, if it asks for that. */
   readonly staple: Staple | undefined
   onChange(listener: () => void): void
-  /** What an authority is to be answered on the port without TLS that looks for a proof of this token. */
+  /** The answer to an authority that looks for a proof of this token on the port without TLS. */
   proofFor(token: string): Promise<string | undefined>
 }
 
@@ -44,16 +44,16 @@ export interface SecureOptions extends Pick<SessionLimits, 'streamResetsMax'> {
   /** What new connections are shown. */
   readonly certificates: Certificates
   readonly handshakeTimeoutMs: number
-  /** Requests and streams at once on one connection of HTTP/2. */
+  /** Concurrent requests and streams on one HTTP/2 connection. */
   readonly streamsPerConnectionMax: number
 }
 
 export interface SecureListener {
   /** Speaks HTTP/1.1 over TLS, and accepts all connections. */
   readonly http1: Server
-  /** Listens nowhere by itself: it is handed the connections that chose HTTP/2. */
+  /** Does not listen by itself: it is handed the connections that chose HTTP/2. */
   readonly http2: Http2Server
-  /** Connections of HTTP/2 take no more requests, and end when what is open on them has. */
+  /** HTTP/2 connections accept no more requests, and end when their open ones have. */
   closeSessions(): void
   destroySessions(): void
 }
@@ -69,13 +69,13 @@ const suites = [
 ].join(':')
 
 const ticketKeyBytes = 48
-/** Who takes a key out of the memory reads no more than what was said in this time, or resumed from it. */
+/** Whoever extracts a key from memory can read no more than what was sent in this time, or resumed from it. */
 const ticketKeyLifeMs = 12 * 3_600_000
 const protocols = ['h2', 'http/1.1']
 
 type OcspListener = (leaf: Buffer, issuer: Buffer, answer: (error: null, response: Buffer | null) => void) => void
 
-/** `http1`: the settings of the listener without TLS. */
+/** `http1Settings`: those of the listener without TLS. */
 export function makeSecureListener(
   options: SecureOptions,
   limits: Omit<SessionLimits, 'streamResetsMax'>,
@@ -115,7 +115,7 @@ export function makeSecureListener(
     if (socket.alpnProtocol === 'h2') http2.emit('connection', socket)
     else serveHttp1?.call(http1, socket)
   })
-  // Scanners, and clients that do not trust the certificate: nobody can be answered where no handshake has come about.
+  // Scanners, and clients that do not trust the certificate: without a handshake there is no way to answer them.
   http1.removeAllListeners('tlsClientError')
   http1.on('tlsClientError', (_error, socket) => socket.destroy())
 
@@ -125,7 +125,7 @@ export function makeSecureListener(
     session.once('close', () => sessions.delete(session))
     limitSession(session, { ...limits, streamResetsMax: options.streamResetsMax })
   })
-  // Of one client, which has broken the protocol or its connection; node has ended the session.
+  // Concerns one client that broke the protocol or its connection; node has ended the session.
   http2.on('sessionError', () => undefined)
 
   return {

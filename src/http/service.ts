@@ -1,11 +1,11 @@
-// What the HTTP layer knows of the life of the process that it serves: one word out of four, the hub once there is one,
-// and how many changes are being answered. The composition root moves it along; the plugins only read it. It promises that
-// an illegal move fails with a sentence, and may not know what recovery or a stop consist of.
+// What the HTTP layer knows of the life of its process: one of four states, the hub once there is one, and how many changes
+// are in flight. The composition root changes the state; the plugins only read it. It promises that illegal transitions fail
+// with a sentence, and must not know what recovery or a stop consist of.
 import assert from 'node:assert/strict'
 import type { Hub } from '../domain/hub.ts'
 import { httpError } from './errors.ts'
 
-/** How far recovery has come, as /readyz tells it: names in snake_case, numbers without units unless the name says so. */
+/** Progress of the recovery as shown by /readyz: names in snake_case, numbers without units unless the name says so. */
 export type RecoveryProgress = Readonly<Record<string, number | string | null>>
 
 export type Health =
@@ -36,7 +36,7 @@ export class Service {
     return this.#hub
   }
 
-  /** A new remark on how far recovery has come. Ignored once it has ended: a late remark is no reason to fail. */
+  /** Updates the progress of the recovery. Ignored once it has ended: a late update is no reason to fail. */
   progress(recovery: RecoveryProgress): void {
     if (this.#health.status === 'recovering') this.#health = { status: 'recovering', recovery }
   }
@@ -47,8 +47,10 @@ export class Service {
     this.#health = { status: 'ready' }
   }
 
-  /** The durable log takes no more writes. Final until the process is started anew. While recovering or stopping it is
-   * not told: then nothing is served anyway. */
+  /**
+   * The durable log accepts no more writes. Final until the process is restarted. Ignored while recovering or stopping: nothing
+   * is served then anyway.
+   */
   fail(reason: string): void {
     if (this.#health.status !== 'ready') return
     this.#health = { status: 'failed', reason }
@@ -59,20 +61,19 @@ export class Service {
     for (const listener of [...this.#stopListeners]) listener()
   }
 
-  /** Calls `listener` when the stop begins, unless what is returned was called before. */
+  /** Calls `listener` when the stop begins, unless the returned function was called before. */
   onStop(listener: () => void): () => void {
     this.#stopListeners.add(listener)
     return () => this.#stopListeners.delete(listener)
   }
 
-  /** Changes that are not done yet. */
+  /** Changes in progress. */
   get inFlight(): number {
     return this.#inFlight
   }
 
   /**
-   * A change (a publish, a topic made or deleted), from its beginning until it is done, which a stop waits for; what is
-   * thrown is handed on.
+   * Runs a change (a publish, the creation or deletion of a topic), which a stop waits for. Rejects as `work` does.
    */
   async changing<Result>(work: () => Promise<Result>): Promise<Result> {
     this.#inFlight += 1
@@ -84,7 +85,7 @@ export class Service {
     }
   }
 
-  /** Resolves when no change waits for its answer. */
+  /** Resolves when no change is in progress. */
   idle(): Promise<void> {
     if (this.#inFlight === 0) return Promise.resolve()
     return new Promise((resolve) => {

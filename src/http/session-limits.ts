@@ -1,21 +1,21 @@
-// What ends a connection of HTTP/2 on which nothing is asked, or on which is done what only attacks do. Promises that whoever
-// asks in vain, by taking requests back or by such as nobody is shown, is cut off. Knows nothing of what is asked.
+// What ends an HTTP/2 connection that is idle, or that does what only attacks do. Promises that clients that waste requests, by
+// resetting them or by sending ones that node refuses unseen, are cut off. Knows nothing of what is requested.
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
 
 export interface SessionLimits {
-  /** So many requests in a row may be in vain; a tenth of it more each second. */
+  /** How many wasted requests are allowed in a row; a tenth as many more each second. */
   readonly streamResetsMax: number
   readonly readTimeoutMs: number
   readonly idleTimeoutMs: number
-  /** In this time a connection on which something is open has to show that it is heard, and an answer has to be taken. */
+  /** In this time a connection with something open must show that it is alive, and an answer must be taken. */
   readonly writeTimeoutMs: number
 }
 
 const lookMs = 2000
-/** The way there and back may take some time, however short the configuration is. */
+/** Allows for the round trip, however short the configured time. */
 const answerMsMin = 1000
 
-/** A client that takes this much of an answer in the time that a write may take is slow, and not gone. */
+/** A client that takes this much of an answer within the write timeout is slow, not gone. */
 const slowBytes = 64 * 1024
 
 export function limitSession(session: ServerHttp2Session, limits: SessionLimits): void {
@@ -25,9 +25,9 @@ export function limitSession(session: ServerHttp2Session, limits: SessionLimits)
 }
 
 /**
- * One that says nothing at first is given as long as a request; one that has nothing open, as long as a kept connection. While
- * something is open the other side has to answer pings: node keeps a connection whose protocol was broken, sends and hears
- * nothing on it any more, and tells nobody; what is open there would stay for as long as the other side likes.
+ * A connection that says nothing at first has as long as a request; one with nothing open, as long as a kept-alive one. While
+ * something is open, the peer must answer pings: after a protocol error node keeps the connection, neither sends nor receives
+ * anything on it, and reports nothing; whatever is open on it would stay for as long as the peer likes.
  */
 function endWhenSilent(session: ServerHttp2Session, limits: SessionLimits): void {
   const { readTimeoutMs, idleTimeoutMs, writeTimeoutMs } = limits
@@ -37,7 +37,7 @@ function endWhenSilent(session: ServerHttp2Session, limits: SessionLimits): void
   session.on('timeout', () => session.close())
   session.on('stream', (stream) => {
     open += 1
-    // Each write to any of its streams would set the time anew.
+    // Otherwise each write to any of its streams would reset the timer.
     if (open === 1) session.setTimeout(0)
     stream.once('close', () => {
       open -= 1
@@ -46,7 +46,7 @@ function endWhenSilent(session: ServerHttp2Session, limits: SessionLimits): void
   })
   every(session, Math.max(writeTimeoutMs, answerMsMin) / 2, () => {
     if (session.destroyed || (unanswered === 0 && open === 0)) return
-    // One may just have come, and not have been read by a process that was busy.
+    // A reply may have arrived just now, unread by a busy process.
     if (unanswered === 2) session.destroy()
     else if (unanswered === 0) session.ping(() => (unanswered = 0))
     unanswered += 1
@@ -54,11 +54,11 @@ function endWhenSilent(session: ServerHttp2Session, limits: SessionLimits): void
 }
 
 /**
- * An answer whose client opens no window for it stays with its connection, and a connection has room for many. Nobody tells
- * how much of a piece has gone, so each gets the time that a slow client needs for what is left of it.
+ * An answer for which the client opens no window stays in memory with its connection, which has room for many. There is no way
+ * to see how much of a piece is gone, so each answer gets the time that a slow client needs for the rest of it.
  */
 function endUntakenAnswers(session: ServerHttp2Session, writeTimeoutMs: number): void {
-  /** Of each stream that is open: how often it was seen with its answer given whole and not taken. */
+  /** For each open stream: how often its answer was seen complete but not taken. */
   const looks = new Map<ServerHttp2Stream, number>()
   session.on('stream', (stream) => {
     looks.set(stream, 0)
@@ -76,8 +76,8 @@ function endUntakenAnswers(session: ServerHttp2Session, writeTimeoutMs: number):
 
 /**
  * Opening streams only to reset them costs a client nothing and the server a request each (CVE-2023-44487), and a head that is
- * too large when it is unpacked is refused by node before anybody sees it, as often as it comes. nghttp2 has a limit of its own
- * for the first, at which it hears no more, and keeps the connection.
+ * too large once decompressed is refused by node before anyone sees it, as often as it is sent. nghttp2 has its own limit for
+ * the former, after which it stops listening but keeps the connection.
  */
 function endWhenInVain(session: ServerHttp2Session, timesMax: number): void {
   let inVain = 0
@@ -94,11 +94,11 @@ function endWhenInVain(session: ServerHttp2Session, timesMax: number): void {
 
   session.on('stream', (stream) => {
     shown += 1
-    // The reset may have come along with the request.
+    // The reset may have arrived together with the request.
     if (stream.closed) count(1)
     else stream.once('aborted', () => count(1))
   })
-  // Nothing tells of a request that was refused unseen, but that the numbers of streams go on: 1, 3, 5.
+  // Requests refused unseen show only in the stream numbers, which count 1, 3, 5.
   every(session, lookMs, () => {
     const before = unseen
     unseen = Math.ceil((session.state.lastProcStreamID ?? 0) / 2) - shown
@@ -106,7 +106,7 @@ function endWhenInVain(session: ServerHttp2Session, timesMax: number): void {
   })
 }
 
-/** As long as the connection lives. */
+/** For as long as the connection lives. */
 function every(session: ServerHttp2Session, periodMs: number, look: () => void): void {
   const timer = setInterval(look, periodMs).unref()
   session.once('close', () => clearInterval(timer))

@@ -1,14 +1,14 @@
-// A Sink over one HTTP/1 response. The head is written with the first bytes; from then on chunks that were framed once for
-// all subscribers go straight to the socket, past node's response, which only keeps its books and writes the end.
-// Promises a bound on what waits in the socket, and to keep nothing of the request alive but what node keeps itself.
-// Knows nothing of topics, events and SSE.
+// A Sink over one HTTP/1 response. The head is written with the first bytes; from then on, chunks framed once for all
+// subscribers go straight to the socket, bypassing node's response, which only does its bookkeeping and writes the end.
+// Promises a bound on what waits in the socket, and that nothing of the request is kept alive beyond what node itself keeps.
+// Knows nothing of topics, events or SSE.
 import assert from 'node:assert/strict'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { CloseReason, SharedBytes, Sink } from '../domain/ports.ts'
 import type { FlatHeaders } from './cors.ts'
 
-/** The headers of every event stream, whatever the request: proxies may neither keep nor compress nor hold it back. */
+/** The headers of every event stream, whatever the request: proxies must not cache, compress or delay it. */
 export const streamHeaders: FlatHeaders = Object.freeze([
   'content-type',
   'text/event-stream',
@@ -20,10 +20,10 @@ export const streamHeaders: FlatHeaders = Object.freeze([
   'nosniff',
 ])
 
-/** Reasons after which nothing more is worth sending: what waits in the socket would never be taken. */
+/** Reasons after which nothing more is worth sending: the peer would never take it. */
 export const abruptReasons: ReadonlySet<CloseReason> = new Set(['client', 'write-timeout'])
 
-/** libuv's figures behind a socket; node itself judges a write's progress by them (net.Socket's timeout). */
+/** libuv's counters of a socket; node itself measures a write's progress by them (net.Socket's timeout). */
 interface CountingHandle {
   readonly bytesWritten?: number
   readonly writeQueueSize?: number
@@ -42,8 +42,8 @@ export class SseStream implements Sink {
   #drained: Promise<void> | undefined
 
   /**
-   * `headers` beside `streamHeaders`. `waitingBytesMax`: above so many bytes that wait in the socket, `write` says false.
-   * The response must stand at the head of its connection's queue, with nothing written yet.
+   * `headers` in addition to `streamHeaders`. `waitingBytesMax`: with more bytes waiting in the socket, `write` returns false.
+   * The response must be first in its connection's queue, with nothing written yet.
    */
   constructor(response: ServerResponse<IncomingMessage>, headers: FlatHeaders, waitingBytesMax: number) {
     const { socket } = response
@@ -53,10 +53,10 @@ export class SseStream implements Sink {
     )
     this.#response = response
     this.#socket = socket
-    // Below the socket's own mark it would never tell of a drain.
+    // Below the socket's own high-water mark it would never emit 'drain'.
     this.#waitingBytesMax = Math.max(waitingBytesMax, socket.writableHighWaterMark)
     this.#head = headers
-    // hapi's listeners hold the whole request for as long as the response lives, and have nothing more to do.
+    // hapi's listeners have nothing left to do, but keep the whole request alive as long as the response.
     response.removeAllListeners('close')
     response.once('close', () => this.#ended())
   }
@@ -73,7 +73,7 @@ export class SseStream implements Sink {
     return this.#socket.bytesWritten - this.#socket.writableLength
   }
 
-  /** Sends the head, if it is not sent yet. */
+  /** Sends the head, if it has not been sent yet. */
   begin(): void {
     const headers = this.#head
     if (headers === undefined) return
@@ -85,7 +85,7 @@ export class SseStream implements Sink {
 
   write(bytes: SharedBytes): boolean {
     const socket = this.#socket
-    // A client that has closed its side makes node end ours: what is written after that would be an error.
+    // When the client closes its side, node ends ours: writing after that would be an error.
     if (this.#isClosed || !socket.writable) return true
     if (this.#head !== undefined) {
       socket.cork()

@@ -1,6 +1,6 @@
-// From a request that may subscribe to its stream: where it begins, the head and the first block in one write, and the
-// response in the hands of the hub. Promises that nothing of the request is kept alive by the stream, and that what passes by
-// itself is told so that a browser comes back. Knows nothing of what goes over it.
+// From a subscribe request to its stream: where it starts, the head and the first block in one write, and the response handed
+// to the hub. Promises that the stream keeps nothing of the request alive, and that transient failures are answered in a way
+// that makes a browser reconnect. Knows nothing of the stream's content.
 import type { ServerResponse } from 'node:http'
 import type { Request, ResponseToolkit } from '@hapi/hapi'
 import { DomainError } from '../domain/errors.ts'
@@ -19,11 +19,11 @@ import { streamHeaders } from './sse-stream.ts'
 import type { TokenLimits } from './token-limits.ts'
 
 export interface StreamLimits {
-  /** When more bytes wait in a subscriber's connection, it stops getting live frames and catches up from the log. */
+  /** When more bytes than this wait in a subscriber's connection, it stops getting live frames and catches up from the log. */
   readonly sendBufferBytes: number
-  /** The base of the `retry:` that a stream gets which cannot begin; each gets 100 to 200 % of it. */
+  /** The base of the `retry:` of a stream that cannot start; each gets 100 to 200 % of it. */
   readonly retryMs: number
-  /** The same during a stop, when all clients are told to come back at once. */
+  /** The same during a stop, when all clients are told to reconnect at once. */
   readonly stoppingRetryMs: number
 }
 
@@ -36,22 +36,22 @@ export interface StreamContext {
 }
 
 export interface WantedStream extends Pick<StreamRequest, 'envelope'> {
-  /** Of the route, for the figures. */
+  /** The route's path, for the metrics. */
   readonly path: string
   readonly topics: readonly Topic[]
   /** What opened them. */
   readonly credentials: readonly Credentials[]
   readonly query: SubscribeQuery
-  /** Where it begins. */
+  /** Where it starts. */
   resolve(from: ResumeRequest): Promise<StreamStart>
   /**
-   * Given where others write to the stream as well: called when it has begun. `failure`: the events cannot be had now, for a
-   * reason that passes by itself; without this function such a stream ends at once.
+   * Set where others write to the stream as well: called when it has begun. `failure`: the events are temporarily unavailable;
+   * without this function such a stream ends at once.
    */
   readonly share?: (stream: Sink, failure: Error | undefined) => void
 }
 
-/** `hub` is the one that the topics are of. What is thrown is to be told as an error, before anything was written. */
+/** `hub` must be the one that the topics came from. Errors are thrown only before anything is written. */
 export async function answerStream(
   context: StreamContext,
   hub: Hub,
@@ -94,7 +94,7 @@ export async function answerStream(
   return h.abandon
 }
 
-/** A client that sends its next request before the answer to the last one has no socket for a stream yet. */
+/** A pipelined request has no socket for a stream until the answers before it are done. */
 export function assertMayBegin({ socket }: ServerResponse): void {
   if (socket === null) throw httpError(400, 'A stream cannot be asked for behind another request in a pipeline.')
 }
@@ -118,7 +118,7 @@ function begin(
     return
   }
   const stream = openStream(res, headers, limits.sendBufferBytes)
-  // Behind the stream, which takes away the listeners that were there before it.
+  // After the stream, which removes the listeners that were there before it.
   res.once('close', leave)
   try {
     res.once('close', tokenLimits.enterStream(credentials.map(({ countedAs }) => countedAs)))
@@ -134,13 +134,13 @@ function begin(
   share?.(stream, undefined)
 }
 
-/** The stream ends with them. */
+/** The further tokens, with which the stream ends. */
 function tokensOf(credentials: readonly Credentials[]): readonly TopicToken[] {
   const tokens = credentials.map(({ token }) => token)
   return [...new Set(tokens.filter((token) => token !== undefined))]
 }
 
-/** Tickets that open a stream are in use until that ends: what this resolves with is to be called then. */
+/** Marks the tickets as in use until the stream ends: call the result then. */
 async function entered(hub: Hub, request: Request, credentials: readonly Credentials[]): Promise<() => void> {
   if (request.method === 'head') return () => undefined
   const tickets = new Set(credentials.map(({ ticket }) => ticket))
@@ -151,12 +151,12 @@ async function entered(hub: Hub, request: Request, credentials: readonly Credent
   }
 }
 
-/** The base of the `retry:` of a stream that cannot begin now. */
+/** The base of the `retry:` of a stream that cannot start now. */
 export function retryMsOf(service: Service, limits: StreamLimits): number {
   return service.health.status === 'stopping' ? limits.stoppingRetryMs : limits.retryMs
 }
 
-/** What a client should come back after; a browser does so only after a stream that ended. */
+/** Whether the client should come back later; a browser does so only after a stream that ended. */
 function isPassing(error: unknown): error is Error {
   if (limitOf(error) !== undefined) return true
   return error instanceof DomainError && ['CLOSED', 'BUSY', 'STORE_FAILED'].includes(error.code)

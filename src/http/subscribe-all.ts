@@ -1,4 +1,4 @@
-// GET /api/v1/events?topic=A&topic=B: the stream of several topics, in one order, resumed by one id.
+// GET /api/v1/events?topic=A&topic=B: the stream of several topics, in a single order, resumed by a single id.
 import type { Plugin } from '@hapi/hapi'
 import { allCredentialsOf, subscribeAllAuth, topicsOf } from './auth.ts'
 import { allowOnly } from './methods.ts'

@@ -1,4 +1,4 @@
-// GET /api/v1/pubsubs/{id}/events: the stream of one topic, unless another form of its events is asked for.
+// GET /api/v1/pubsubs/{id}/events: the stream of one topic, unless another form of its events is requested.
 import type { Plugin } from '@hapi/hapi'
 import { credentialsOf, subscribeAuth, topicOf } from './auth.ts'
 import { eventFormOf } from './event-forms.ts'
@@ -23,7 +23,7 @@ export const subscribePlugin: Plugin<SubscribeOptions> = {
       path: subscribePath,
       options: { auth: subscribeAuth },
       async handler(request, h) {
-        // The same one throughout: a stop that begins meanwhile ends the stream as a stop does, and not with an error.
+        // The same hub throughout: if a stop begins meanwhile, the stream ends as in any stop, and not with an error.
         const { hub } = service
         const topic = topicOf(service, request)
         const form = eventFormOf(request.raw.req.headers.accept)

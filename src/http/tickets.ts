@@ -1,5 +1,5 @@
-// POST /api/v1/tickets: a token for the address of a stream, which may be read by others. Promises that it opens nothing that
-// the tokens of this request do not open.
+// POST /api/v1/tickets: a token for the URL of a stream, which others may get to read. Promises that it opens nothing that the
+// tokens of this request do not open.
 import type { Plugin, Request } from '@hapi/hapi'
 import type { TicketGrant } from '../domain/hub.ts'
 import { hashToken } from '../domain/token.ts'
@@ -22,7 +22,7 @@ export interface TicketsOptions {
 }
 
 const path = '/api/v1/tickets'
-/** Enough for as many topics as there may be, each with a token; it is read before anybody is known. */
+/** Enough for the maximum number of topics, each with a token; the body is read before the client is authenticated. */
 const bodyBytesMax = 64 * 1024
 
 export const ticketsPlugin: Plugin<TicketsOptions> = {
@@ -30,7 +30,7 @@ export const ticketsPlugin: Plugin<TicketsOptions> = {
   register(server, { service, cors, gate, limits }) {
     const bodyLimits = { ...limits, requestBodyBytesMax: Math.min(limits.requestBodyBytesMax, bodyBytesMax) }
 
-    /** Each topic by a token of its own, or by the one of the header. */
+    /** Each topic on the authority of its own token, or of the one in the header. */
     function grantsOf(request: Request, topics: readonly TicketTopic[]): TicketGrant[] {
       const topicsByToken = new Map<string, Set<string>>()
       for (const [index, wanted] of topics.entries()) {
@@ -47,7 +47,7 @@ export const ticketsPlugin: Plugin<TicketsOptions> = {
     server.route({
       method: 'POST',
       path,
-      // The tokens stand in the body, but for one.
+      // All tokens but one are in the body.
       options: { auth: false, payload: rawPayload },
       async handler(request, h) {
         const { topics } = validate(issueTicketSchema, await jsonBodyOf(request.raw.req, bodyLimits)).ticket

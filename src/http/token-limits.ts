@@ -1,6 +1,6 @@
-// What one token may do at a time: how many streams it has open, and how many events it publishes in a second. Both are off
-// unless the configuration says otherwise, since all subscribers of a topic may share one token. Promises memory for those
-// tokens alone that have something open, or have published lately. Knows tokens by their SHA-256.
+// What one token may do at a time: how many streams it has open, and how many events it publishes per second. Both are off
+// unless configured, since all subscribers of a topic may share one token. Promises to use memory only for tokens that have a
+// stream open or have published recently. Knows tokens by their SHA-256.
 import { httpError } from './errors.ts'
 
 export interface TokenLimitOptions {
@@ -8,19 +8,19 @@ export interface TokenLimitOptions {
   readonly eventsPerSecondPerTokenMax: number | undefined
 }
 
-/** What one token may publish. */
+/** How fast one token may publish. */
 export interface PublishRate {
-  /** 0: it may publish now; of events in a list as many as it likes, which are waited for afterwards. */
+  /** 0: it may publish now, lists of any length included, whose time has to be waited for afterwards. */
   waitMs(): number
   /** Throws a 429 where it has to wait. */
   assertMayPublish(): void
-  /** So many events are being published. */
+  /** This many events are being published. */
   publishing(events: number): void
 }
 
 const unlimited: PublishRate = { waitMs: () => 0, assertMayPublish() {}, publishing() {} }
 const secondMs = 1000
-/** So many pass by before it is looked at which can be forgotten. */
+/** How many entries accumulate before stale ones are swept out. */
 const sweepAtLeast = 1000
 
 export class TokenLimits {
@@ -28,7 +28,7 @@ export class TokenLimits {
   readonly #streamsMax: number
   readonly #eventsPerSecondMax: number
   readonly #streams = new Map<string, number>()
-  /** When all that a token has published would have been published at the rate that it may have. */
+  /** When everything that a token has published would have been published at its maximum rate. */
   readonly #paidAtMs = new Map<string, number>()
   #sweepAt = sweepAtLeast
 
@@ -38,12 +38,12 @@ export class TokenLimits {
     this.#eventsPerSecondMax = options.eventsPerSecondPerTokenMax ?? Number.POSITIVE_INFINITY
   }
 
-  /** Of how many tokens something is remembered. */
+  /** How many tokens something is remembered about. */
   get size(): number {
     return this.#streams.size + this.#paidAtMs.size
   }
 
-  /** A stream begins that these tokens have opened; to be called at its end: what this returns, which counts once. Throws a 429. */
+  /** A stream opened by these tokens begins; call the result at its end; only the first call counts. Throws a 429. */
   enterStream(tokens: readonly Uint8Array[]): () => void {
     if (this.#streamsMax === Number.POSITIVE_INFINITY) return nothing
     const keys = [...new Set(tokens.map(keyOf))]
@@ -59,7 +59,7 @@ export class TokenLimits {
     }
   }
 
-  /** At which this token may publish. */
+  /** The rate at which this token may publish. */
   rateOf(token: Uint8Array): PublishRate {
     if (this.#eventsPerSecondMax === Number.POSITIVE_INFINITY) return unlimited
     const key = keyOf(token)
@@ -73,7 +73,7 @@ export class TokenLimits {
 
   #publishWaitMs(key: string): number {
     const aheadMs = (this.#paidAtMs.get(key) ?? 0) - this.#monotonicMs()
-    // A second's worth may come at once.
+    // A burst of a second's worth is allowed.
     return aheadMs < secondMs ? 0 : Math.max(1, aheadMs - secondMs)
   }
 

@@ -1,14 +1,14 @@
-// Slows down whoever tries tokens. Behind a few that were wrong an address has to wait, longer after each further one; tokens
-// that it does not know are not even looked at meanwhile. Tokens that were right from there before go on: one machine that
-// is set up wrongly does not lock out its neighbours. Promises bounded memory, whatever is sent.
-// Knows tokens by their SHA-256 only, and nothing of HTTP.
+// Slows down clients that guess tokens. After a few wrong ones an address has to wait, longer after each further one; in the
+// meantime tokens not known from it are not even checked. Tokens that were right from there before keep working: one
+// misconfigured machine does not lock out its neighbours. Promises bounded memory, whatever is sent. Knows tokens only by
+// their SHA-256, and nothing of HTTP.
 
 export interface ThrottleOptions {
-  /** So many wrong tokens of one client are answered at once. */
+  /** How many wrong tokens of one client are answered without a wait. */
   readonly wrongTokensMax: number
   /** The wait doubles up to this. */
   readonly wrongTokenWaitMsMax: number
-  /** Clients with wrong tokens that are remembered, and pairs of a client and a token that was right. */
+  /** How many clients with wrong tokens are remembered, and how many pairs of a client and a token that was right. */
   readonly throttledClientsMax: number
 }
 
@@ -19,7 +19,7 @@ interface Guesses {
 }
 
 const firstWaitMs = 1000
-/** Who was not wrong for so long, beyond its wait, begins anew. */
+/** A client without wrong tokens for this long, on top of its wait, starts afresh. */
 const forgetMs = 15 * 60 * 1000
 
 export class TokenThrottle {
@@ -42,7 +42,7 @@ export class TokenThrottle {
     this.#onThrottled = onThrottled
   }
 
-  /** 0: the token may be looked at now. */
+  /** 0: the token may be checked now. */
   waitMs(client: string, sha256: Uint8Array): number {
     const guesses = this.#guesses.get(client)
     if (guesses === undefined) return 0
@@ -57,7 +57,7 @@ export class TokenThrottle {
     this.#bound(this.#known)
   }
 
-  /** A token that was right from there before, such as one that was revoked meanwhile, is no guess and does not count. */
+  /** A token that was right from there before, such as one since revoked, is not a guess and does not count. */
   wrong(client: string, sha256: Uint8Array): void {
     if (this.#known.has(pairOf(client, sha256))) return
     const nowMs = this.#monotonicMs()
@@ -82,7 +82,7 @@ export class TokenThrottle {
     return Math.min(firstWaitMs * 2 ** excess, this.#options.wrongTokenWaitMsMax)
   }
 
-  /** The one that was used least lately goes. */
+  /** Drops the least recently used entry. */
   #bound(entries: Map<string, Guesses> | Set<string>): void {
     if (entries.size <= this.#options.throttledClientsMax) return
     for (const key of entries.keys()) {

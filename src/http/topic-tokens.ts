@@ -1,4 +1,4 @@
-// Further tokens of a topic: /api/v1/pubsubs/{id}/tokens. A secret stands in one answer, the one that makes it.
+// Further tokens of a topic: /api/v1/pubsubs/{id}/tokens. A secret appears in a single answer, the one that creates it.
 import type { Plugin } from '@hapi/hapi'
 import { DomainError } from '../domain/errors.ts'
 import { formatEventId, parseEventId } from '../domain/event-id.ts'

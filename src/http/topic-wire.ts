@@ -1,5 +1,5 @@
-// How a topic looks on the wire: names in snake_case, times in RFC 3339, durations such as "3600s", ids of 11 characters.
-// Both ways; pure. A topic's token is in none of it.
+// How a topic appears on the wire: names in snake_case, times in RFC 3339, durations such as "3600s", ids of 11 characters.
+// In both directions; pure. None of it contains a topic's token.
 import { formatEventId, parseTopicId } from '../domain/event-id.ts'
 import type { RetentionChange, TopicDetails, TopicPlace, TopicSort } from '../domain/hub.ts'
 
@@ -10,7 +10,7 @@ export interface RetentionBody {
   readonly max_events?: number | null
 }
 
-/** One unit, whole: `3600s`, `90m`, `720h`, `250ms`. Nine digits of hours are a plain number of ms still. */
+/** A whole number and one unit: `3600s`, `90m`, `720h`, `250ms`. Nine digits of hours still fit a number of ms. */
 export const DURATION = /^[1-9]\d{0,8}(ms|s|m|h)$/
 
 const MS_PER_UNIT: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }
@@ -45,13 +45,13 @@ export function topicJson(topic: TopicDetails) {
 
 const ID_LENGTH = 11
 
-/** A place in a list of topics; in the order of ids simply the id, elsewhere with what was sorted by, which may change. */
+/** A place in a list of topics: in id order just the id, otherwise with the sort key as well, which may change. */
 export function placeText({ id, key }: TopicPlace, sort: TopicSort): string {
   if (sort === 'id') return id
   return id + Buffer.from(JSON.stringify(key ?? null)).toString('base64url')
 }
 
-/** Undefined: no such place in this order. */
+/** Undefined: not a place in this order. */
 export function placeOf(text: string, sort: TopicSort): TopicPlace | undefined {
   const id = parseTopicId(sort === 'id' ? text : text.slice(0, ID_LENGTH))
   if (id === undefined) return undefined
@@ -62,7 +62,7 @@ export function placeOf(text: string, sort: TopicSort): TopicPlace | undefined {
   return typeof key === 'string' ? { id, key } : undefined
 }
 
-/** Undefined where it is none. */
+/** Undefined where it is not JSON. */
 function jsonOf(text: string): unknown {
   try {
     return JSON.parse(text)

@@ -1,5 +1,5 @@
-// Topics, from their making to their end: /api/v1/pubsubs and /api/v1/pubsubs/{id}, and what empties one. Knows the calls'
-// shapes on the wire, where a topic is a "pubsub", and leaves what they do to the hub.
+// Topics from creation to deletion: /api/v1/pubsubs and /api/v1/pubsubs/{id}, and emptying one. Knows the calls' shapes on the
+// wire, where a topic is a "pubsub", and leaves the work to the hub.
 import type { Plugin, Request } from '@hapi/hapi'
 import { DomainError } from '../domain/errors.ts'
 import { parseEventId } from '../domain/event-id.ts'
