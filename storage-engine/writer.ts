@@ -19,6 +19,7 @@ import {
   recordBytes,
 } from './format.ts'
 import { isDiskFull, type Reserve } from './reserve.ts'
+import type { Segment } from './segment.ts'
 import { cutBack, type SegmentSet } from './segment-set.ts'
 import type { Sequencer } from './sequencer.ts'
 import { syncOrFail } from './whole-file.ts'
@@ -84,6 +85,8 @@ export class Writer {
   /** Where the next batch will lie, unless the one that is being written fails or fills its segment. */
   #nextPlace: Place | undefined
   #syncTimer: NodeJS.Timeout | undefined
+  /** The sync in the background that is under way; resolves, whatever becomes of it. */
+  #syncing: Promise<void> | undefined
   #restoreTimer: NodeJS.Timeout | undefined
 
   constructor(
@@ -200,6 +203,7 @@ export class Writer {
     await this.#running
     clearInterval(this.#syncTimer)
     clearInterval(this.#restoreTimer)
+    await this.#syncing
     if (this.#status !== 'closing') return
     this.#status = 'closed'
   }
@@ -366,6 +370,7 @@ export class Writer {
       const beganAt = performance.now()
       await syncOrFail(active.file)
       syncMs = performance.now() - beganAt
+      await this.#syncing
     }
     // A sync in the background that failed meanwhile is final: this batch may be what it was to cover.
     if (this.#failure !== undefined) throw new SyncFailure(active.path, this.#failure.cause)
@@ -382,6 +387,9 @@ export class Writer {
 
   async #roll(): Promise<void> {
     const { active } = this.#segments
+    // The system tells a file's failure once: the roll's own sync would succeed behind one that has taken it.
+    await this.#syncing
+    if (this.#failure !== undefined) throw new SyncFailure(active.path, this.#failure.cause)
     const isSynced = this.#synced.generation === active.generation && this.#synced.position >= active.contentEnd
     await this.#segments.roll(isSynced)
     this.#synced = { generation: this.#segments.active.generation, position: this.#segments.active.contentEnd }
@@ -438,27 +446,28 @@ export class Writer {
   }
 
   #startSyncing(): void {
-    let isSyncing = false
     this.#syncTimer = setInterval(() => {
       const { active } = this.#segments
       const position = active.contentEnd
       const isDurable = this.#synced.generation === active.generation && this.#synced.position >= position
-      if (isSyncing || isDurable || this.#status !== 'open') return
-      isSyncing = true
-      syncOrFail(active.file)
-        .then(() => {
-          const isSame = this.#synced.generation === active.generation
-          if (isSame && this.#synced.position < position) this.#synced = { generation: active.generation, position }
-        })
-        .catch((error: unknown) => {
-          assert(error instanceof SyncFailure)
-          // A segment that was closed by a roll meanwhile was synced by it.
-          if (active === this.#segments.active && this.#failure === undefined) this.#fail(error)
-        })
-        .finally(() => {
-          isSyncing = false
-        })
+      if (this.#syncing !== undefined || isDurable || this.#status !== 'open') return
+      this.#syncing = this.#syncInBackground(active, position).finally(() => {
+        this.#syncing = undefined
+      })
     }, this.#options.syncIntervalMs).unref()
+  }
+
+  async #syncInBackground(segment: Segment, position: number): Promise<void> {
+    try {
+      await syncOrFail(segment.file)
+    } catch (error) {
+      assert(error instanceof SyncFailure)
+      if (this.#failure === undefined) this.#fail(error)
+      return
+    }
+    const { generation } = segment
+    if (this.#synced.generation === generation && this.#synced.position < position)
+      this.#synced = { generation, position }
   }
 }
 

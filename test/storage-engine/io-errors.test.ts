@@ -273,6 +273,35 @@ describe('a sync that fails', () => {
     await opened.log.close()
   })
 
+  for (const [when, end] of [
+    ['a roll', (opened: Opened, history: History) => history.append(opened, [10], { payloadBytes: 200 })],
+    ['a stop', ({ log }: Opened) => log.close()],
+  ] as const) {
+    test(`row 38: in the background, beside ${when} whose own sync the system lets succeed, ends the log`, async (context) => {
+      context.mock.timers.enable({ apis: ['setInterval'] })
+      const { files, history, opened } = await start({ sync: 'interval', syncIntervalMs: 100 })
+      const rolls = opened.watch.rolls.length
+      let first: Operation | undefined
+      const inBackground = (operation: Operation) => {
+        if (operation.operation !== 'sync' || !operation.path.endsWith('.log')) return false
+        first ??= operation
+        return operation.count === first.count
+      }
+      files.fail(inBackground, { code: 'EIO' })
+      const syncing = files.hold(inBackground)
+      context.mock.timers.tick(100)
+      await syncing.arrived
+      const ending = end(opened, history)
+      await settled()
+      syncing()
+      const error = await ending
+      assert.equal(opened.log.status, 'failed')
+      if (error !== undefined) assert.equal(error.code, 'STORAGE_FAILED')
+      assert.equal(opened.watch.rolls.length, rolls, 'what may be lost is not sealed as if it were whole')
+      await opened.log.close()
+    })
+  }
+
   test('row 39: that of the folder, at a roll, is final', async () => {
     const { files, history, opened } = await start({})
     files.fail('syncDirectory', { code: 'EIO' })
