@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { indexName, segmentName } from '../../storage-engine/data-directory.ts'
 import { SyncFailure } from '../../storage-engine/errors.ts'
 import type { FaultyFiles } from '../../storage-engine/faulty-files.ts'
+import { IndexDoubt } from '../../storage-engine/index-file.ts'
 import { decodeManifest, type Manifest } from '../../storage-engine/manifest.ts'
 import { recoverLog } from '../../storage-engine/recovery.ts'
 import { scanSegment } from '../../storage-engine/scan.ts'
@@ -56,9 +57,25 @@ async function manifests(files: FaultyFiles): Promise<Manifest[]> {
   })
 }
 
+async function untilGone(files: FaultyFiles, name: string): Promise<void> {
+  while (await hasFile(files, name)) await new Promise(setImmediate)
+}
+
 async function hasFile(files: FaultyFiles, name: string): Promise<boolean> {
   return (await files.list(FOLDER)).includes(name)
 }
+
+test('the segment behind a number is the first that may hold a higher one', async () => {
+  const { segments } = await open()
+  // The start has left an empty one among them.
+  const filled = segments.all.filter(({ recordCount }) => recordCount > 0)
+  assert.equal(segments.segmentAfter(0), filled[0])
+  for (const [i, segment] of filled.entries()) {
+    assert.equal(segments.segmentAfter(segment.last - 1), segment)
+    assert.equal(segments.segmentAfter(segment.last), filled[i + 1] ?? segments.active)
+  }
+  await segments.close()
+})
 
 test('an output takes the place of its inputs, whose files and sidecars go, and a later manifest leaves them out', async () => {
   const opened = await open()
@@ -134,6 +151,35 @@ test('a manifest that cannot be written changes nothing; one whose sync fails is
   assert.deepEqual(generations(opened), before)
   files.deleteFile(pathOf(first))
   await assert.rejects(replace(opened, first, 2), SyncFailure)
+  await segments.close()
+})
+
+test('a sidecar that is made again while its segment is replaced does not stay behind', async () => {
+  const opened = await open()
+  const { files, segments } = opened
+  const held = files.hold(({ operation, path }) => operation === 'sync' && path.includes(indexName(1)))
+  const mended = segments.mendIndex(segments.all[0] as Segment, new IndexDoubt(indexName(1), 'page 1 does not verify'))
+  await held.arrived
+  await replace(opened, first, 2)
+  await untilGone(files, segmentName(1))
+  held()
+  await mended
+  assert.ok(!(await hasFile(files, indexName(1))))
+  await segments.close()
+})
+
+test('what cannot be read of a segment that was replaced meanwhile is no damage', async () => {
+  const opened = await open()
+  const { files, segments } = opened
+  const held = files.hold(({ operation, path }) => operation === 'open' && path.endsWith(segmentName(1)))
+  const doubt = new IndexDoubt(indexName(1), 'page 1 does not verify')
+  const mended = segments.mendIndex(segments.all[0] as Segment, doubt)
+  await held.arrived
+  await replace(opened, first, 2)
+  await untilGone(files, segmentName(1))
+  held()
+  await assert.rejects(mended, doubt)
+  assert.deepEqual(segments.damages, [])
   await segments.close()
 })
 
