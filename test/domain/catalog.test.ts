@@ -3,8 +3,12 @@ import { test } from 'node:test'
 import { Catalog } from '../../src/domain/catalog.ts'
 import {
   EntryError,
+  EVENTS_DROPPED,
+  encodeEventsDropped,
+  encodeTopicChanged,
   encodeTopicCreated,
   encodeTopicDeleted,
+  TOPIC_CHANGED,
   TOPIC_CREATED,
   TOPIC_DELETED,
 } from '../../src/domain/entry.ts'
@@ -58,6 +62,23 @@ test('folding the entries gives the topics that were created and not deleted', (
     assert.equal(topic !== undefined, model.has(number))
     assert.equal(topic, catalog.byStream(number))
     if (topic !== undefined) assert.deepEqual([topic.createdAtMs, topic.name, topic.persist], [number, 'n', true])
+  }
+})
+
+test('an entry that is folded again takes nothing back of what later ones have said', () => {
+  const catalog = new Catalog()
+  const changed = (offset: number, name: string) =>
+    entry(offset, TOPIC_CHANGED, encodeTopicChanged({ topic: 100, name, retention: unlimited }))
+  const dropped = (offset: number, through: number) =>
+    entry(offset, EVENTS_DROPPED, encodeEventsDropped({ topic: 100, through }))
+  const entries = [created(100), changed(200, 'first'), dropped(300, 250), changed(400, 'second'), dropped(500, 450)]
+  for (const each of entries) catalog.apply(each, durable)
+  const topic = catalog.byStream(100)
+  for (const each of entries) {
+    assert.equal(catalog.apply(each, durable), undefined)
+    assert.equal(catalog.byStream(100), topic)
+    assert.deepEqual(topic?.entries, { settingsOffset: 400, droppedThrough: 450, droppedOffset: 500 })
+    assert.deepEqual([topic.name, topic.dropped], ['second', 450])
   }
 })
 

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { parseEventId } from '../../src/domain/event-id.ts'
-import type { Hub, Retention, Topic, TopicDetails, TopicPlace } from '../../src/domain/hub.ts'
+import type { HistoryItem, Hub, Retention, Topic, TopicDetails, TopicPlace } from '../../src/domain/hub.ts'
 import { changedRetention, isOverLimit, unlimited } from '../../src/domain/retention.ts'
 import { FakeClock } from '../support/fake-clock.ts'
 import { FakeSink } from '../support/fake-sink.ts'
@@ -37,6 +37,10 @@ async function replay(hub: Hub, topic: Topic, from = earliest): Promise<{ messag
   const { messages, gaps } = sink
   subscription.close('client')
   return { messages, gaps: gaps.length }
+}
+
+function placeOf(item: HistoryItem): number | string {
+  return 'gap' in item ? `behind ${item.gap.resumesAfter}` : item.number
 }
 
 function kept({ events, earliest: first, latest: last }: TopicDetails) {
@@ -110,6 +114,24 @@ for (const [name, makeWorld] of worlds) {
       // c is the last that was dropped: who has seen it has missed nothing.
       assert.deepEqual(await replay(hub, topic, lastEventId(numbers[2]!)), { messages: ['d', 'e'], gaps: 0 })
       assert.deepEqual(await replay(hub, topic, lastEventId(numbers[3]!)), { messages: ['e'], gaps: 0 })
+      await hub.close()
+    })
+
+    check('has a history of what is kept, a gap before it, and nothing that came since it began', async (world) => {
+      const hub = await openHub(world)
+      const { topic } = await hub.createTopic({ persist })
+      const numbers = await publishAll(hub, topic, ['a', 'b', 'c', 'd'])
+      const from = await hub.resolve(topic, earliest)
+      await hub.purge(topic, numbers[1]!)
+      const forward: HistoryItem[] = []
+      for await (const items of hub.historyForward(topic, from)) {
+        forward.push(...items)
+        await publishAll(hub, topic, ['later'])
+      }
+      assert.deepEqual(forward.map(placeOf), [`behind ${numbers[1]}`, numbers[2], numbers[3]])
+      const backward: HistoryItem[] = []
+      for await (const items of await hub.historyBackward(topic, numbers[3]! + 1)) backward.push(...items)
+      assert.deepEqual(backward.map(placeOf), [numbers[3], numbers[2]])
       await hub.close()
     })
 

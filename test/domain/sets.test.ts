@@ -6,7 +6,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { formatEventId } from '../../src/domain/event-id.ts'
 import type { Hub, Topic } from '../../src/domain/hub.ts'
 import { FakeSink } from '../support/fake-sink.ts'
-import { eventOf, lastEventId, live, openHub } from '../support/hub-events.ts'
+import { earliest, eventOf, lastEventId, live, openHub } from '../support/hub-events.ts'
 import { type FakeWorld, fakeWorld } from '../support/hub-worlds.ts'
 
 async function open(): Promise<{ world: FakeWorld; hub: Hub; topics: readonly [Topic, Topic]; sink: FakeSink }> {
@@ -97,5 +97,26 @@ test('when the durable log fails, streams of both logs end, and those of one log
   await manyTurns()
   assert.deepEqual(alone.messages, ['in memory'])
   alone.close('client')
+  await close(hub, world, sink)
+})
+
+test('what was dropped before its turn does not come behind the gap that tells it', async () => {
+  // A record a step, so that of the one topic an event is at hand while the other one's is handed out.
+  const world = fakeWorld({ stepBytes: 1 })
+  const hub = await openHub(world)
+  const topics = [await hub.createTopic({ persist: false }), await hub.createTopic({ persist: false })] as const
+  const [one, other] = [topics[0].topic, topics[1].topic]
+  await hub.publish(one, eventOf('one 1'))
+  const dropped = await hub.publish(other, eventOf('other 1'))
+  await hub.publish(one, eventOf('one 2'))
+  await hub.publish(other, eventOf('other 2'))
+  const sink = new FakeSink()
+  sink.onWrite = () => {
+    if (sink.messages.length === 1) world.memory.evict(dropped)
+  }
+  hub.subscribeAll([one, other], sink, { from: await hub.resolveAll([one, other], earliest), heartbeat: 'comment' })
+  await sink.until(({ messages }) => messages.includes('other 2'))
+  assert.deepEqual(sink.messages, ['one 1', 'one 2', 'other 2'])
+  assert.equal(sink.gaps.length, 1)
   await close(hub, world, sink)
 })
