@@ -1,8 +1,8 @@
 /**
- * The log of the server for its operator: one line an event, JSON, or made for people where the output is a terminal.
- * Promises that no token, no message body and no query string comes out, whatever is handed in: what looks like a secret
- * by its name, its form or its value is replaced, objects of classes (requests, sockets, buffers) are named and never
- * shown, and control characters cannot forge a line. Knows nothing of the rest of the server.
+ * The server's log for its operator: one line per event, as JSON, or human-readable where the output is a terminal. Promises
+ * that no token, message body or query string is written, whatever is passed in: anything that looks like a secret by its name,
+ * form or value is replaced, objects of classes (requests, sockets, buffers) are named but not shown, and control characters
+ * cannot forge a line. Knows nothing of the rest of the server.
  */
 import { writeSync } from 'node:fs'
 import { type DestinationStream, pino } from 'pino'
@@ -10,7 +10,7 @@ import { prettyFactory } from 'pino-pretty'
 
 export type LogFields = Readonly<Record<string, unknown>>
 
-/** What the rest of the server logs through. `message` is a fixed sentence; what varies goes into `fields`. */
+/** What the rest of the server logs through. `message` is a constant sentence; variable parts go into `fields`. */
 export interface Logger {
   debug(fields: LogFields, message: string): void
   info(fields: LogFields, message: string): void
@@ -20,11 +20,11 @@ export interface Logger {
 
 export interface LoggerOptions {
   readonly level: 'debug' | 'info' | 'warn' | 'error' | 'silent'
-  /** Values that must never come out, such as the access tokens. Ones of fewer than 4 characters are not looked for. */
+  /** Values that must never be written, such as the access tokens. Those shorter than 4 characters are not searched for. */
   readonly secrets?: readonly string[]
   /** Default: standard output. */
   readonly destination?: DestinationStream
-  /** For people instead of JSON. Default: whether standard output is a terminal. */
+  /** Human-readable instead of JSON. Default: whether standard output is a terminal. */
   readonly pretty?: boolean
 }
 
@@ -38,28 +38,28 @@ export interface RequestSummary {
 const REPLACED = '[redacted]'
 const DEPTH_MAX = 5
 const ITEMS_MAX = 50
-/** So much of a text is looked at, and so much is shown. The patterns take a time that grows faster than the text. */
+/** How much of a text is examined, and how much of it is shown. The patterns take superlinear time. */
 const READ_CHARACTERS_MAX = 4000
 const SHOWN_CHARACTERS_MAX = 2000
 const PATH_CHARACTERS_MAX = 256
 const STACK_LINES_MAX = 12
 const SECRET_CHARACTERS_MIN = 4
 const STANDARD_OUTPUT = 1
-/** How long a line waits for a slow reader of standard output, in steps of so much. */
+/** How long a line waits for a slow reader of standard output, and in what steps. */
 const WAIT_MS_MAX = 1000
 const WAIT_STEP_MS = 10
 
 const RESERVED_NAMES = ['level', 'time', 'message']
-/** Names of fields whose values are secret, or what a publisher sent. */
+/** Names of fields whose values are secret, or come from publishers. */
 const PRIVATE_NAME = /token|secret|password|authorization|cookie|credential|^(message|body|payload|data|query|search)$/i
-/** What is secret by its form: bearer tokens, tokens in a query, and the server's own tokens, of 64 characters. */
+/** Secrets recognised by their form: bearer tokens, tokens in a query, and the server's own tokens, of 64 characters. */
 const BEARER = /\b(bearer|basic)\s+[^\s"',;]+/gi
 const QUERY_TOKEN = /((?:access_)?token|secret|password)=[^\s&"'#]*/gi
 const MADE_TOKEN = /(?<![0-9A-Za-z])[0-9A-Za-z]{64}(?![0-9A-Za-z])/g
 const TOKEN_START = /[0-9A-Za-z]{1,64}$/
-/** The query of an address or of a path, up to where it can end. */
+/** The query of a URL or a path, up to where it can end. */
 const QUERY = /((?:[a-z][a-z0-9+.-]*:\/\/|\/)[^\s?"'<>]*)\?[^\s"'<>]*/gi
-/** Control characters, C1 and the two line separators of Unicode included. */
+/** Control characters, including C1 and Unicode's two line separators. */
 const CONTROL = /[\p{Cc}\u2028\u2029]/gu
 
 export function createLogger(options: LoggerOptions): Logger {
@@ -81,10 +81,10 @@ export function createLogger(options: LoggerOptions): Logger {
   return { debug: lineWriter('debug'), info: lineWriter('info'), warn: lineWriter('warn'), error: lineWriter('error') }
 }
 
-/** Says nothing: for tests, and for those who want no log. */
+/** Discards everything: for tests, and for callers that want no log. */
 export const silentLogger: Logger = { debug() {}, info() {}, warn() {}, error() {} }
 
-/** Method, path without the query, and where the request came from; what a log line may say about it. */
+/** Method, path without the query, and the client's address: what a log line may say about a request. */
 export function requestSummary(request: {
   readonly method?: string | undefined
   readonly url?: string | undefined
@@ -99,9 +99,9 @@ export function requestSummary(request: {
 }
 
 /**
- * Writes synchronously: lines are few, and the last ones before the end of the process matter most. A line that cannot be
- * written (the disk that holds the log file is full, the program at the other end of the pipe is gone or stands still) is
- * lost, and the server goes on; the next line is tried anew.
+ * Writes synchronously: lines are few, and the last ones before the process ends matter most. A line that cannot be written (the
+ * log file's disk is full, the program at the other end of the pipe is gone or has stopped reading) is lost, and the server
+ * carries on; the next line is attempted again.
  */
 function standardOutput(): DestinationStream {
   const sleeper = new Int32Array(new SharedArrayBuffer(4))
@@ -116,7 +116,7 @@ function standardOutput(): DestinationStream {
           isReaderStuck = false
         } catch (error) {
           const isSlow = error instanceof Error && 'code' in error && error.code === 'EAGAIN'
-          // Only the first line waits for a reader that stands still: all of the server waits with it.
+          // Only the first line waits for a reader that has stopped: the whole server waits with it.
           if (!isSlow || isReaderStuck || waitedMs >= WAIT_MS_MAX) {
             isReaderStuck = isSlow
             return
@@ -129,7 +129,7 @@ function standardOutput(): DestinationStream {
   }
 }
 
-/** Made line by line, in the same call: a stream between would still hold the last lines when the process ends. */
+/** Formats line by line, synchronously: a stream in between could still hold the last lines when the process ends. */
 function prettyStream(target: DestinationStream): DestinationStream {
   const prettify = prettyFactory({
     singleLine: true,
@@ -141,7 +141,7 @@ function prettyStream(target: DestinationStream): DestinationStream {
   return { write: (line: string) => target.write(prettify(line)) }
 }
 
-/** Turns what was handed in into plain values that may be shown. */
+/** Turns what was passed in into plain values that may be shown. */
 class Redactor {
   readonly #secrets: readonly string[]
 
@@ -152,9 +152,9 @@ class Redactor {
   fields(fields: object, depth = 0): Record<string, unknown> {
     const shown: Record<string, unknown> = {}
     for (const [name, value] of Object.entries(fields).slice(0, ITEMS_MAX)) {
-      // A true or a number under such a name (`tokenMade`, `tokens`) says nothing that is secret.
+      // A boolean or a number under such a name (`tokenMade`, `tokens`) is not secret.
       const hidden = PRIVATE_NAME.test(name) && typeof value !== 'boolean' && typeof value !== 'number'
-      // Pino's own names are taken already.
+      // Pino uses these names itself.
       const free = depth === 0 && RESERVED_NAMES.includes(name) ? `${name}_` : name
       shown[this.text(free)] = hidden && value !== undefined ? REPLACED : this.#value(value, depth)
     }
@@ -164,7 +164,7 @@ class Redactor {
   text(text: string): string {
     let shown = text
     for (const secret of this.#secrets) shown = shown.replaceAll(secret, REPLACED)
-    // A cut could leave the beginning of a token, which no pattern knows any more, so it goes with the rest.
+    // A cut could leave the beginning of a token, which no pattern recognises any more, so that is cut off too.
     if (shown.length > READ_CHARACTERS_MAX) shown = shown.slice(0, READ_CHARACTERS_MAX).replace(TOKEN_START, '')
     shown = shown
       .replace(QUERY, '$1')
@@ -202,7 +202,7 @@ class Redactor {
     return `[${value.constructor.name}]`
   }
 
-  /** Only what every error has: other fields of it may hold a request or its body. */
+  /** Only what every error has: other properties may hold a request or its body. */
   #error(error: Error, depth: number): Record<string, unknown> {
     const code = 'code' in error ? error.code : undefined
     const frames = (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line))

@@ -1,7 +1,7 @@
 /**
- * The composition root: builds the parts in the order of their needs, and stops them in reverse. It listens before the
- * log is recovered, so that whoever asks is told how far it is. Promises that a failed start and every stop leave nothing
- * behind: no listener, no timer, no open file, no lock. It decides nothing that a part could decide for itself.
+ * The composition root: builds the parts in dependency order, and stops them in reverse. It listens before the log is
+ * recovered, so that clients learn how far the recovery is. Promises that a failed start and every stop leave nothing behind:
+ * no listener, no timer, no open file, no lock. It decides nothing that a part could decide for itself.
  */
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -51,29 +51,29 @@ import { type EnsuredTokens, ensureTokens } from './token-file.ts'
 
 export type { Logger } from '../logger.ts'
 
-/** The log's folder in the data folder, beside the tokens and the lock of both. */
+/** The log's folder inside the data folder, next to the tokens and the lock of both. */
 const logFolder = 'log'
-/** While stopping, clients are told to come back spread over this many times the usual delay. */
+/** While stopping, clients are told to reconnect spread over this many times the usual delay. */
 const drainSpread = 5
-/** Over so many of the latest seconds the dashboard is told how long things took. */
+/** How many of the latest seconds the dashboard's latencies cover. */
 const latencySeconds = 60
-/** The bounded log in memory drops a segment at a time, so that about this part of it goes at once. */
+/** The bounded in-memory log drops a whole segment at a time: about this fraction of it at once. */
 const memorySegments = 16
 const memorySegmentBytesMin = 256 * 1024
-/** What a log in memory would gain by keeping copies of its own blocks is little. */
+/** An in-memory log would gain little from caching copies of its own blocks. */
 const memoryCacheBytes = 1024 * 1024
 
 export interface App {
-  /** Where it listens, from the first moment on. */
+  /** Where it listens, from the very beginning. */
   readonly address: AddressInfo
   /** Where it listens with TLS, if it does. */
   readonly secureAddress: AddressInfo | undefined
-  /** Where the certificate lies that the server has made for itself, if it shows that. */
+  /** Path of the certificate that the server made for itself, if that is in use. */
   readonly selfSignedFile: string | undefined
   readonly tokens: EnsuredTokens
-  /** Resolves when the log is recovered and calls are served; rejects where that cannot be. Close it in both cases. */
+  /** Resolves when the log is recovered and calls are served; rejects where that is impossible. Close it in both cases. */
   readonly ready: Promise<void>
-  /** Ends streams, answers what is in flight, closes the log; within the configured grace. Idempotent. */
+  /** Ends streams, answers what is in flight, closes the log; within the configured grace period. Idempotent. */
   close(): Promise<void>
 }
 
@@ -84,7 +84,7 @@ export function createAppLogger({ logging, pubsub }: Config): Logger {
   return createLogger({ level: logging.level, secrets: tokens.filter((token) => token !== undefined) })
 }
 
-/** The one for everything, the one that reads figures, and those that the configuration names. */
+/** The token for everything, the one that reads metrics, and those named in the configuration. */
 function apiTokensOf(tokens: EnsuredTokens, named: Config['pubsub']['apiTokens']): readonly ApiToken[] {
   return [
     { sha256: configuredSha256(tokens.apiAccessToken), rights: ['topics', 'publish', 'subscribe', 'metrics'] },
@@ -93,7 +93,7 @@ function apiTokensOf(tokens: EnsuredTokens, named: Config['pubsub']['apiTokens']
   ]
 }
 
-/** What was opened so far; stopped in reverse. */
+/** What has been opened so far; stopped in reverse. */
 interface Parts {
   lock: DirectoryLock | undefined
   durable: Log | undefined
@@ -106,7 +106,7 @@ interface Parts {
 }
 
 /**
- * Resolves when it listens. Rejects with what a part failed with: StorageError, TokenFileError, or the system's error.
+ * Resolves when it listens. Rejects with the failure of a part: StorageError, TokenFileError, or the system's error.
  * `onRecovering` is called while the log is read, until `ready` is settled.
  */
 export async function startApp(config: Config, logger: Logger, onRecovering?: OnRecovering): Promise<App> {
@@ -137,7 +137,7 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
     tokens = await ensureTokens(directory, config.pubsub)
     const { ssl } = config.server
     if (ssl.enabled) {
-      // What certificates need is large: a server without them starts in two thirds of the time.
+      // The certificate code is large: without it a server starts in two thirds of the time.
       const { openTls } = await import('../tls/tls.ts')
       const observer = telling(telling(tlsObserver(logger), metrics.tally.tlsObserver), certificateNotices.observer)
       parts.tls = await openTls(await tlsOptions(ssl), observer)
@@ -185,7 +185,7 @@ export async function startApp(config: Config, logger: Logger, onRecovering?: On
   logger.info({ address: address.address, port: address.port, sslPort: secureAddress?.port }, 'The server listens.')
 
   const ready = openHub(config, logger, service, parts, metrics, tokens.metricsAccessToken, onRecovering)
-  // Whoever started the app hears of a failure by `ready`; that nobody has asked yet is no second failure.
+  // The caller learns of a failure from `ready`; that nobody awaits it yet is not another failure.
   ready.catch(() => undefined)
   let closing: Promise<void> | undefined
   return {
@@ -288,7 +288,7 @@ async function openHub(
   const metricsTopic = hub.addStaticTopic({ id: METRICS_TOPIC_ID, name: 'metrics', token: metricsToken })
   parts.figures = new FigureFeed(systemClock, (event) => hub.publish(metricsTopic, event))
   for (const topic of config.pubsub.staticPubSubs) hub.addStaticTopic(topic)
-  // A stop that was asked for meanwhile goes on from here.
+  // A stop requested in the meantime continues from here.
   if (service.health.status === 'stopping') return
   const { status, failure } = parts.durable ?? {}
   service.ready(hub)
@@ -297,7 +297,7 @@ async function openHub(
   logger.info({ topics: active_topics, ...parts.durable?.statistics() }, 'The server is ready.')
 }
 
-/** What goes on beside a durable log: compaction, checkpoints, and the socket for the commands of this machine. */
+/** What runs alongside a durable log: compaction, checkpoints, and the socket for commands on this machine. */
 async function lookAfter(durable: Log, hub: Hub, config: Config, logger: Logger, parts: Parts): Promise<void> {
   const { log, storage } = config
   const { enabled, bytesPerSecond, deadShare, intervalMs } = log.compaction
@@ -321,7 +321,7 @@ async function lookAfter(durable: Log, hub: Hub, config: Config, logger: Logger,
   }
 }
 
-/** How the durable log is opened, by the server and by the commands that open it in its absence. */
+/** How the durable log is opened, by the server and by commands that open it while no server runs. */
 export function durableOptions({ log }: Config): LogOptions {
   return {
     sync: log.sync,
@@ -368,11 +368,11 @@ async function stop(
   await withinGrace(service.idle())
   await http.close(Math.max(0, endsAtMs - systemClock.monotonicMs()))
   await parts.tls?.close()
-  // A recovery that is not through goes on with its files and keeps the lock: the end of the process ends both.
+  // An unfinished recovery still uses its files and holds the lock: the end of the process ends both.
   if (!isOpened) return
   parts.figures?.close()
   await parts.control?.close()
-  // Without connections every sink has ended.
+  // Without connections, all sinks have ended.
   await parts.hub?.close()
   await parts.checkpointer?.close()
   await parts.memory?.close()
@@ -383,7 +383,7 @@ async function stop(
   }
 }
 
-/** Whether it was settled in time, well or badly. */
+/** Whether the work settled in time, one way or the other. */
 async function settledWithin(work: Promise<unknown>, timeMs: number): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<false>((resolve) => {

@@ -1,13 +1,13 @@
 /**
- * What an operator should know of the certificate that is shown although the server works, in sentences for the dashboard: that
- * browsers warn of it, that it ends soon, or that another one could not be had. Decides nothing.
+ * What an operator should know about the current certificate although the server works, as sentences for the dashboard: that
+ * browsers warn of it, that it expires soon, or that a new one could not be obtained. Decides nothing.
  */
 import type { Tls, TlsObserver } from '../tls/tls.ts'
 
 type Shown = Pick<Tls, 'source' | 'isInterim' | 'current' | 'doubts'>
 
 const dayMs = 24 * 3_600_000
-/** Well before it ends. One that renews itself does so at two thirds of its life: this late, that has failed for long. */
+/** Well ahead of its expiry. One that is renewed automatically is replaced after two thirds of its life: by now that has failed for long. */
 const soonMsMax = 14 * dayMs
 const soonShare = 1 / 5
 
@@ -40,7 +40,7 @@ function selfSigned({ source, isInterim }: Shown): string[] {
   return ['The certificate is self-signed: connections are encrypted, and browsers warn of it.']
 }
 
-/** The server renews its self-signed one by itself. That one has ended is told by the doubts. */
+/** The server renews its self-signed certificate itself. An expired one is among the doubts. */
 function endsSoon({ source, current: { notBeforeMs, notAfterMs } }: Shown, nowMs: number): string[] {
   const soonMs = Math.min(soonMsMax, (notAfterMs - notBeforeMs) * soonShare)
   if (source === 'self-signed' || nowMs > notAfterMs || nowMs < notAfterMs - soonMs) return []

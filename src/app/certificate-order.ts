@@ -1,5 +1,5 @@
-// An order of a certificate without a server: what a server does for one, and no more. Where a program listens on the plain
-// port already, that is left to answer the authority: a server that shares the folder can, and so can a proxy before one.
+// Orders a certificate without a server: what a server does for that, and no more. If a program already listens on the plain
+// port, it has to answer the authority: a server that shares the folder can, and so can a proxy in front of one.
 import { once } from 'node:events'
 import type { Server } from 'node:http'
 import type { Config } from '../config/config.ts'
@@ -9,7 +9,7 @@ import { Renewer } from '../tls/renewer.ts'
 import type { OrderOutcome } from '../tls/status.ts'
 import { tlsOptions } from './tls.ts'
 
-/** Rejects with the system's error where the port may not be listened on, and with the signal's reason. */
+/** Rejects with the system's error where the port must not be listened on, and with the signal's reason. */
 export async function orderHere({ server }: Config, signal: AbortSignal): Promise<OrderOutcome> {
   const { cacheDir, domainNames, acme } = await tlsOptions(server.ssl)
   if (acme === undefined) throw new Error('there is nothing to order')

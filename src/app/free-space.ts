@@ -1,4 +1,4 @@
-/** How much room the disk has for the data folder. Asked for often, and looks seldom: what it says may be some seconds old. */
+/** Free disk space for the data folder. Read often but measured seldom: the value may be a few seconds old. */
 
 import { statfs } from 'node:fs/promises'
 
@@ -13,7 +13,7 @@ export class FreeSpace {
     this.#path = path
   }
 
-  /** Undefined before the first look is through, and where the system does not say. */
+  /** Undefined until the first measurement, and where the system does not say. */
   get bytes(): number | undefined {
     const nowMs = performance.now()
     if (nowMs - this.#lookedAtMs >= AGE_MS_MAX) {

@@ -1,4 +1,4 @@
-/** Keeps what others can bring about at will from filling the server's log: so many lines in a while, and the rest as a number. */
+/** Keeps lines that outsiders can cause at will from flooding the server's log: a number of lines per period, the rest only counted. */
 export class LineBudget {
   readonly #monotonicMs: () => number
   readonly #linesMax: number
@@ -14,7 +14,7 @@ export class LineBudget {
     this.#left = linesMax
   }
 
-  /** How many were kept back before this one, which may be told; undefined: keep it back. */
+  /** How many lines were suppressed before this one, which may be written; undefined: suppress it. */
   spend(): number | undefined {
     const nowMs = this.#monotonicMs()
     if (nowMs - this.#beganAtMs >= this.#whileMs) {

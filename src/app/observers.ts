@@ -1,6 +1,6 @@
 /**
- * What the parts tell of themselves, in the words of the server's log: one line an event, for the operator. Decides what
- * is worth which level, and nothing else. No token, message or topic's content ever comes this way.
+ * What the parts report about themselves, in the words of the server's log: one line per event, for the operator. Decides the
+ * level of each, and nothing else. No token, message or topic content ever comes this way.
  */
 import { type StorageError, type StorageObserver, silentObserver } from '../../storage-engine/index.ts'
 import { type HubObserver, silentHubObserver } from '../domain/ports.ts'
@@ -11,12 +11,12 @@ import type { TlsObserver } from '../tls/tls.ts'
 import { LineBudget } from './line-budget.ts'
 import { recoveryProgress } from './recovery-progress.ts'
 
-/** For a person who waits at a terminal. */
+/** For a person waiting at a terminal. */
 export type OnRecovering = (bytesDone: number, bytesTotal: number) => void
 
 type Listener = (...told: never[]) => void
 
-/** An observer that tells the second what it tells the first. */
+/** An observer that calls the second after the first. */
 export function telling<Observer extends object>(first: Observer, second: Partial<Observer>): Observer {
   const both = { ...first } as Record<string, Listener>
   for (const [name, listener] of Object.entries(second as Record<string, Listener>)) {
@@ -30,12 +30,12 @@ export function telling<Observer extends object>(first: Observer, second: Partia
 }
 
 const MINUTE_MS = 60_000
-/** Addresses that have to wait, in a minute. */
+/** Lines per minute about addresses that have to wait. */
 const THROTTLED_LINES_MAX = 10
 
 export function httpObserver(logger: Logger, monotonicMs: () => number = () => performance.now()): HttpObserver {
   const throttledLines = new LineBudget(monotonicMs, THROTTLED_LINES_MAX, MINUTE_MS)
-  /** By limit: there are a dozen. */
+  /** By limit: there are about a dozen. */
   const limitLines = new Map<string, LineBudget>()
   const proxyLines = new LineBudget(monotonicMs, 1, MINUTE_MS)
   return {
@@ -47,7 +47,7 @@ export function httpObserver(logger: Logger, monotonicMs: () => number = () => p
       logger.warn({ address, wrongTokens, ...others }, 'An address has to wait: too many wrong tokens came from there.')
     },
     limitReached(limit) {
-      // Of these the line above tells more.
+      // The line above says more.
       if (limit === 'limits.wrongTokensMax') return
       const lines = limitLines.get(limit) ?? new LineBudget(monotonicMs, 1, MINUTE_MS)
       limitLines.set(limit, lines)
@@ -66,7 +66,7 @@ export function httpObserver(logger: Logger, monotonicMs: () => number = () => p
       )
     },
     requestFailed({ error, ...fields }) {
-      // 503 and 507 are states, which their causes have told once already; a 500 is a mistake of ours.
+      // 503 and 507 are states, whose causes have been logged already; a 500 is a bug.
       if (fields.status === 500) logger.error({ ...fields, error }, 'A request failed inside the server.')
       else logger.debug(fields, 'A request could not be served.')
     },
@@ -158,7 +158,7 @@ export function storageObserver(
   }
 }
 
-/** For /readyz, which anyone may ask: the kind of the failure, without the machine's paths. */
+/** For /readyz, which anyone may call: the kind of failure, without paths of this machine. */
 export function failureReason(error: StorageError | undefined): string {
   const cause = error?.cause
   const code = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? ` (${cause.code})` : ''

@@ -1,16 +1,16 @@
-/** How far a recovery has come, for /readyz and for the terminal. Pure: the clock is its caller's. */
+/** How far a recovery has come, for /readyz and for the terminal. Pure: the caller supplies the clock. */
 
-/** As it stands in /readyz. */
+/** As shown by /readyz. */
 export interface RecoveryProgress {
   /** 0 to 1. */
   readonly share: number
   readonly bytes_done: number
   readonly bytes_total: number
-  /** At the pace so far; null while there is no pace to go by. */
+  /** At the rate so far; null while there is no reliable rate. */
   readonly seconds_left: number | null
 }
 
-/** Before so much time has passed the pace says nothing. */
+/** Before this much time has passed, the rate means nothing. */
 const PACE_MS_MIN = 250
 
 /** `bytesDone` and `bytesTotal` since the recovery began, `elapsedMs` ago. */

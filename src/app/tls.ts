@@ -1,5 +1,5 @@
-// From the settings of HTTPS to what certificates are kept by: the same for the server and for the commands beside it. Decides
-// nothing.
+// Derives the options of the certificate code from the HTTPS settings, for the server and for the commands alongside it.
+// Decides nothing.
 import { acquireDirectoryLock, StorageError } from '../../storage-engine/index.ts'
 import type { Config } from '../config/config.ts'
 import { namesToOrder } from '../config/schema.ts'
@@ -19,7 +19,7 @@ export async function tlsOptions(ssl: Config['server']['ssl']): Promise<TlsOptio
   }
   if (ordered.length === 0) return { ...base, acme: undefined }
   const { directoryUrl, externalAccount, preferredChain, keyType, retryFirstMs, retryMaxMs } = acme
-  // What certificates need is large, and whoever has come here has loaded it.
+  // The certificate code is large, but every caller has loaded it already.
   const { readTrusted } = await import('../tls/tls.ts')
   const trusted = acme.trustedFile === undefined ? undefined : await readTrusted(acme.trustedFile)
   const { keyId, hmacKey } = externalAccount
@@ -28,7 +28,7 @@ export async function tlsOptions(ssl: Config['server']['ssl']): Promise<TlsOptio
   return { ...base, acme: { authority, keyType, retryFirstMs, retryMsMax: retryMaxMs, lock: lockFolder } }
 }
 
-/** Undefined where another process has it. Rejects where the folder cannot be used. */
+/** Undefined where another process holds it. Rejects where the folder cannot be used. */
 export async function lockFolder(directory: string): Promise<FolderLock | undefined> {
   try {
     return await acquireDirectoryLock(directory)

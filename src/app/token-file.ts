@@ -1,9 +1,9 @@
 /**
- * The tokens that the server makes for itself where none are given: made once, kept in the data folder, read again at
- * every later start. Promises that the file is whole or absent, survives a crash once it has been used, and can be read
- * by its owner only. Decides nothing about when tokens may be made: in production the configuration does not allow it.
+ * The tokens that the server makes for itself where none are configured: made once, kept in the data folder, and read at every
+ * later start. Promises that the file is complete or absent, survives a crash once it has been used, and can be read only by
+ * its owner. Does not decide when tokens may be made: in production the configuration does not allow it.
  *
- * The caller holds the lock of the data folder; two starters at once would otherwise both make tokens.
+ * The caller holds the lock of the data folder; otherwise two processes starting at once would both make tokens.
  */
 import { randomInt } from 'node:crypto'
 import { constants } from 'node:fs'
@@ -17,7 +17,7 @@ const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 const FORMAT_VERSION = 1
 const DIRECTORY_MODE = 0o700
 const FILE_MODE = 0o600
-/** Rights of the group and of all others. */
+/** Permissions of the group and of others. */
 const WIDER_MODE = 0o077
 const FILE_BYTES_MAX = 64 * 1024
 
@@ -32,13 +32,13 @@ export interface AccessTokens {
 }
 
 export interface EnsuredTokens extends AccessTokens {
-  /** Where the ones that were not given are kept; undefined where all were given. */
+  /** Where tokens that were not configured are kept; undefined where both were. */
   readonly path: string | undefined
-  /** Whether this start has made one. */
+  /** Whether this start made one. */
   readonly made: boolean
 }
 
-/** The tokens cannot be kept safely, or cannot be read. The message says where and what to do, and shows no token. */
+/** The tokens cannot be kept safely, or cannot be read. The message says where and what to do, and contains no token. */
 export class TokenFileError extends Error {
   readonly code = 'TOKEN_FILE'
 
@@ -49,8 +49,8 @@ export class TokenFileError extends Error {
 }
 
 /**
- * The given tokens, and for those that are missing the kept ones, made now if there are none yet. A given token is never
- * written to the disk. Rejects with a TokenFileError.
+ * The configured tokens; for missing ones those in the file, which are made now if there are none yet. A configured token is
+ * never written to disk. Rejects with a TokenFileError.
  */
 export async function ensureTokens(directory: string, given: GivenTokens): Promise<EnsuredTokens> {
   const { apiAccessToken, metricsAccessToken } = given
@@ -96,7 +96,7 @@ async function prepareDirectory(directory: string): Promise<void> {
   }
 }
 
-/** Takes the rights of all but the owner away, or says that it cannot be done. */
+/** Removes the permissions of everyone but the owner, or says that this is impossible. */
 async function narrow(handle: FileHandle, path: string, mode: number): Promise<void> {
   if (process.platform === 'win32' || ((await handle.stat()).mode & WIDER_MODE) === 0) return
   const advice = `Others could read the access tokens in ${path}, and its permissions cannot be narrowed to ${mode.toString(8)}`
@@ -123,7 +123,7 @@ async function readTokens(path: string): Promise<GivenTokens> {
   }
 }
 
-/** Undefined where there is no such file. A symbolic link is refused: it could point out of the protected folder. */
+/** Undefined where the file does not exist. A symbolic link is refused: it could lead out of the protected folder. */
 async function openKept(path: string): Promise<FileHandle | undefined> {
   try {
     return await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
@@ -135,13 +135,13 @@ async function openKept(path: string): Promise<FileHandle | undefined> {
   }
 }
 
-/** Made anew without being asked, tokens would lock out every client that knows the old ones: so damage is refused. */
+/** New tokens would lock out every client that knows the old ones, so a damaged file is an error. */
 function parseTokens(path: string, text: string): GivenTokens {
   let content: unknown
   try {
     content = JSON.parse(text)
   } catch (error) {
-    // The parser's message quotes the text, so it goes no further than this place.
+    // The parser's message quotes the text, so it must not leave this place.
     throw unusable(path, `is not JSON (${error instanceof Error ? error.name : 'unreadable'})`)
   }
   if (typeof content !== 'object' || content === null) throw unusable(path, 'holds no tokens')
@@ -159,7 +159,7 @@ function unusable(path: string, why: string): TokenFileError {
   return new TokenFileError(`${path} ${why}. Put it right, or move it away: the next start then makes new tokens.`)
 }
 
-/** By temporary name, sync, rename, sync of the folder, so that the file is never half there. */
+/** Temporary name, sync, rename, sync of the folder: the file is never there half-written. */
 async function writeTokens(directory: string, path: string, tokens: GivenTokens): Promise<void> {
   const temporary = `${path}.tmp`
   await rm(temporary, { force: true })

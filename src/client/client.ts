@@ -1,6 +1,6 @@
 /**
- * The calls of a server, by name, as functions: topics, publishing, subscribing. Web standards only, so that the same
- * file runs in Node, browsers, Deno and Bun. Every call takes an AbortSignal, and rejects with an SserError.
+ * The server's calls as functions: topics, publishing, subscribing. Web standards only, so that the same file runs in Node,
+ * browsers, Deno and Bun. Every call takes an AbortSignal, and rejects with an SserError.
  */
 
 import { type CallOptions, type ClientOptions, Connection, memberOf } from './connection.ts'
@@ -17,7 +17,7 @@ import {
 import { type ReceivedItem, type Source, type SubscribeOptions, subscribe } from './subscribe.ts'
 import { TopicTokens } from './topic-tokens.ts'
 
-/** Limits beyond which the oldest events go; null: none; absent: the server's default, or, in a change, as it is. */
+/** Limits beyond which the oldest events are dropped; null: none; absent: the server's default, or, in a change, unchanged. */
 export interface RetentionRequest {
   /** Such as `3600s`. */
   readonly max_age?: string | null
@@ -26,7 +26,7 @@ export interface RetentionRequest {
 }
 
 export interface NewTopic {
-  /** Kept on the disk. False by default. */
+  /** Kept on disk. False by default. */
   readonly persist?: boolean
   readonly name?: string | null
   readonly retention?: RetentionRequest
@@ -34,7 +34,7 @@ export interface NewTopic {
 
 export interface CreatedTopic {
   readonly id: string
-  /** Subscribes to this topic. Told this once. */
+  /** Subscribes to this topic. Shown only this once. */
   readonly token: string
 }
 
@@ -58,18 +58,18 @@ export interface TopicDetails {
   readonly subscribers: number
 }
 
-/** For the address of an EventSource: `?access_token=`. */
+/** For the URL of an EventSource: `?access_token=`. */
 export interface Ticket {
   readonly token: string
-  /** RFC 3339, UTC: it has to be used before. */
+  /** RFC 3339, UTC: it must be used before this. */
   readonly expires_at: string
 }
 
 export interface ListTopicsOptions extends CallOptions {
-  /** `next` of the page before. */
+  /** `next` of the previous page. */
   readonly after?: string
   readonly limit?: number
-  /** In names, whatever the case, or in ids. */
+  /** Searched for in names, ignoring case, and in ids. */
   readonly search?: string
   readonly sort?: 'id' | 'name' | 'events' | 'bytes' | 'subscribers' | 'latest'
   readonly order?: 'asc' | 'desc'
@@ -77,7 +77,7 @@ export interface ListTopicsOptions extends CallOptions {
 
 export interface TopicPage {
   readonly topics: readonly TopicDetails[]
-  /** To be given as `after` for the next page; null: this was the last. */
+  /** To be passed as `after` for the next page; null: this was the last. */
   readonly next: string | null
 }
 
@@ -87,7 +87,7 @@ export class SserClient {
   /** Further tokens of topics. */
   readonly tokens: TopicTokens
 
-  /** Throws a TypeError for a URL that is none. Nothing is sent yet. */
+  /** Throws a TypeError for an invalid URL. Nothing is sent yet. */
   constructor(options: ClientOptions) {
     this.#connection = new Connection(options)
     this.topics = new Topics(this.#connection)
@@ -99,7 +99,7 @@ export class SserClient {
     return await publishOne(this.#connection, eventsPath(topicId), event, options)
   }
 
-  /** As `publish`, for a list: all of them or none. Resolves with their numbers, in their order. */
+  /** As `publish`, for a list: all of them or none. Resolves with their numbers, in the same order. */
   async publishMany(
     topicId: string,
     events: readonly NewEvent[],
@@ -109,9 +109,9 @@ export class SserClient {
   }
 
   /**
-   * Publishes what a source brings, such as an async generator, while it brings it and in its order: those events together that
-   * have come while the ones before were published. Yields the numbers of each such list; asks the source no faster than
-   * they are taken. Where the source throws, what came before is published.
+   * Publishes what a source yields, such as an async generator, as it arrives and in order: events that arrive while earlier ones
+   * are being published go out together. Yields the numbers of each such batch, and reads from the source no faster than they
+   * are consumed. If the source throws, everything before that is published.
    */
   publishFrom(
     topicId: string,
@@ -121,20 +121,20 @@ export class SserClient {
     return publishSource(this.#connection, eventsPath(topicId), source, options)
   }
 
-  /** A token for streams of these topics, by an EventSource in a browser, say; this client's own has to open them. */
+  /** A token for streams of these topics, for example for an EventSource in a browser; this client's own token must open them. */
   async ticket(topicIds: readonly string[], options: CallOptions = {}): Promise<Ticket> {
     const body = await this.#connection.call('POST', '/tickets', { ticket: { topics: topicIds } }, options)
     return memberOf<Ticket>(body, 'ticket')
   }
 
-  /** What the topic keeps, up to the present, or the latest first: see `HistoryOptions`. */
+  /** What the topic keeps, up to the present, or newest first: see `HistoryOptions`. */
   history(topicId: string, options: HistoryOptions = {}): AsyncGenerator<StoredItem, void, void> {
     return history(this.#connection, eventsPath(topicId), options)
   }
 
   /**
-   * See `subscribe`: the events of a topic, over any number of connections, until the topic is deleted; or of several, by their
-   * ids, in one order, each with its topic. This client's token has to open all of them.
+   * See `subscribe`: the events of a topic, over any number of connections, until the topic is deleted; or of several topics, by
+   * their ids, in one order, each event with its topic. This client's token must open all of them.
    */
   subscribe(
     topicId: string | readonly string[],
@@ -168,7 +168,7 @@ export class Topics {
     return { topics: memberOf(body, 'pubsubs'), next: (body as { readonly next: string | null }).next }
   }
 
-  /** Every topic that is asked for, page by page. */
+  /** All matching topics, page by page. */
   async *all(options: Omit<ListTopicsOptions, 'after'> = {}): AsyncGenerator<TopicDetails, void, void> {
     let after: string | undefined
     do {
@@ -178,13 +178,13 @@ export class Topics {
     } while (after !== undefined)
   }
 
-  /** What is not named stays as it is. */
+  /** What is left out stays as it is. */
   async update(topicId: string, changes: Omit<NewTopic, 'persist'>, options: CallOptions = {}): Promise<TopicDetails> {
     const body = await this.#connection.call('PATCH', topicPath(topicId), { pubsub: changes }, options)
     return memberOf<TopicDetails>(body, 'pubsub')
   }
 
-  /** Drops the topic's events, up to and including `through`; without it all. */
+  /** Drops the topic's events up to and including `through`; without it, all of them. */
   async empty(
     topicId: string,
     { through, ...options }: CallOptions & { readonly through?: string } = {},

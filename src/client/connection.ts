@@ -1,13 +1,13 @@
-/** Requests to one server: its address, its token, JSON in and out. Knows no call by name. */
+/** Requests to one server: its URL, its token, JSON in and out. Knows no call by name. */
 
 import { isRecord, refusal, SserError } from './errors.ts'
 
 export interface ClientOptions {
   /** Where the server is, such as `https://events.example.com`; a path in front of `/api/v1` is kept. */
   readonly url: string | URL
-  /** Sent as `Authorization: Bearer`; calls that need none work without. */
+  /** Sent as `Authorization: Bearer`; calls that need no token work without. */
   readonly token?: string
-  /** Takes the place of the global `fetch`. */
+  /** Replaces the global `fetch`. */
   readonly fetch?: typeof globalThis.fetch
 }
 
@@ -20,7 +20,7 @@ export class Connection {
   readonly #token: string | undefined
   readonly #fetch: typeof globalThis.fetch
 
-  /** Throws a TypeError for a URL that is none. */
+  /** Throws a TypeError for an invalid URL. */
   constructor({ url, token, fetch }: ClientOptions) {
     const { origin, pathname } = new URL(url)
     this.#base = `${origin}${pathname.replace(/\/+$/, '')}/api/v1`
@@ -29,7 +29,7 @@ export class Connection {
   }
 
   /**
-   * `body`: an object, or its JSON. Resolves with the answer's JSON, undefined where it has no body. Rejects with
+   * `body`: an object, or its JSON. Resolves with the answer's JSON, or undefined where the answer has no body. Rejects with an
    * SserError, or the signal's reason.
    */
   async call(
@@ -58,7 +58,7 @@ export class Connection {
     }
   }
 
-  /** Resolves with whatever answer there is. Rejects with SserError where there is none, or with the signal's reason. */
+  /** Resolves with any response. Rejects with an SserError where there is none, or with the signal's reason. */
   async send(path: string, request: RequestInit & { headers: Record<string, string> }): Promise<Response> {
     const authorization = this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` }
     try {
@@ -79,7 +79,7 @@ async function textOf(response: Response, base: string, signal: AbortSignal | un
   }
 }
 
-/** What the answer holds under that name. Throws SserError where it is none of this server. */
+/** The member of that name in the answer. Throws an SserError where the answer is not from this server. */
 export function memberOf<Value>(body: unknown, name: string): Value {
   if (isRecord(body) && name in body) return body[name] as Value
   throw new SserError('SSER_PROTOCOL', `The answer has no ${name}: is there an sser server at this address?`)

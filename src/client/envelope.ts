@@ -1,4 +1,4 @@
-/** The data of an event in a stream of several topics: JSON around it, as `envelope=json` asks for. */
+/** The data of an event in a stream of several topics: its message inside JSON, as requested by `envelope=json`. */
 
 import { isRecord, SserError } from './errors.ts'
 
@@ -8,11 +8,11 @@ export interface Unwrapped {
   readonly time: string
   /** The publisher's own id; undefined where there is none. */
   readonly publisherId: string | undefined
-  /** As a stream of one topic brings it: a string as it is, everything else as the JSON that was published. */
+  /** As in a stream of one topic: a string as it is, everything else as the JSON that was published. */
   readonly data: string
 }
 
-/** In JSON no text can hold this: a quote in it would stand behind a backslash. The message is the last member. */
+/** No JSON string can contain this: a quote in it would be preceded by a backslash. The message is the last member. */
 const BEFORE_MESSAGE = ',"message":'
 
 /** Throws SserError with SSER_PROTOCOL. */
@@ -25,7 +25,7 @@ export function unwrap(json: string): Unwrapped {
     topic: String(topic),
     time: String(time),
     publisherId: typeof publisherId === 'string' ? publisherId : undefined,
-    // Numbers of any length stay as they are.
+    // Numbers of any length are preserved.
     data: typeof message === 'string' ? message : json.slice(at + BEFORE_MESSAGE.length, -1),
   }
 }

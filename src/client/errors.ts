@@ -1,20 +1,20 @@
-/** What a call to the server failed with. The message is the server's own sentence where it gave one. */
+/** How a call to the server failed. The message is the server's own sentence where it sent one. */
 
 import { retryAfterMs } from './retry-after.ts'
 
 export type SserErrorCode =
-  | 'SSER_REFUSED' // the server answered with a status that says no; `status` says which
-  | 'SSER_UNREACHABLE' // no answer: the network, or no server there
-  | 'SSER_PROTOCOL' // an answer that no sser server gives
+  | 'SSER_REFUSED' // the server refused; `status` is its HTTP status
+  | 'SSER_UNREACHABLE' // no answer: a network problem, or no server there
+  | 'SSER_PROTOCOL' // an answer that no sser server would give
 
 export class SserError extends Error {
   readonly code: SserErrorCode
   /** The HTTP status; undefined where there was no answer. */
   readonly status: number | undefined
-  /** What the server says beside its message, such as the `path` of the member that is wrong. */
+  /** Further information from the server, such as the `path` of the member that is wrong. */
   readonly details: Readonly<Record<string, unknown>> | undefined
 
-  /** So long the server asks to be left alone; 0 where it says nothing of that. */
+  /** How long the server asks clients to wait; 0 where it does not. */
   readonly retryAfterMs: number
 
   constructor(
@@ -36,7 +36,7 @@ export class SserError extends Error {
   }
 }
 
-/** The error that an answer other than a success means. Reads its body. */
+/** The error for an unsuccessful response. Reads its body. */
 export async function refusal(response: Response): Promise<SserError> {
   const { status } = response
   const body: unknown = await response.json().catch(() => undefined)

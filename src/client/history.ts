@@ -1,14 +1,14 @@
-/** A topic's history, page by page, each asked for when the one before is taken. */
+/** A topic's history, page by page; each page is requested once the previous one has been consumed. */
 
 import type { CallOptions, Connection } from './connection.ts'
 import { SserError } from './errors.ts'
 
-/** As it was published, and as it lies in the log. */
+/** As it was published, and as it is stored in the log. */
 export interface StoredEvent {
   readonly kind: 'event'
-  /** The server's. */
+  /** The server's id. */
   readonly id: string
-  /** Where the publisher gave an id of its own. */
+  /** The publisher's own id, if it gave one. */
   readonly publisherId: string | undefined
   readonly type: string | undefined
   /** RFC 3339. */
@@ -20,24 +20,24 @@ export interface StoredEvent {
 /** Events are missing. */
 export interface StoredGap {
   readonly kind: 'gap'
-  /** For people. */
+  /** For humans. */
   readonly reason: string
-  /** The server's number up to which something may be missing. */
+  /** The server's number up to which events may be missing. */
   readonly through: string
 }
 
 export type StoredItem = StoredEvent | StoredGap
 
 export interface HistoryOptions extends CallOptions {
-  /** The server's id of an event: begin behind it. */
+  /** The server's id of an event: start after it. */
   readonly after?: string
-  /** `desc`: the latest one first. */
+  /** `desc`: newest first. */
   readonly order?: 'asc' | 'desc'
-  /** Events that are asked for at once. */
+  /** Events per request. */
   readonly pageEvents?: number
 }
 
-/** As the server writes it. */
+/** As the server sends it. */
 export interface EventBody {
   readonly id: string
   readonly publisher_id?: string
@@ -46,14 +46,14 @@ export interface EventBody {
   readonly message: unknown
 }
 
-/** As the server writes it. */
+/** As the server sends it. */
 export interface PageBody {
   readonly events: readonly EventBody[]
   readonly next: string | null
   readonly gaps?: readonly { readonly resumes_after: string; readonly reason: string }[]
 }
 
-/** Of each page the gaps come first. Rejects with SserError, or with the signal's reason. */
+/** The gaps of each page come first. Rejects with an SserError, or with the signal's reason. */
 export async function* history(
   connection: Connection,
   eventsPath: string,

@@ -1,16 +1,16 @@
 /**
- * Takes items from a source while others are worked on: whatever has come goes out together, and nobody waits for more than
- * one. The source is asked no faster than its items are taken.
+ * Reads items from a source while others are being processed: whatever has arrived goes out together, waiting for at most one
+ * batch. The source is read no faster than its items are taken.
  */
 
-/** May be changed meanwhile. */
+/** May be changed during iteration. */
 export interface BatchLimits {
   itemsMax: number
-  /** One that is larger goes alone. */
+  /** A larger item goes out by itself. */
   sizeMax: number
 }
 
-/** Where the source fails, what came before it goes out first. Rejects with what the source throws, or the signal's reason. */
+/** If the source fails, what came before goes out first. Rejects with the source's error, or the signal's reason. */
 export async function* inBatches<Item>(
   source: AsyncIterable<Item> | Iterable<Item>,
   sizeOf: (item: Item) => number,
@@ -72,7 +72,7 @@ export async function* inBatches<Item>(
     signal?.removeEventListener('abort', wake)
     isLeft = true
     onTaken?.()
-    // It may be waiting for its next item, for as long as it likes.
+    // It may be waiting for its next item indefinitely.
     if (end === undefined) Promise.resolve(iterator.return?.()).catch(() => undefined)
   }
 }

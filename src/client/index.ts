@@ -1,4 +1,4 @@
-/** The client library's face: what `import … from 'sser/client'` gives. */
+/** The client library's public face: what `import … from 'sser/client'` provides. */
 
 export {
   type CreatedTopic,

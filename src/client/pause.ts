@@ -1,4 +1,4 @@
-/** Waiting that a signal ends. */
+/** A delay that a signal can end. */
 
 /** Rejects with the signal's reason as soon as it is aborted. */
 export function pause(timeMs: number, signal: AbortSignal | undefined): Promise<void> {

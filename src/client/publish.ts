@@ -1,5 +1,5 @@
 /**
- * Publishing: one event, a list, or whatever a source brings. Calls that are made again bear the key of the first one, so that
+ * Publishing: one event, a list, or whatever a source yields. Retries carry the idempotency key of the first attempt, so that
  * nothing is published twice.
  */
 
@@ -9,12 +9,12 @@ import { type BatchLimits, inBatches } from './in-batches.ts'
 import { pause } from './pause.ts'
 
 export interface NewEvent {
-  /** Any JSON value. A string reaches subscribers as it is, everything else as JSON. */
+  /** Any JSON value. A string reaches subscribers unchanged, everything else as JSON. */
   readonly message: unknown
   readonly type?: string
   /** The publisher's own id, up to 256 bytes. */
   readonly id?: string
-  /** By this a repeat of the event is known, which publishes nothing for two minutes: up to 256 bytes. */
+  /** Identifies repeats of the event, which publish nothing for two minutes: up to 256 bytes. */
   readonly dedupe?: string
 }
 
@@ -25,21 +25,21 @@ export interface PublishedEvent {
 
 export interface RepeatOptions extends CallOptions {
   /**
-   * So often a call is made again that had no answer, or one that says to try later (408, 429, 500, 502, 503, 504). Nothing is
-   * published twice by it. 0 by default.
+   * How often a call is retried that got no answer, or one that says to try later (408, 429, 500, 502, 503, 504). Retries publish
+   * nothing twice. 0 by default.
    */
   readonly retries?: number
 }
 
 export interface PublishOptions extends RepeatOptions {
   /**
-   * The server's id of the event that is taken for the topic's newest, `00000000000` for none: where it is another one,
-   * nothing is published, and the call rejects with status 409 and `details.last_id`.
+   * The server's id of what should be the topic's newest event, `00000000000` for none: if it is a different one, nothing is
+   * published, and the call rejects with status 409 and `details.last_id`.
    */
   readonly expectedLastId?: string
   /**
-   * By this the server knows a repeat, and answers it as before; the same with other events rejects with status 422. One
-   * that is random is made where there are `retries`; give one to be able to try again after a crash of your own.
+   * Identifies repeats, which get the answer of the first one; the same key with other events rejects with status 422. With
+   * `retries`, a random one is used by default; pass your own to be able to retry after a crash of your program.
    */
   readonly idempotencyKey?: string
 }
@@ -47,7 +47,7 @@ export interface PublishOptions extends RepeatOptions {
 const PASSING_STATUSES: ReadonlySet<number | undefined> = new Set([408, 429, 500, 502, 503, 504])
 const RETRY_MS = 250
 const RETRY_MS_MAX = 10_000
-/** Events that came while the call before was under way go out together, up to so many; sizes in UTF-16. */
+/** Events that arrive during a call go out together, up to these limits; sizes in UTF-16 units. */
 const BATCH: Readonly<BatchLimits> = { itemsMax: 1_000, sizeMax: 256 * 1024 }
 
 export async function publishOne(
@@ -71,7 +71,7 @@ export async function publishList(
   return memberOf<readonly PublishedEvent[]>(body, 'events')
 }
 
-/** In requests of their own, and not in one that is streamed: that works over any protocol, and can be repeated. */
+/** In separate requests rather than one streamed request: that works over any protocol, and can be retried. */
 export async function* publishSource(
   connection: Connection,
   path: string,
@@ -84,7 +84,7 @@ export async function* publishSource(
   }
 }
 
-/** A server whose bounds are lower than ours says so, and gets less at once from then on. */
+/** A server with lower limits than ours says so, and gets smaller batches from then on. */
 async function* publishTexts(
   connection: Connection,
   path: string,
@@ -92,7 +92,7 @@ async function* publishTexts(
   limits: BatchLimits,
   options: RepeatOptions,
 ): AsyncGenerator<readonly PublishedEvent[], void, void> {
-  // One alone goes the way that the original server knows, too.
+  // A single event uses the form that the original server also understands.
   const isAlone = texts.length === 1
   const json = isAlone ? `{"event":${texts[0]}}` : `{"events":[${texts}]}`
   let body: unknown

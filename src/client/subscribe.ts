@@ -1,7 +1,7 @@
 /**
- * The events of a topic, or of several, as an async iterator that outlives its connections: when one ends, the next resumes behind the last
- * finished block, after a pause that grows and is jittered. It reads from the network only when its consumer asks for
- * more, so a slow consumer costs the memory of one piece of the stream, and the server keeps the rest in its log.
+ * The events of a topic, or of several, as an async iterator that outlives its connections: when one ends, the next resumes
+ * after the last complete block, following a growing, jittered pause. It reads from the network only when its consumer asks
+ * for more, so a slow consumer costs the memory of one piece of the stream, while the server keeps the rest in its log.
  */
 
 import { createDecoder, SseDecodeError } from '../sse/decode.ts'
@@ -12,17 +12,17 @@ import { pause } from './pause.ts'
 import { retryAfterMs } from './retry-after.ts'
 
 export interface SubscribeOptions {
-  /** Resume after this: the `cursor` of an item, or any id that the server gave. */
+  /** Resume after this: the `cursor` of an item, or any id from the server. */
   readonly lastEventId?: string
-  /** Without `lastEventId`: begin at the earliest event that is kept, or at a time. Without both: with the next event. */
+  /** Without `lastEventId`: start at the earliest event kept, or at a time. Without either: with the next event. */
   readonly since?: 'earliest' | Date
-  /** Ends the iteration; it then throws the signal's reason. */
+  /** Ends the iteration, which then throws the signal's reason. */
   readonly signal?: AbortSignal
-  /** A connection that brings nothing for so long, not even a heartbeat, counts as broken. 45 s by default. */
+  /** A connection that delivers nothing for this long, not even a heartbeat, is considered broken. 45 s by default. */
   readonly silenceMsMax?: number
   /** The longest pause between two attempts. 30 s by default. */
   readonly retryMsMax?: number
-  /** The largest event that is taken, in bytes. 64 MiB by default. */
+  /** The largest event accepted, in bytes. 64 MiB by default. */
   readonly eventBytesMax?: number
 }
 
@@ -32,19 +32,19 @@ export interface ReceivedEvent {
   readonly topic?: string
   /** The publisher's own id where there is one, the server's otherwise. */
   readonly id: string
-  /** `message` where the publisher named none. */
+  /** `message` where the publisher gave none. */
   readonly type: string
   readonly data: string
-  /** To be stored, and given as `lastEventId`, when this event is dealt with. */
+  /** To be stored once the event is processed, and passed as `lastEventId` later. */
   readonly cursor: string
 }
 
-/** Events may be missing between what came before and what comes behind. */
+/** Events may be missing between the previous item and the next. */
 export interface ReceivedGap {
   readonly kind: 'gap'
-  /** For people. */
+  /** For humans. */
   readonly reason: string
-  /** In a subscription to several topics: the ids of those of which events may be missing; absent: any may be. */
+  /** In a subscription to several topics: the ids of those that may be missing events; absent: possibly any. */
   readonly topics?: readonly string[]
   readonly cursor: string
 }
@@ -55,25 +55,25 @@ const SILENCE_MS_MAX = 45_000
 const RETRY_MS_AT_FIRST = 2_000
 const RETRY_MS_MAX = 30_000
 const EVENT_BYTES_MAX = 64 * 1024 * 1024
-/** More attempts than that make the pause no longer. */
+/** Further attempts do not make the pause longer. */
 const DOUBLINGS_MAX = 10
 const OWN_TYPES = 'sser.'
 const GAP_TYPE = 'sser.gap'
 const CLOSED_DATA = '{"status": "closed"}'
-/** Whoever asks again gets the same answer. */
+/** Asking again would get the same answer. */
 const FINAL_STATUSES: ReadonlySet<number> = new Set([400, 401, 403, 404, 406, 410])
 
-/** What to ask for. */
+/** What to request. */
 export interface Source {
-  /** Below the server's API. */
+  /** Relative to the server's API. */
   readonly path: string
-  /** Whether events come in an envelope that tells their topic. */
+  /** Whether events come in an envelope that names their topic. */
   readonly isEnveloped: boolean
 }
 
 /**
- * Ends when the one topic is deleted; of several, the next attempt is refused with 404. Throws SserError where the server refuses the stream for good (400, 401, 403, 404);
- * everything else is tried again. Leaving the loop ends the connection.
+ * Ends when its only topic is deleted; with several topics, the next attempt is refused with 404. Throws an SserError where the
+ * server refuses the stream for good (400, 401, 403, 404); everything else is retried. Leaving the loop ends the connection.
  */
 export async function* subscribe(
   connection: Connection,
@@ -108,14 +108,14 @@ export async function* subscribe(
   }
 }
 
-/** What goes on from one connection to the next. */
+/** State carried from one connection to the next. */
 interface StreamState {
   cursor: string
   retryMs: number
   isDeleted: boolean
 }
 
-/** This attempt is over; the next one may do better. */
+/** This attempt is over; the next one may succeed. */
 class Interruption extends Error {
   readonly waitMs: number
 
@@ -125,7 +125,7 @@ class Interruption extends Error {
   }
 }
 
-/** One connection, piece by piece. Throws Interruption, or what is final. */
+/** One connection, piece by piece. Throws an Interruption, or a final error. */
 async function* receive(
   connection: Connection,
   { path, isEnveloped }: Source,
@@ -150,7 +150,7 @@ async function* receive(
     for (;;) {
       heard()
       const { value, done } = await reader.read()
-      // What the consumer takes its time for is not the server's silence.
+      // Time spent by the consumer is not the server's silence.
       clearTimeout(silence)
       if (done) return
       const items = feed(value)
@@ -167,7 +167,7 @@ async function* receive(
   }
 }
 
-/** The stream's bytes; undefined where the server says that there will be none any more. */
+/** The stream's bytes; undefined where the server says that there will be no more. */
 async function opened(
   connection: Connection,
   path: string,
@@ -175,7 +175,7 @@ async function opened(
   signal: AbortSignal,
 ): Promise<ReadableStream<Uint8Array> | undefined> {
   const headers: Record<string, string> = { accept: 'text/event-stream' }
-  // A header's value is bytes to the server, which reads them as UTF-8, and one character a byte to fetch.
+  // The server decodes a header's bytes as UTF-8, while fetch expects one character per byte.
   if (state.cursor !== '') headers['last-event-id'] = String.fromCharCode(...new TextEncoder().encode(state.cursor))
   const response = await connection.send(path, { method: 'GET', headers, signal })
   if (response.status === 204) {
@@ -206,14 +206,14 @@ function itemDecoder(state: StreamState, isEnveloped: boolean, eventBytesMax: nu
     },
     onId: (id, alone) => {
       state.cursor = id
-      // Behind an event with a publisher's id, and behind a gap, its number stands in a block of its own: resuming from
-      // the number is exact.
+      // After an event with a publisher's id, and after a gap, its number follows in a block of its own: resuming from the number
+      // is exact.
       const last = items.at(-1)
       if (alone && last !== undefined) last.cursor = id
     },
     onEvent: ({ type, data, lastEventId }, namesId) => {
       if (type === GAP_TYPE) items.push({ kind: 'gap', ...gapOf(data), cursor: lastEventId })
-      // Others of the server's own are no events of the topic, although one of them has an id.
+      // The server's other events are not events of the topic, although one of them has an id.
       else if (namesId && !type.startsWith(OWN_TYPES))
         items.push({ kind: 'event', ...eventOf(data, lastEventId, isEnveloped), type, cursor: lastEventId })
       else if (data === CLOSED_DATA) state.isDeleted = true

@@ -1,4 +1,4 @@
-/** Further tokens of topics, each with rights, a label and an end of its own. */
+/** Further tokens of topics, each with its own rights, label and expiry. */
 
 import { type CallOptions, type Connection, memberOf } from './connection.ts'
 
@@ -19,7 +19,7 @@ export interface TokenDetails {
 }
 
 export interface IssuedToken extends TokenDetails {
-  /** The secret, told this once. */
+  /** The secret, shown only this once. */
   readonly token: string
 }
 

@@ -1,6 +1,6 @@
 /**
- * Checks a configuration by the schema, tells every mistake in words, and describes the schema, setting by setting, for
- * those messages and for the documentation. It reads no file and no environment, and never shows a secret's value.
+ * Validates a configuration against the schema, describes every mistake in words, and describes the schema, setting by setting,
+ * for those messages and for the documentation. It reads no file and no environment, and never shows a secret's value.
  */
 import assert from 'node:assert/strict'
 import type Joi from 'joi'
@@ -10,27 +10,27 @@ import { formatBytes, formatDuration } from './values.ts'
 
 const FOUND_CHARACTERS_MAX = 80
 
-/** A value as files and environment give it: text, or lists and sections of text. */
+/** A value as files and environment supply it: text, or lists and sections of text. */
 export type RawValue = string | RawValue[] | RawSection
 export interface RawSection {
   [key: string]: RawValue
 }
 
-/** One setting as the schema describes it; what the documentation and the messages are made from. */
+/** One setting as the schema describes it; the source of the documentation and the messages. */
 export interface SettingDescription {
   /** Joi's word for it, such as `duration`. */
   readonly type: string
   /** Full path, `server.ssl.enabled`; an item of a list is `[]`: `pubsub.staticPubSubs[].id`. */
   readonly key: string
   readonly description: string
-  /** What may stand there, in words. */
+  /** The allowed values, in words. */
   readonly allowed: string
   /** As it would be written in YAML; undefined where there is none. */
   readonly defaultText: string | undefined
   readonly environment: string | undefined
   /** A secret's value is never shown. */
   readonly secret: boolean
-  /** Known from the original and accepted, but not needed: why. */
+  /** Known from the original and accepted, but without effect: why. */
   readonly unneeded: string | undefined
 }
 
@@ -60,13 +60,13 @@ interface Described {
 }
 
 const rootDescription = rootSchema.describe() as Described
-/** Sections and settings in the schema's order; a list of sections is a setting, and its items' keys are too. */
+/** Sections and settings in schema order; a list of sections is a setting, and so are its items' keys. */
 export const sectionDescriptions: readonly SectionDescription[] = describeSections(rootDescription, '')
 export const settingDescriptions: readonly SettingDescription[] = describeSettings(rootDescription, '')
 
 /**
- * Checks all of `raw` and gives the settings with every default in place, or every mistake. `isShowable` says whether a
- * text may be shown; what belongs to a secret key is never shown anyway.
+ * Validates all of `raw`, and returns either the settings with every default filled in, or every mistake. `isShowable` says
+ * whether a text may be shown; values of secret keys never are.
  */
 export function validateSettings(
   raw: RawSection,
@@ -78,7 +78,7 @@ export function validateSettings(
   const settings = withDurationNames(value, rootDescription) as Settings
   for (const relation of settingRelations) {
     const keys = [relation.key, ...relation.others]
-    // Where one of the settings is wrong by itself, or its section is, the relation between them says nothing more.
+    // Where a setting or its section is itself wrong, a violated relation says nothing more.
     if (mistakes.some((mistake) => keys.some((key) => `${key}.`.startsWith(`${mistake.key}.`)))) continue
     if (relation.holds(settings)) continue
     const found = foundText(rawAt(raw, relation.key.split('.')), relation.key, isShowable)
@@ -158,7 +158,7 @@ function defaultOf(described: Described): string | undefined {
   return described.type === 'bytes' ? formatBytes(value) : String(value)
 }
 
-/** The same tree with `Ms` behind the name of each duration, in which everything is frozen. */
+/** The same tree with `Ms` appended to the name of each duration, deeply frozen. */
 function withDurationNames(value: unknown, described: Described): unknown {
   if (Array.isArray(value)) {
     return Object.freeze(value.map((item: unknown) => withDurationNames(item, described.items?.[0] ?? {})))
@@ -167,7 +167,7 @@ function withDurationNames(value: unknown, described: Described): unknown {
   const named: Record<string, unknown> = {}
   for (const [name, child] of Object.entries(value)) {
     const childDescribed = Object.hasOwn(described.keys, name) ? described.keys[name] : undefined
-    // Keys that are not in the schema are mistakes; keys that are not needed are nobody's business further in.
+    // Unknown keys are mistakes, and keys without effect are not passed on.
     if (childDescribed === undefined || metaOf(childDescribed).unneeded !== undefined) continue
     named[childDescribed.type === 'duration' ? `${name}Ms` : name] = withDurationNames(child, childDescribed)
   }
@@ -201,7 +201,7 @@ function mistakeOf(
   }
 }
 
-/** Of items that are sections one key has to differ; others differ as a whole. */
+/** Items that are sections must differ in one key; others must differ as a whole. */
 function notUnique(key: string, { context }: Joi.ValidationErrorItem): ConfigMistake {
   const name: unknown = context?.['path']
   if (typeof name !== 'string') return { key, found: 'the same as an earlier item', allowed: 'each at most once' }
@@ -229,7 +229,7 @@ function describedAt(path: readonly (string | number)[]): Described | undefined 
   return described
 }
 
-/** What was found, in words that give no secret away: neither that of the key itself, nor one that stands below it. */
+/** What was found, in words that reveal no secret: neither the key's own nor one below it. */
 function foundText(value: RawValue | undefined, key: string, isShowable: (text: string) => boolean): string {
   if (value === undefined) return 'nothing'
   if (Array.isArray(value)) return value.length === 1 ? 'a list of 1 item' : `a list of ${value.length} items`
@@ -244,7 +244,7 @@ function foundText(value: RawValue | undefined, key: string, isShowable: (text: 
   return JSON.stringify(value.length > FOUND_CHARACTERS_MAX ? `${value.slice(0, FOUND_CHARACTERS_MAX)}…` : value)
 }
 
-/** The known key that was probably meant: by its full path, or by its last name where it stands in a wrong section. */
+/** The known key that was probably meant: by its full path, or by its last name where it is in the wrong section. */
 export function nearestKey(key: string): string | undefined {
   const place = key.replaceAll(/\[\d+\]/g, '[]')
   const known = [...sectionDescriptions, ...settingDescriptions].map((each) => each.key)
@@ -257,7 +257,7 @@ function nearestByLastName(place: string, known: readonly string[]): string | un
   return known.find((key) => lastNameOf(key) === lastName)
 }
 
-/** The candidate that fewest edits lead to, if it is near enough to be what was meant. */
+/** The candidate at the smallest edit distance, if it is close enough to be what was meant. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined
   let bestDistance = Math.max(word.length > 4 ? 2 : 1, Math.floor(word.length / 5)) + 1
@@ -268,7 +268,7 @@ export function nearest(word: string, candidates: readonly string[]): string | u
   return best
 }
 
-/** Levenshtein's: how many characters must be put in, taken out or changed. */
+/** Levenshtein distance: how many characters must be inserted, removed or replaced. */
 function editDistance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, column) => column)
   for (let line = 1; line <= from.length; line++) {

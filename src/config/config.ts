@@ -1,8 +1,8 @@
 /**
- * Reads the configuration: `base.yaml`, over it the file of `APP_ENV`, with `${NAME:default}` replaced from the
- * environment, and a `.env` file below the real environment. Promises a complete, frozen configuration, or a ConfigError
- * that tells every mistake at once. What may stand in it, and every default, is the schema's affair
- * (schema.ts). Knows no other part of the server, and writes nothing.
+ * Loads the configuration: `base.yaml`, overridden by the file of `APP_ENV`, with `${NAME:default}` substituted from the
+ * environment, and a `.env` file that the real environment overrides. Promises a complete, frozen configuration, or a
+ * ConfigError that lists every mistake at once. The allowed settings and all defaults are in the schema (schema.ts). Knows no
+ * other part of the server, and writes nothing.
  */
 import { createHash } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
@@ -27,12 +27,12 @@ export { type Origin, placeOf } from './origins.ts'
 export type { AppEnv, LogLevel, LogSync, StaticPubSub } from './schema.ts'
 export type { ListenAddress } from './values.ts'
 
-/** All of the configuration, frozen. Folders are absolute; tokens are absent where the server has to make them. */
+/** The whole configuration, frozen. Folders are absolute; tokens are absent where the server has to make them. */
 export interface Config extends Omit<Settings, 'log' | 'server'> {
   readonly appEnv: AppEnv
   readonly production: boolean
   readonly server: Settings['server'] & { readonly ssl: { readonly cacheDir: string } }
-  /** `recordBytesMax`, the largest record that a publish can make, follows from server.maxRequestBodySize. */
+  /** `recordBytesMax`, the largest record that a publish can produce, follows from server.maxRequestBodySize. */
   readonly log: Settings['log'] & { readonly recordBytesMax: number }
 }
 
@@ -42,9 +42,9 @@ export interface LoadedConfig {
   readonly notices: readonly string[]
   /** The files that were read, in the order in which they apply. */
   readonly files: readonly string[]
-  /** Where the value of that key was found; undefined: nowhere, so that its default holds. */
+  /** Where the value of that key was found; undefined: nowhere, so its default applies. */
   originOf(key: string): Origin | undefined
-  /** False for a text that holds a secret of the environment. */
+  /** False for a text that contains a secret from the environment. */
   isShowable(text: string): boolean
 }
 
@@ -53,7 +53,7 @@ export interface ConfigSource {
   readonly cwd: string
 }
 
-/** The configuration cannot be used. `mistakes` are all that were found; none of them shows a secret. */
+/** The configuration is unusable. `mistakes` has all that were found; none of them reveals a secret. */
 export class ConfigError extends Error {
   readonly code = 'CONFIG_INVALID'
   readonly mistakes: readonly ConfigMistake[]
@@ -72,15 +72,15 @@ export class ConfigError extends Error {
   }
 }
 
-/** Environment variables that no single setting reads. */
+/** Environment variables that belong to no single setting. */
 const OWN_VARIABLES = ['APP_ENV', 'SSER_CONFIG_DIR']
-/** Variables that the original misspells, by their right spelling. */
+/** The correct spellings of variables that the original misspells. */
 const ALIASES: Readonly<Record<string, string>> = { SSER_LETSENCRYPT_EMAIL: 'SSER_LETSENCYRPT_EMAIL' }
 const REFERENCE_FORMS = ['NAME', 'NAME:default'].map((inner) => `\`\${${inner}}\``).join(' or ')
 const TOKEN_CHARACTERS_MIN = 16
 const PLACEHOLDER_TOKEN =
   /change[-_ ]?me|placeholder|password|default|example|secret|your(?![0-9A-Za-z])|your(own|api|access|metrics|token|key)/i
-/** SHA-256 of the tokens that every copy of the original's base.yaml brings along: random to look at, and public. */
+/** SHA-256 of the tokens shipped in the original's base.yaml: they look random, but are public. */
 const PUBLISHED_TOKENS_SHA256: readonly string[] = [
   'f4b5f1b21c3191087d16ccdb379cfacda7fa4f962e9ed2933836343da65aaa6a',
   'e9c089efde16a19cc4c4499c449f8d9de9448c629951322bbf764fc3c6927046',
@@ -88,7 +88,7 @@ const PUBLISHED_TOKENS_SHA256: readonly string[] = [
 const PLACEHOLDER_DOMAIN = /(^|[.@])example(\.(com|org|net|edu))?$|^your|\.(example|invalid)$/i
 const PLACEHOLDER_MAILBOX = /^(your|you@|user@|name@|email@|mail@|me@|admin@your)/i
 
-/** Throws a ConfigError with all mistakes; other errors do not come from here. */
+/** Throws a ConfigError with all mistakes, and nothing else. */
 export function loadConfig(source: ConfigSource): LoadedConfig {
   const load = new ConfigLoad(source)
   const appEnv = load.appEnv()
@@ -109,7 +109,7 @@ export function loadConfig(source: ConfigSource): LoadedConfig {
   }
 }
 
-/** One run of loadConfig: what it has gathered so far. */
+/** The state of one run of loadConfig. */
 class ConfigLoad {
   readonly mistakes: ConfigMistake[] = []
   readonly notices: string[] = []
@@ -134,7 +134,7 @@ class ConfigLoad {
   appEnv(): AppEnv {
     const text = this.#env['APP_ENV'] || 'development'
     const known = APP_ENVS.find((name) => name === text)
-    // An unknown word must not quietly mean "not production": it stops the start. The rest is only looked through.
+    // An unknown word must not silently mean "not production": it prevents the start. The rest is validated all the same.
     if (known === undefined) {
       this.mistakes.push({ key: 'APP_ENV', found: JSON.stringify(text), allowed: `one of ${APP_ENVS.join(', ')}` })
     }
@@ -156,7 +156,7 @@ class ConfigLoad {
     return raw
   }
 
-  /** A setting that no file states is read from its variable, so that a folder made for the original obeys ours too. */
+  /** A setting that no file states is read from its variable, so that a folder made for the original works here too. */
   fillFromEnvironment(raw: RawSection): void {
     for (const { key, environment } of settingDescriptions) {
       const text = environment === undefined ? undefined : this.#env[environment]
@@ -165,7 +165,7 @@ class ConfigLoad {
     }
   }
 
-  /** Well-known values, which stood in public files, count as missing. */
+  /** Well-known values from public files count as missing. */
   dropPlaceholders(raw: RawSection): void {
     for (const name of ['apiAccessToken', 'metricsAccessToken']) {
       const token = textAt(raw, ['pubsub', name])
@@ -187,7 +187,7 @@ class ConfigLoad {
       const list = sectionAt(raw, ['pubsub'])?.[name]
       for (const [index, item] of (Array.isArray(list) ? list : []).entries()) {
         if (!isSection(item) || typeof item['token'] !== 'string' || !isPlaceholderToken(item['token'])) continue
-        // Nobody could be told a token that the server made for it, so this one has to be given.
+        // A token made by the server could not be communicated to anyone, so this one has to be configured.
         this.mistakes.push({
           key: `pubsub.${name}[${index}].token`,
           found: 'a token that is too short or a well-known placeholder',
@@ -218,7 +218,7 @@ class ConfigLoad {
     return this.mistakes.length === 0 ? settings : undefined
   }
 
-  /** The mistakes, each with the place at which it was made. */
+  /** The mistakes, each with its place. */
   placedMistakes(): ConfigMistake[] {
     return this.mistakes.map((mistake) => {
       const origin = mistake.origin ?? this.#origins.near(mistake.key)
@@ -244,7 +244,7 @@ class ConfigLoad {
     }
   }
 
-  /** A misspelt variable would otherwise do nothing in silence. Names that are far from ours are others' (Kubernetes). */
+  /** A misspelt variable would otherwise be ignored silently. Names that are far from ours belong to others (Kubernetes). */
   noticeUnreadVariables(): void {
     const read = [
       ...OWN_VARIABLES,
@@ -283,7 +283,7 @@ class ConfigLoad {
     return variableIn(join(this.#cwd, '.env'), this.#dotEnvText, name)
   }
 
-  /** Undefined where there is no such file, which is no mistake, or where it cannot be read, which is one. */
+  /** Undefined where the file does not exist, which is fine, or cannot be read, which is a mistake. */
   #readText(path: string): string | undefined {
     try {
       const text = readFileSync(path, 'utf8')
@@ -299,7 +299,7 @@ class ConfigLoad {
 
   #parse(path: string, text: string): RawSection {
     const lineCounter = new LineCounter()
-    // Failsafe: every value stays the text that stands in the file, so that an id like 1e5 is not taken for a number.
+    // Failsafe: every value stays the text in the file, so that an id like 1e5 is not taken for a number.
     const document = parseDocument(text, { schema: 'failsafe', prettyErrors: false, lineCounter, logLevel: 'silent' })
     for (const error of document.errors) {
       // The parser's own message may quote the file, and with it a secret.
@@ -323,8 +323,8 @@ class ConfigLoad {
   }
 
   /**
-   * A number that is not quoted is one, and not an id as it travels: the original reads `id: 12` as twelve, whose id is C.
-   * The quotation marks are gone in what follows.
+   * An unquoted number is a number, not an id as on the wire: the original reads `id: 12` as twelve, whose id is C. The quotes are
+   * no longer visible in what follows.
    */
   #readPlainIds(document: Document.Parsed): void {
     const topics = document.getIn(['pubsub', 'staticPubSubs'])
@@ -338,11 +338,11 @@ class ConfigLoad {
   #contentOf(document: { toJS(): unknown }, path: string): unknown {
     try {
       const content = document.toJS()
-      // An alias of something that it is a part of: this throws, as it does for whatever would never end.
+      // Throws for an alias of something that contains it, which would never end.
       JSON.stringify(content)
       return content
     } catch (error) {
-      // Aliases that nowhere begin, or that multiply without bound; the message names at most the alias.
+      // Dangling aliases, or aliases that multiply without bound; the message names the alias at most.
       const isAlias = error instanceof ReferenceError || error instanceof TypeError
       const words = isAlias ? 'an alias that cannot be followed' : 'content that cannot be used'
       this.mistakes.push({ key: path, found: words, allowed: 'YAML 1.2 with few aliases' })
@@ -359,7 +359,7 @@ class ConfigLoad {
     return section
   }
 
-  /** Undefined for what says nothing: an empty text, in the file or after replacing. */
+  /** Undefined for an empty text, in the file or after substitution. */
   #replaced(value: unknown, path: string): RawValue | undefined {
     const replaced = this.#replacedValue(value, path)
     if (replaced !== undefined) this.#origins.stated(path)
@@ -374,7 +374,7 @@ class ConfigLoad {
     return this.#replacedText(String(value ?? ''), path) || undefined
   }
 
-  /** `${NAME:default}`: the variable's value, or where it is not set, or empty, what stands behind the first colon. */
+  /** `${NAME:default}`: the variable's value, or, where it is unset or empty, what follows the first colon. */
   #replacedText(text: string, path: string): string {
     return text.replaceAll(/\$\{([^}]*)(\}?)/g, (_whole, inner: string, end: string) => {
       const [, name, fallback] = /^([A-Za-z_][A-Za-z0-9_]*)(?::(.*))?$/s.exec(inner) ?? []
@@ -415,14 +415,14 @@ function complete(settings: Settings, appEnv: AppEnv, cwd: string): Config {
 }
 
 /**
- * Whether a token is one that others know or can guess: shorter than 16 characters, or with a word in it that stands in
- * examples. Random tokens of letters and digits do not hold those words, but for one in a million.
+ * Whether others may know or guess the token: shorter than 16 characters, or containing a word from examples. A random token of
+ * letters and digits contains such a word once in a million.
  */
 function isPlaceholderToken(token: string): boolean {
   return token.length < TOKEN_CHARACTERS_MIN || PLACEHOLDER_TOKEN.test(token) || isPublished(token)
 }
 
-/** Also as its hash, which opens for whoever knows the token. */
+/** Even if given as a hash, which admits whoever knows the token. */
 function isPublished(token: string): boolean {
   const sha256 = token.startsWith('sha256:') ? token.slice(7) : createHash('sha256').update(token).digest('hex')
   return PUBLISHED_TOKENS_SHA256.includes(sha256)
@@ -454,7 +454,7 @@ function definedOf(env: Readonly<Record<string, string | undefined>>): Record<st
   return Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined))
 }
 
-/** Without a prototype, so that no key of a file can mean something else than itself. */
+/** Without a prototype, so that no key in a file can mean anything but itself. */
 function emptySection(): RawSection {
   return Object.create(null)
 }
@@ -463,7 +463,7 @@ function isSection(value: RawValue | undefined): value is RawSection {
   return typeof value === 'object' && !Array.isArray(value)
 }
 
-/** What `over` says wins; sections are merged, lists are replaced. */
+/** `over` wins; sections are merged, lists are replaced. */
 function merged(base: RawSection, over: RawSection): RawSection {
   const result = Object.assign(emptySection(), base)
   for (const [name, value] of Object.entries(over)) {
@@ -493,7 +493,7 @@ function take(raw: RawSection, path: readonly string[]): void {
   if (section !== undefined) delete section[path.at(-1) ?? '']
 }
 
-/** Puts the text at the path, unless something stands there, or something other than a section stands in the way: false. */
+/** Sets the text at the path; false where the path already has a value, or is blocked by something that is not a section. */
 function putWhereMissing(raw: RawSection, path: readonly string[], text: string): boolean {
   let section = raw
   for (const name of path.slice(0, -1)) {

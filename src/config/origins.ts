@@ -1,11 +1,11 @@
 /**
- * Where each value of a configuration was found: file and line, or the environment variable. So that a mistake can be shown at
- * its place, and an operator can see why a setting is what it is. Knows positions only, and no value.
+ * Where each value of a configuration was found: file and line, or environment variable, so that a mistake can be shown in its
+ * place, and an operator can see why a setting is what it is. Knows only positions, no values.
  */
 import { type Document, isMap, isScalar, isSeq, type LineCounter, type Node } from 'yaml'
 
 export interface Origin {
-  /** Of a variable: the `.env` that sets it; undefined where it is one of the process. */
+  /** For a variable: the `.env` file that sets it; undefined where the process's environment does. */
   readonly file?: string
   readonly line?: number
   readonly environment?: string
@@ -16,18 +16,18 @@ export class Origins {
   #file = ''
   #lines: ReadonlyMap<string, number> = new Map()
 
-  /** What is stated from now on stands in this file. */
+  /** Everything recorded from now on is in this file. */
   beginFile(file: string, document: Document.Parsed, lines: LineCounter): void {
     this.#file = file
     this.#lines = linesByKey(document, lines)
   }
 
-  /** The current file says something there. */
+  /** The current file states a value for that key. */
   stated(key: string): void {
     this.#origins.set(key, this.here(key))
   }
 
-  /** The place of that key in the current file, whether or not it says anything there. */
+  /** The place of that key in the current file, whether or not it has a value there. */
   here(key: string): Origin {
     const line = this.#lines.get(key)
     return { file: this.#file, ...(line !== undefined && { line }) }
@@ -37,12 +37,12 @@ export class Origins {
     this.#origins.set(key, variable)
   }
 
-  /** Undefined: nothing is stated there, so that a default holds. */
+  /** Undefined: not stated anywhere, so the default applies. */
   of(key: string): Origin | undefined {
     return this.#origins.get(key)
   }
 
-  /** Of the value there, or else of what it is a part of. */
+  /** The origin of the value, or else of what contains it. */
   near(key: string): Origin | undefined {
     for (let place = key; place !== ''; place = place.replace(/(^|\.|\[)[^.[]*$/, '')) {
       const origin = this.#origins.get(place)
@@ -52,19 +52,19 @@ export class Origins {
   }
 }
 
-/** `FILE:LINE`, as editors and terminals understand it; undefined where no file says it. */
+/** `FILE:LINE`, as editors and terminals understand it; undefined where it is not from a file. */
 export function placeOf({ file, line }: Origin): string | undefined {
   if (file === undefined) return undefined
   return line === undefined ? file : `${file}:${line}`
 }
 
-/** `NAME=…` in a file of variables, as far as it can be found. */
+/** The line with `NAME=…` in a file of variables, as far as it can be found. */
 export function variableIn(file: string, text: string, name: string): Origin {
   const index = text.split('\n').findIndex((line) => new RegExp(`^\\s*(?:export\\s+)?${name}\\s*=`).test(line))
   return { environment: name, file, ...(index !== -1 && { line: index + 1 }) }
 }
 
-/** Of each key, and each item of a list, the line on which it begins. */
+/** The line on which each key, and each item of a list, begins. */
 function linesByKey({ contents }: Document.Parsed, counter: LineCounter): Map<string, number> {
   const lines = new Map<string, number>()
   function note(key: string, node: Node | null | undefined): void {

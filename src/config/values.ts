@@ -1,6 +1,6 @@
 /**
- * The written forms of the configuration's values: durations, sizes, addresses, origins, ids; how each is read and how
- * it is written. Pure functions that give undefined for what they cannot read; they know no key and no default.
+ * The notations of the configuration's values: durations, sizes, addresses, origins, ids; how each is parsed and formatted. Pure
+ * functions that return undefined for what they cannot parse; they know no keys and no defaults.
  */
 
 import { isIP } from 'node:net'
@@ -36,14 +36,14 @@ export interface ListenAddress {
   readonly port: number
 }
 
-/** A network, or one address, whose `prefix` then is 32 or 128. */
+/** A network, or a single address with a `prefix` of 32 or 128. */
 export interface AddressRange {
   readonly address: string
   readonly prefix: number
   readonly family: 'ipv4' | 'ipv6'
 }
 
-/** Milliseconds of `4s`, `500ms`, `1h30m`, `1.5s`. A number without a unit is no duration. */
+/** Milliseconds of `4s`, `500ms`, `1h30m`, `1.5s`. A number without a unit is not a duration. */
 export function parseDuration(text: string): number | undefined {
   if (!/^(\d+(\.\d+)?(ms|s|m|h))+$/.test(text)) return undefined
   let totalMs = 0
@@ -54,7 +54,7 @@ export function parseDuration(text: string): number | undefined {
   return Math.round(totalMs)
 }
 
-/** The shortest form with one unit: `30m`, not `1800s`. */
+/** The shortest form with a single unit: `30m`, not `1800s`. */
 export function formatDuration(durationMs: number): string {
   const [unit, unitMs] = DURATION_UNITS.find(([, ms]) => durationMs >= ms && durationMs % ms === 0) ?? ['ms', 1]
   return `${durationMs / unitMs}${unit}`
@@ -67,14 +67,14 @@ export function parseBytes(text: string): number | undefined {
   return Number(amount) * (SIZE_UNITS.find(([name]) => name === unit)?.[1] ?? 1)
 }
 
-/** Host names and addresses, by commas, in small letters; none twice. */
+/** Host names and addresses, comma-separated, in lower case, without duplicates. */
 export function parseHosts(text: string): readonly string[] | undefined {
   const hosts = text.split(',').map((host) => host.trim().toLowerCase())
   const isHost = (host: string) => isIP(host) !== 0 || (host.length <= 253 && HOST_NAME.test(host))
   return hosts.every(isHost) ? [...new Set(hosts)] : undefined
 }
 
-/** With the largest unit that needs no fraction. */
+/** In the largest unit that needs no fraction. */
 export function formatBytes(bytes: number): string {
   const [unit, unitBytes] = SIZE_UNITS.find(([, size]) => bytes >= size && bytes % size === 0) ?? ['', 1]
   return `${bytes / unitBytes}${unit}`
@@ -84,12 +84,12 @@ export function formatBytes(bytes: number): string {
 export function parseAddress(text: string): ListenAddress | undefined {
   const [, bracketed, plain, digits] = /^(?:\[([0-9A-Fa-f:.%]+)\]:|([0-9A-Za-z._-]*):)?(\d{1,5})$/.exec(text) ?? []
   const port = Number(digits)
-  // Also false where there are no digits: NaN is no port.
+  // Also false without digits: NaN is not a port.
   if (!(port <= 65_535)) return undefined
   return { host: bracketed ?? (plain || undefined), port }
 }
 
-/** `192.0.2.1`, `10.0.0.0/8`, `2001:db8::/32`; IPv4 not in the form of IPv6, which no request is seen to come from. */
+/** `192.0.2.1`, `10.0.0.0/8`, `2001:db8::/32`; not IPv4-mapped IPv6, a form in which clients' addresses never appear. */
 export function parseAddressRange(text: string): AddressRange | undefined {
   const [, address = '', digits] = /^([\d.]+|[0-9A-Fa-f:]+)(?:\/(\d{1,3}))?$/.exec(text) ?? []
   const version = isIP(address)
@@ -99,12 +99,12 @@ export function parseAddressRange(text: string): AddressRange | undefined {
   return prefix <= longest ? { address, prefix, family: version === 4 ? 'ipv4' : 'ipv6' } : undefined
 }
 
-/** Whether the text is an origin as a browser sends it: scheme, host and perhaps a port, nothing else. */
+/** Whether the text is an origin as browsers send it: scheme, host and possibly a port, nothing else. */
 export function isOrigin(text: string): boolean {
   return /^https?:\/\//.test(text) && URL.canParse(text) && new URL(text).origin === text
 }
 
-/** A topic's id with all its 11 characters; undefined for 0, which is the metrics topic's, and for what is no id. */
+/** A topic's id padded to 11 characters; undefined for 0, the id of the metrics topic, and for anything that is not an id. */
 export function parseTopicId(text: string): string | undefined {
   if (text.length > TOPIC_ID_CHARACTERS || !/^[0-9A-Za-z]+$/.test(text)) return undefined
   let id = 0n
@@ -112,7 +112,7 @@ export function parseTopicId(text: string): string | undefined {
   return id > 0n && id < TOPIC_ID_END ? text.padStart(TOPIC_ID_CHARACTERS, '0') : undefined
 }
 
-/** The id that a decimal number has on the wire; undefined for what is none, or begins with a zero. */
+/** The wire form of a decimal number; undefined for what is not one, or begins with a zero. */
 export function topicIdOfNumber(text: string): string | undefined {
   if (!/^[1-9]\d{0,18}$/.test(text)) return undefined
   let id = ''

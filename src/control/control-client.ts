@@ -1,5 +1,5 @@
-// The other end of the control socket: asks the server that runs in a data folder. Promises that nothing stays open when a
-// call has ended, but for a pin that was not released.
+// The client's end of the control socket: sends commands to the server that runs in a data folder. Promises that nothing stays
+// open after a call, except for an unreleased pin.
 import net from 'node:net'
 import type { CompactionReport } from '../../storage-engine/index.ts'
 import type { OrderOutcome } from '../tls/status.ts'
@@ -15,7 +15,7 @@ import {
 } from './protocol.ts'
 import { SocketFolder, SocketPathTooLong } from './socket-address.ts'
 
-/** `ABSENT`: nobody listens; `ENDED`: the server went away before its answer; else the code that it has given. */
+/** `ABSENT`: nobody listens; `ENDED`: the server went away before answering; otherwise the code from the server. */
 export class ControlError extends Error {
   readonly code: string
 
@@ -28,7 +28,7 @@ export class ControlError extends Error {
 
 export interface HeldPin {
   readonly pinned: Pinned
-  /** False: the server has gone, and files may have gone with it. */
+  /** False: the server is gone, and files may be gone with it. */
   readonly isHeld: boolean
   release(): void
 }
@@ -42,7 +42,7 @@ export async function askCertificate(directory: string): Promise<LiveCertificate
   return (await ask(directory, 'certificate', 'certificate')).live
 }
 
-/** The order goes on where this end has gone. */
+/** The order continues even if this end goes away. */
 export async function askRenewal(directory: string): Promise<OrderOutcome> {
   return (await ask(directory, 'renew', 'renewed')).outcome
 }
@@ -64,7 +64,7 @@ export async function askCompaction(
   }
 }
 
-/** The log stays as it is until the pin is released, or this process ends. */
+/** The log's files stay as they are until the pin is released, or this process ends. */
 export async function askPin(directory: string): Promise<HeldPin> {
   const connection = await Connection.open(directory, 'pin')
   try {
@@ -154,7 +154,7 @@ function absent(error: unknown): unknown {
   return new ControlError('ABSENT', `No server answers at the control socket there (${String(error.code)}).`)
 }
 
-/** The one answer to a command that has no more than one. */
+/** The single reply to a command that has just one. */
 async function ask<Kind extends ControlReply['kind']>(
   directory: string,
   command: ControlCommand,

@@ -1,7 +1,7 @@
-// The server's end of the control socket, by which the commands of the same machine reach a server that runs: what it
-// knows, its log kept still for a copy, compaction now, the certificate that it shows and an order of another. Whoever may enter the data folder as its owner may ask, and nobody
-// else: there is no way to it over the network. Promises that a pin ends with the connection that asked for it, however
-// that ends, and that asking costs a bounded amount of everything.
+// The server's end of the control socket, through which commands on the same machine reach a running server: its figures, its
+// log pinned for a copy, compaction on demand, the current certificate and an order for another. Open to whoever may enter the
+// data folder as its owner, and to nobody else: it cannot be reached over the network. Promises that a pin ends with the
+// connection that requested it, however that ends, and that requests cost a bounded amount of every resource.
 import { chmod, rename, rm } from 'node:fs/promises'
 import net from 'node:net'
 import { join } from 'node:path'
@@ -10,10 +10,10 @@ import type { OrderOutcome, TlsStatus } from '../tls/status.ts'
 import { CONTROL_SOCKET_NAME, type ControlReply, decodeCommand, encodeReply, type LiveFigures } from './protocol.ts'
 import { SocketFolder } from './socket-address.ts'
 
-/** What the commands reach of the server: its durable log. */
+/** What commands can reach of the server: its durable log. */
 export type ControlHost = Pick<Log, 'statistics' | 'pin' | 'compact'>
 
-/** What they reach of its certificates. */
+/** What they can reach of its certificates. */
 export interface ControlCertificates {
   status(): Promise<TlsStatus>
   /** Undefined where certificates are not ordered. */
@@ -26,17 +26,17 @@ export interface ControlServer {
 }
 
 const CONNECTIONS_MAX = 16
-/** Each keeps files on the disk that are not needed any more. */
+/** Each keeps obsolete files on the disk. */
 const PINS_MAX = 4
 const COMMAND_BYTES_MAX = 1024
-/** Who connects has something to ask. */
+/** A client that connects is expected to send its command. */
 const COMMAND_TIMEOUT_MS = 10_000
-/** Progress is left out for somebody who does not read. */
+/** Progress reports are skipped for a client that does not read. */
 const WAITING_BYTES_MAX = 64 * 1024
 
 /**
- * Listens in `directory`, whose lock the caller holds: a socket that lies there is that of a dead server, and is replaced.
- * Rejects with the system's errors, and with SocketPathTooLong.
+ * Listens in `directory`, whose lock the caller holds: a socket found there belongs to a dead server, and is replaced. Rejects
+ * with the system's errors, and with SocketPathTooLong.
  */
 export async function startControlServer(
   directory: string,
@@ -47,7 +47,7 @@ export async function startControlServer(
   const control = new Control(host, certificates)
   const path = join(directory, CONTROL_SOCKET_NAME)
   try {
-    // Under its name it appears with its mode.
+    // It gets its final name only once it has its mode.
     const newName = `${CONTROL_SOCKET_NAME}.new`
     await rm(join(directory, newName), { force: true })
     await control.listen(folder.address(newName))
@@ -88,9 +88,9 @@ class Control {
       this.#server.once('error', reject)
       this.#server.listen({ path, exclusive: true }, () => {
         this.#server.off('error', reject)
-        // One connection that could not be accepted is the affair of who asked.
+        // A connection that could not be accepted is its client's concern.
         this.#server.on('error', () => undefined)
-        // It alone is no reason for the process to live on.
+        // The socket alone must not keep the process alive.
         this.#server.unref()
         resolve()
       })
@@ -108,7 +108,7 @@ class Control {
     this.#sockets.add(socket)
     let line = ''
     socket.setEncoding('utf8')
-    // The end of a connection is told by 'close'; why it ended is of no interest.
+    // 'close' reports the end of a connection; its cause does not matter.
     socket.on('error', () => undefined)
     socket.on('close', () => this.#sockets.delete(socket))
     socket.setTimeout(COMMAND_TIMEOUT_MS, () => socket.destroy())
@@ -124,7 +124,7 @@ class Control {
     socket.on('data', onData)
   }
 
-  /** Never rejects: what a command fails with is its answer. */
+  /** Never rejects: a command's failure is its reply. */
   async #answer(socket: net.Socket, line: string): Promise<void> {
     try {
       switch (decodeCommand(line)) {
@@ -187,7 +187,7 @@ class Control {
     end(socket, { kind: 'compacted', report })
   }
 
-  /** Goes on where whoever asked has gone away. */
+  /** Continues even if the client has gone away. */
   async #renew(socket: net.Socket): Promise<void> {
     const outcome = await this.#certificates?.renew()
     if (outcome !== undefined) return end(socket, { kind: 'renewed', outcome })
@@ -203,7 +203,7 @@ function end(socket: net.Socket, reply: ControlReply): void {
   socket.end(encodeReply(reply))
 }
 
-/** When the other side has gone, or this one was closed. */
+/** Resolves when the other side is gone, or this one was closed. */
 function closed(socket: net.Socket): Promise<void> {
   return new Promise((resolve) => {
     if (socket.destroyed) return resolve()

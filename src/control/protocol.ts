@@ -1,5 +1,4 @@
-// What is said over the control socket: one line of JSON from who asks, and lines of JSON in answer. Pure; who listens and
-// who asks share it.
+// The protocol of the control socket: one line of JSON from the client, and lines of JSON in reply. Pure; shared by both ends.
 import type { CompactionReport, LogStatistics, PinnedLog } from '../../storage-engine/index.ts'
 import type { OrderOutcome, TlsStatus } from '../tls/status.ts'
 
@@ -8,14 +7,14 @@ export const CONTROL_SOCKET_NAME = 'control.sock'
 export type ControlCommand = 'info' | 'pin' | 'compact' | 'certificate' | 'renew'
 const commands: readonly string[] = ['info', 'pin', 'compact', 'certificate', 'renew'] satisfies ControlCommand[]
 
-/** What a server that runs knows beyond its files. */
+/** What a running server knows beyond its files. */
 export interface LiveFigures {
   readonly pid: number
   readonly uptimeMs: number
   readonly statistics: LogStatistics
 }
 
-/** What a server that runs shows to new connections. */
+/** The certificate that a running server shows to new connections. */
 export interface LiveCertificate {
   readonly pid: number
   /** Undefined without TLS. */
@@ -38,7 +37,7 @@ export function encodeCommand(command: ControlCommand): string {
   return `${JSON.stringify({ command })}\n`
 }
 
-/** Undefined for what is no command of this version. */
+/** Undefined for anything that is not a command of this version. */
 export function decodeCommand(line: string): ControlCommand | undefined {
   const value = parsed(line)
   const command = typeof value === 'object' && value !== null && 'command' in value ? value.command : undefined
@@ -49,7 +48,7 @@ export function encodeReply(reply: ControlReply): string {
   return `${JSON.stringify(reply, (_key, value: unknown) => (isBytes(value) ? { base64: base64Of(value) } : value))}\n`
 }
 
-/** Of a server of this version; it is as trusted as the folder that its socket lies in. Undefined for half a line. */
+/** From a server of this version, trusted as much as the folder that holds its socket. Undefined for an incomplete line. */
 export function decodeReply(line: string): ControlReply | undefined {
   return parsed(line, (_key, value) => (isBase64(value) ? Buffer.from(value.base64, 'base64') : value)) as
     | ControlReply
@@ -65,7 +64,7 @@ function parsed(line: string, reviver?: (key: string, value: unknown) => unknown
   }
 }
 
-/** A Buffer has been turned into an object of its own by the time that a replacer sees it. */
+/** A replacer sees a Buffer only after it has been converted by its toJSON. */
 function isBytes(value: unknown): value is Uint8Array | { readonly type: 'Buffer'; readonly data: readonly number[] } {
   if (value instanceof Uint8Array) return true
   return typeof value === 'object' && value !== null && 'type' in value && value.type === 'Buffer' && 'data' in value

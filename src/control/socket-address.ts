@@ -1,10 +1,10 @@
-// Where the control socket of a data folder is reached. The address of a Unix socket has little room: where the path is
-// longer, the folder is named by a descriptor of it, for as long as the address is in use.
+// The address of a data folder's control socket. The address of a Unix socket has little room: a longer path is replaced by a
+// file descriptor of the folder, for as long as the address is in use.
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CONTROL_SOCKET_NAME } from './protocol.ts'
 
-/** `sun_path` holds 108 bytes on Linux and 104 on macOS, with a NUL. */
+/** `sun_path` holds 108 bytes on Linux and 104 on macOS, including a NUL. */
 const PATH_BYTES_MAX = 103
 
 export class SocketPathTooLong extends Error {
@@ -23,7 +23,7 @@ export class SocketFolder {
     this.#handle = handle
   }
 
-  /** Throws SocketPathTooLong where the system knows no way around it, and the system's errors for the folder. */
+  /** Throws SocketPathTooLong where the system offers no way around it, and the system's errors for the folder. */
   static async open(directory: string): Promise<SocketFolder> {
     const path = join(directory, CONTROL_SOCKET_NAME)
     if (Buffer.byteLength(path) <= PATH_BYTES_MAX - '.new'.length) return new SocketFolder(directory, undefined)
@@ -35,7 +35,7 @@ export class SocketFolder {
     return this.#handle === undefined ? join(this.#directory, name) : `/proc/self/fd/${this.#handle.fd}/${name}`
   }
 
-  /** Idempotent; what was connected by an address stays so. */
+  /** Idempotent; existing connections are unaffected. */
   async close(): Promise<void> {
     await this.#handle?.close()
   }

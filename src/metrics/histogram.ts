@@ -1,6 +1,6 @@
 /**
- * Durations and sizes in buckets, for the busiest places: an observation is a short search and two additions, and makes
- * nothing for the garbage collector. Read at a scrape.
+ * Durations and sizes in buckets, for hot paths: an observation is a short search and two additions, and allocates nothing.
+ * Read when scraped.
  */
 
 /** 1, 2 and 5 of each power of ten: from 10 µs to 10 s. */
@@ -10,7 +10,7 @@ export const DURATION_BOUNDS_SECONDS: readonly number[] = [-5, -4, -3, -2, -1, 0
 
 export class Histogram {
   readonly bounds: readonly number[]
-  /** Of each bucket alone; the last one holds what is above all bounds. */
+  /** Not cumulative; the last one counts everything above all bounds. */
   readonly counts: Float64Array
   #sum = 0
 
@@ -23,7 +23,7 @@ export class Histogram {
     return this.#sum
   }
 
-  /** `times`: as if it had been called so often. */
+  /** `times`: counts as that many observations. */
   observe(value: number, times = 1): void {
     const { bounds } = this
     let index = 0

@@ -1,4 +1,4 @@
-/** What Prometheus is told: what was counted, and figures that others have, asked for when somebody scrapes. */
+/** The metrics for Prometheus: what was counted, and figures that other parts hold, collected on each scrape. */
 
 import type { Histogram } from './histogram.ts'
 import { METRICS_TABLE, type MetricRow, type Reading } from './table.ts'
@@ -6,7 +6,7 @@ import { Tally } from './tally.ts'
 import { type Family, MetricsText, type Sample, type ScrapedText } from './text.ts'
 import { Totals } from './totals.ts'
 
-/** Asked once at each scrape, all in one turn. */
+/** Called once per scrape, all in the same turn. */
 export type MetricsSources = { readonly version: string } & {
   readonly [Name in Exclude<keyof Reading, 'tally' | 'build'>]: () => Reading[Name]
 }
@@ -23,7 +23,7 @@ export class Metrics {
     this.#build.add(sources.version)
   }
 
-  /** `isOpenMetrics`: in the form of OpenMetrics 1.0; otherwise in that of Prometheus. */
+  /** `isOpenMetrics`: in the OpenMetrics 1.0 format; otherwise in Prometheus's own. */
   scrape(isOpenMetrics: boolean): Promise<ScrapedText> {
     return this.#text.write(() => this.#read(), isOpenMetrics)
   }

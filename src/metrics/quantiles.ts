@@ -1,6 +1,6 @@
 /**
- * Quantiles of what a histogram has observed lately, for people who watch. Whoever holds one says by `tick` that a second
- * has gone. A quantile is exact to its bucket only, and inside it taken as if the values lay evenly.
+ * Quantiles of a histogram's recent observations, for the dashboard. The owner calls `tick` once a second. A quantile is exact
+ * only to its bucket; within the bucket the values are assumed to be evenly distributed.
  */
 
 import type { Histogram } from './histogram.ts'
@@ -8,10 +8,10 @@ import type { Histogram } from './histogram.ts'
 export class RecentQuantiles {
   readonly #histogram: Histogram
   readonly #ticksMax: number
-  /** The counts as they were at the latest ticks, the oldest first. */
+  /** The counts at the latest ticks, oldest first. */
   readonly #noted: Float64Array[]
 
-  /** Looks back over so many ticks. */
+  /** Looks back over `ticksMax` ticks. */
   constructor(histogram: Histogram, ticksMax: number) {
     this.#histogram = histogram
     this.#ticksMax = ticksMax
@@ -23,7 +23,7 @@ export class RecentQuantiles {
     if (this.#noted.length > this.#ticksMax + 1) this.#noted.shift()
   }
 
-  /** For each share, from 0 to 1, the value that so many are at or below; undefined where nothing was observed. */
+  /** For each share, from 0 to 1, the value that this share is at or below; undefined where nothing was observed. */
   of(shares: readonly number[]): readonly number[] | undefined {
     const oldest = this.#noted[0]!
     const counts = this.#noted.at(-1)!.map((count, index) => count - oldest[index]!)
@@ -40,7 +40,7 @@ export class RecentQuantiles {
       if (count > 0 && below + count >= rank) return lower + ((upper - lower) * (rank - below)) / count
       below += count
     }
-    // Above all bounds nothing more is known.
+    // Nothing is known beyond the highest bound.
     return bounds.at(-1)!
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Each metric of the server's own, in the order of its documentation: name, kind, words, and where its value is. No label has
- * values without bound; never a topic's id.
+ * The server's own metrics, in the order of their documentation: name, type, help text, and how to read the value. No label has
+ * unbounded values; topic ids in particular are never labels.
  */
 
 import type { LogStatistics } from '../../storage-engine/index.ts'
@@ -10,17 +10,17 @@ import type { Histogram } from './histogram.ts'
 import type { Tally } from './tally.ts'
 import type { Totals } from './totals.ts'
 
-/** What a scrape tells, of one moment. */
+/** The state at the moment of a scrape. */
 export interface Reading {
   readonly tally: Tally
-  /** Of one value, 1. */
+  /** A single sample with the value 1. */
   readonly build: Totals
   readonly isReady: boolean
-  /** The next three are undefined while there is none yet. */
+  /** The next three are undefined while there are none yet. */
   readonly figures: Figures | undefined
   readonly log: LogStatistics | undefined
   readonly lag: Lag | undefined
-  /** What new connections are shown; undefined without TLS. */
+  /** The current certificate; undefined without TLS. */
   readonly certificate: { readonly endsMs: number; readonly isSelfSigned: boolean } | undefined
 }
 

@@ -1,6 +1,6 @@
 /**
- * What is counted while the server works: the parts report through their observers, and on the way of an event stands no
- * more than a number that goes up. Written here alone, and read at a scrape. Knows nothing of Prometheus.
+ * What is counted while the server works: the parts report through their observers, and an event on its way costs no more than
+ * an increment. Written only here, and read when scraped. Knows nothing of Prometheus.
  */
 
 import type { StorageObserver } from '../../storage-engine/index.ts'
@@ -9,7 +9,7 @@ import type { HttpObserver } from '../http/errors.ts'
 import { DURATION_BOUNDS_SECONDS, Histogram } from './histogram.ts'
 import { Totals } from './totals.ts'
 
-/** What clients send as a method may be anything. */
+/** Clients may send anything as a method. */
 const KNOWN_METHODS: ReadonlySet<string> = new Set(['get', 'head', 'post', 'put', 'patch', 'delete', 'options'])
 const SYNC_SECONDS = [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2, 10]
 const BATCH_RECORDS = [1, 2, 4, 8, 16, 32, 64, 128, 512, 2048, 8192]

@@ -1,6 +1,6 @@
 /**
- * The answer to a scrape: the server's own metrics and those of its process, written by prom-client in one of two forms. Writing
- * a hundred of them takes some milliseconds on a slow day, and so it goes in slices, between which everything else has its turn.
+ * The response to a scrape: the server's own metrics and those of its process, formatted by prom-client in one of two formats.
+ * A hundred of them can take some milliseconds, so the work is done in slices, between which everything else gets its turn.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
@@ -12,7 +12,7 @@ export interface ScrapedText {
 }
 
 export interface Sample {
-  /** Where it is not that of the family. */
+  /** Where it differs from the family's. */
   readonly metricName?: string
   readonly labels: Readonly<Record<string, string | number>>
   readonly value: number
@@ -26,7 +26,7 @@ export interface Family {
   readonly values: readonly Sample[]
 }
 
-/** Those of prom-client's own that look at every socket at each scrape: with 10,000 streams that holds the loop. */
+/** Metrics of prom-client that walk over every socket on each scrape: with 10,000 streams that blocks the event loop. */
 const WALKING_METRICS: readonly string[] = [
   'process_open_fds',
   'nodejs_active_resources',
@@ -52,7 +52,7 @@ export class MetricsText {
     for (const name of WALKING_METRICS) this.#process.removeSingleMetric(name)
   }
 
-  /** One scrape waits for another, so that many of them hold up nobody either. `own` is asked when it begins. */
+  /** Scrapes wait for each other, so that even many of them block nobody. `own` is called when this one begins. */
   write(own: () => readonly Family[], isOpenMetrics: boolean): Promise<ScrapedText> {
     const written = this.#busy.then(() => this.#write(own, isOpenMetrics))
     this.#busy = written.catch(() => undefined)
@@ -60,7 +60,7 @@ export class MetricsText {
   }
 
   async #write(own: () => readonly Family[], isOpenMetrics: boolean): Promise<ScrapedText> {
-    // Apart from the request, and from the scrape before.
+    // In a turn apart from the request's, and from the previous scrape.
     await nextTurn()
     const registry = new Registry<RegistryContentType>()
     if (isOpenMetrics) registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE)
@@ -80,14 +80,14 @@ export class MetricsText {
   }
 }
 
-/** A metric of prom-client's own, whose samples are collected when they are asked for. */
+/** A metric of prom-client itself, whose samples are collected on demand. */
 interface Collected {
   get(): Promise<Family>
 }
 
 /**
- * In OpenMetrics a counter is named without the `_total` of its samples. A registry that writes all of its metrics by itself
- * takes that from the metric for good, and so from every later text in the other form.
+ * OpenMetrics names a counter without the `_total` of its samples. A registry that formats all of its metrics itself strips that
+ * from the metric permanently, and so from every later text in the other format.
  */
 function textOf(family: Family, registry: Registry<RegistryContentType>, isOpenMetrics: boolean): Promise<string> {
   const isShortened = isOpenMetrics && family.type === 'counter'

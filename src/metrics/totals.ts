@@ -1,6 +1,6 @@
 /**
- * What is counted apart by the values of up to three labels, which are few and known to the code. Counting is a look-up for
- * each label, and makes nothing for the garbage collector; what comes of it is made at a scrape.
+ * Counts by the values of up to three labels, which are few and known to the code. Counting is one look-up per label, and
+ * allocates nothing; samples are made when scraped.
  */
 
 type Value = string | number
@@ -14,7 +14,7 @@ export class Totals {
     this.#labels = labels
   }
 
-  /** One more with these values, as many as there are labels, in their order. */
+  /** Counts one more with these values, as many as there are labels, in the same order. */
   add(first: Value, second: Value = '', third: Value = ''): void {
     const counts = ensured(ensured(this.#counts, first), second)
     counts.set(third, (counts.get(third) ?? 0) + 1)

@@ -1,6 +1,6 @@
 /**
- * An incremental decoder of event streams by the HTML standard (section 9.2.6, "Interpreting an event stream"). Chunks
- * may be cut anywhere, also inside a UTF-8 sequence or between CR and LF. What a stream leaves unfinished at its end is
+ * An incremental decoder of event streams according to the HTML standard (section 9.2.6, "Interpreting an event stream"). Chunks
+ * may be split anywhere, even inside a UTF-8 sequence or between CR and LF. What is incomplete at the end of a stream is
  * dropped, as the standard says: simply feed nothing more.
  *
  * It promises to hold no more than a bounded amount of text. It knows nothing of HTTP, of reconnecting, or of what the
@@ -16,27 +16,27 @@ export interface SseEvent {
 }
 
 export interface DecoderOptions {
-  /** `namesId`: the event's own block names an id, so that `lastEventId` is none of an earlier block. */
+  /** `namesId`: the event's own block has an id, so `lastEventId` is not from an earlier block. */
   readonly onEvent: (event: SseEvent, namesId: boolean) => void
-  /** A comment's text, without the colon and one space behind it. */
+  /** A comment's text, without the colon and one space after it. */
   readonly onComment?: (text: string) => void
   /** The new reconnection time, in ms. */
   readonly onRetry?: (delayMs: number) => void
-  /** Called at the end of each block that names an id; before its `onEvent`, unless it stands `alone`, without data. */
+  /** Called at the end of each block that has an id; before its `onEvent`, or `alone` if the block has no data. */
   readonly onId?: (id: string, alone: boolean) => void
-  /** Bound on one line and on the data of one event, each, in bytes of UTF-8. Beyond it `feed` throws. */
+  /** Bound on each line and on the data of each event, in bytes of UTF-8. Beyond it `feed` throws. */
   readonly bufferBytesMax: number
-  /** The last event id that an earlier connection left behind; '' by default. */
+  /** The last event id from an earlier connection; '' by default. */
   readonly lastEventId?: string
 }
 
 export interface Decoder {
   /**
-   * Takes the next chunk and calls back for everything that it completes. Strings and bytes are not to be mixed within
-   * one stream. Throws an SseDecodeError; after that, or after a callback has thrown, the decoder takes nothing more.
+   * Takes the next chunk and calls back for everything that it completes. Strings and bytes must not be mixed within one stream.
+   * Throws an SseDecodeError; after that, or after a callback has thrown, the decoder accepts nothing more.
    */
   feed(chunk: Uint8Array | string): void
-  /** The last event id by the standard: that of the latest finished block that named one. */
+  /** The last event id by the standard: that of the latest complete block that had one. */
   readonly lastEventId: string
 }
 
@@ -60,7 +60,7 @@ const STREAMING = { stream: true }
 
 export function createDecoder(options: DecoderOptions): Decoder {
   const { onEvent, onComment, onRetry, onId, bufferBytesMax } = options
-  // The standard's "UTF-8 decode" takes one byte order mark away; it is done below, for strings as well.
+  // The standard's "UTF-8 decode" strips one byte order mark; that is done below, for strings as well.
   const utf8 = new TextDecoder('utf-8', { ignoreBOM: true })
   let usable = true
   let atStart = true
@@ -91,8 +91,8 @@ export function createDecoder(options: DecoderOptions): Decoder {
       if (text.charCodeAt(0) === LF) start = 1
       afterCr = false
     }
-    // Only the new text is searched, and each search goes on where the last one ended: the work is linear in the
-    // length of the stream, however it is cut.
+    // Only the new text is searched, and each search continues where the last one ended: the work is linear in the length of the
+    // stream, however it is split.
     let cr = text.indexOf('\r', start)
     let lf = text.indexOf('\n', start)
     while (cr !== -1 || lf !== -1) {
@@ -142,7 +142,7 @@ export function createDecoder(options: DecoderOptions): Decoder {
     const value = line.slice(valueStart)
     switch (name) {
       case 'data':
-        // The field's name, colon and space are ASCII, so what stands before the value is as many bytes as characters.
+        // The field's name, colon and space are ASCII, so what precedes the value has as many bytes as characters.
         dataBytes = bounded(dataBytes + (data === undefined ? 0 : 1) + lineBytes - valueStart, 'The data of an event')
         data = data === undefined ? value : `${data}\n${value}`
         return
@@ -194,7 +194,7 @@ function utf8Length(text: string): number {
   for (let index = 0; index < text.length; index++) {
     const unit = text.charCodeAt(index)
     if (unit < 0x80) continue
-    // Each half of a surrogate pair counts two of the pair's four bytes.
+    // Each half of a surrogate pair counts for two of the pair's four bytes.
     bytes += unit < 0x800 || (unit >= 0xd800 && unit < 0xe000) ? 1 : 2
   }
   return bytes

@@ -1,13 +1,13 @@
 /**
- * The one encoder of what goes over an event stream. Live delivery and replay both call it, so that the same event is
- * the same bytes, whenever it is sent. Bytes in, bytes out: a payload is never made a string on its way.
+ * The only encoder of what is sent on an event stream. Live delivery and replay both use it, so that the same event is the same
+ * bytes, whenever it is sent. Bytes in, bytes out: a payload never becomes a string along the way.
  *
- * It promises that no field can forge another one: every line of a message becomes a `data:` line of its own, and a
- * line end or NUL in an id or a type (which publishing refuses anyway) goes out as a space. It knows nothing of logs,
- * topics or HTTP; chunk framing is the business of whoever owns the socket. It imports nothing.
+ * It promises that no field can forge another: every line of a message becomes a separate `data:` line, and a line end or NUL in
+ * an id or a type (which publishing refuses anyway) is sent as a space. It knows nothing of logs, topics or HTTP; chunk framing
+ * is up to the owner of the socket. It imports nothing.
  */
 
-/** What one published event needs to become a frame. The views are only read during the call. */
+/** What it takes to frame one published event. The views are only read during the call. */
 export interface FrameFields {
   /** The server's number: 11 characters of base62. */
   readonly id: string
@@ -27,10 +27,10 @@ const COLON = 58
 const ID_CHARACTERS = 11
 /** `id: `, the number, a line end. */
 const ID_LINE_BYTES = 4 + ID_CHARACTERS + 1
-/** `data: ` and a line end, which every line of a message costs beyond its own bytes. */
+/** `data: ` and a line end, the overhead of each line of a message. */
 const DATA_LINE_BYTES = 6 + 1
 
-/** Up to this size a loop over the bytes is faster than the calls of the native search and copy. Measured on Node 20. */
+/** Up to this size a loop over the bytes is faster than calling the native search and copy. Measured on Node 20. */
 const LOOP_BYTES_MAX = 48
 
 const text = new TextEncoder()
@@ -38,10 +38,10 @@ const text = new TextEncoder()
 /** The comment that keeps an idle connection alive, in the original's words. */
 export const tickComment: Uint8Array = text.encode(': {"status": "tick"}\n\n')
 
-/** The last block that subscribers of a deleted topic get, in the original's words. */
+/** The last block for subscribers of a deleted topic, in the original's words. */
 export const closedBlock: Uint8Array = text.encode('data: {"status": "closed"}\n\n')
 
-/** A bound on `writeFrame` that costs no look at the message: it reckons with line ends only. In bytes. */
+/** An upper bound for `writeFrame` in bytes that needs no look at the message: it assumes nothing but line ends. */
 export function frameBytesMax(fields: FrameFields): number {
   return overheadBytes(fields) + fields.message.length * DATA_LINE_BYTES + DATA_LINE_BYTES
 }
@@ -52,9 +52,9 @@ export function frameLength(fields: FrameFields): number {
 }
 
 /**
- * Writes the frame of one event and returns the position behind it. Where the publisher gave an id of its own, the
- * event carries that, and the block right behind it makes the server's number the client's last event id.
- * Throws a RangeError where the target is too short; what stands in the target then is undefined.
+ * Writes the frame of one event and returns the position after it. If the publisher gave an id of its own, the event carries
+ * that, and the block right after it makes the server's number the client's last event id. Throws a RangeError where the
+ * target is too short, whose content is undefined then.
  */
 export function writeFrame(target: Uint8Array, position: number, fields: FrameFields): number {
   const { id, key, type, message } = fields
@@ -84,7 +84,7 @@ export function writeFrame(target: Uint8Array, position: number, fields: FrameFi
     at = writeIdLine(target, at, id)
     target[at++] = LF
   }
-  // Stores beyond the end of a typed array vanish without a word, so the end is checked once.
+  // Stores beyond the end of a typed array are silently ignored, so the end is checked once.
   if (at > target.length) throw new RangeError(`A frame ends at byte ${at} of a buffer of ${target.length} bytes.`)
   return at
 }
@@ -96,7 +96,7 @@ export function encodeFrame(fields: FrameFields): Uint8Array {
   return target
 }
 
-/** Tells the client how long to wait before it connects again, in whole milliseconds. */
+/** Tells the client how long to wait before it reconnects, in whole milliseconds. */
 export function retryBlock(delayMs: number): Uint8Array {
   if (!Number.isSafeInteger(delayMs) || delayMs < 0) throw new RangeError('A retry delay is a whole number of ms.')
   return text.encode(`retry: ${delayMs}\n\n`)
@@ -115,7 +115,7 @@ export function gapBlock(json: string): Uint8Array {
 }
 
 /**
- * A stream's first event: does what the priming block does, and can be seen. `json` as in `gapBlock`, `id` as in
+ * A stream's first event: has the effect of the priming block, but is visible. `json` as in `gapBlock`, `id` as in
  * `FrameFields`.
  */
 export function openEvent(id: string, json: string): Uint8Array {
@@ -125,17 +125,17 @@ export function openEvent(id: string, json: string): Uint8Array {
   return target
 }
 
-/** Tells the subscriber that it has what there was. `json` as in `gapBlock`. No id. */
+/** Tells the subscriber that it has caught up. `json` as in `gapBlock`. No id. */
 export function caughtUpEvent(json: string): Uint8Array {
   return ownEvent('sser.caught-up', json)
 }
 
-/** A heartbeat that JavaScript can see. `json` as in `gapBlock`. No id. */
+/** A heartbeat visible to JavaScript. `json` as in `gapBlock`. No id. */
 export function heartbeatEvent(json: string): Uint8Array {
   return ownEvent('sser.heartbeat', json)
 }
 
-/** The last event of a stream that may not go on. `json` as in `gapBlock`. No id. */
+/** The last event of a stream that must not continue. `json` as in `gapBlock`. No id. */
 export function closedEvent(json: string): Uint8Array {
   return ownEvent('sser.closed', json)
 }
@@ -168,7 +168,7 @@ function writeIdLine(target: Uint8Array, position: number, id: string): number {
   return at + ID_CHARACTERS + 1
 }
 
-/** Writes an id or a type and its line end. What would end the line early goes out as a space. */
+/** Writes an id or a type and its line end. Anything that would end the line early is sent as a space. */
 function writeName(target: Uint8Array, position: number, name: Uint8Array): number {
   const length = name.length
   for (let index = 0; index < length; index++) {
@@ -186,7 +186,7 @@ function dataLinesLength(message: Uint8Array): number {
   for (let index = 0; index < length; index++) {
     const byte = message[index]!
     if (byte > CR) continue
-    // The LF of a CRLF belongs to the line end that was counted at its CR; neither byte is sent as it is.
+    // The LF of a CRLF belongs to the line end counted at its CR; neither byte is sent as it is.
     if (byte === CR) bytes += DATA_LINE_BYTES - 1
     else if (byte === LF) bytes += index > 0 && message[index - 1] === CR ? -1 : DATA_LINE_BYTES - 1
   }
