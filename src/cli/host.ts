@@ -7,7 +7,10 @@ export interface CliHost {
   readonly cwd: string
   readonly env: Readonly<Record<string, string | undefined>>
   readonly stdin: Readable & { readonly isTTY?: boolean | undefined }
-  readonly stdout: NodeJS.WritableStream & { readonly columns?: number | undefined }
+  readonly stdout: NodeJS.WritableStream & {
+    readonly columns?: number | undefined
+    readonly isTTY?: boolean | undefined
+  }
   readonly stderr: Terminal
   /**
    * Aborted, with an Interruption, by the first SIGINT or SIGTERM. Whoever asks for it has to end by it: from then on that

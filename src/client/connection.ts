@@ -16,14 +16,15 @@ export interface CallOptions {
 }
 
 export class Connection {
-  readonly #base: string
+  /** Of the server, without the path of its API. */
+  readonly #url: string
   readonly #token: string | undefined
   readonly #fetch: typeof globalThis.fetch
 
   /** Throws a TypeError for an invalid URL. */
   constructor({ url, token, fetch }: ClientOptions) {
     const { origin, pathname } = new URL(url)
-    this.#base = `${origin}${pathname.replace(/\/+$/, '')}/api/v1`
+    this.#url = `${origin}${pathname.replace(/\/+$/, '')}`
     this.#token = token
     this.#fetch = fetch ?? globalThis.fetch.bind(globalThis)
   }
@@ -47,11 +48,11 @@ export class Connection {
       ...(signal === undefined ? {} : { signal }),
     })
     if (!response.ok) throw await refusal(response)
-    const text = await textOf(response, this.#base, signal)
+    const text = await textOf(response, this.#url, signal)
     try {
       return text === '' ? undefined : JSON.parse(text)
     } catch (error) {
-      throw new SserError('SSER_PROTOCOL', `The answer of ${this.#base} is not JSON: is there an sser server?`, {
+      throw new SserError('SSER_PROTOCOL', `The answer of ${this.#url} is not JSON: is there an sser server?`, {
         status: response.status,
         cause: error,
       })
@@ -62,20 +63,23 @@ export class Connection {
   async send(path: string, request: RequestInit & { headers: Record<string, string> }): Promise<Response> {
     const authorization = this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` }
     try {
-      return await this.#fetch(this.#base + path, { ...request, headers: { ...request.headers, ...authorization } })
+      return await this.#fetch(`${this.#url}/api/v1${path}`, {
+        ...request,
+        headers: { ...request.headers, ...authorization },
+      })
     } catch (error) {
       if (request.signal?.aborted === true) throw request.signal.reason
-      throw new SserError('SSER_UNREACHABLE', `No answer from ${this.#base}.`, { cause: error })
+      throw new SserError('SSER_UNREACHABLE', `No answer from ${this.#url}.`, { cause: error })
     }
   }
 }
 
-async function textOf(response: Response, base: string, signal: AbortSignal | undefined): Promise<string> {
+async function textOf(response: Response, url: string, signal: AbortSignal | undefined): Promise<string> {
   try {
     return await response.text()
   } catch (error) {
     if (signal?.aborted === true) throw signal.reason
-    throw new SserError('SSER_UNREACHABLE', `The answer of ${base} broke off.`, { cause: error })
+    throw new SserError('SSER_UNREACHABLE', `The answer of ${url} broke off.`, { cause: error })
   }
 }
 

@@ -4,10 +4,12 @@ import type { LogFigures, Quantiles, Row, Sample } from '../http/dashboard-sampl
 import { makeChart } from './chart.ts'
 import { element, make, show } from './dom.ts'
 import type { FigureNews } from './figures.ts'
-import { bytesText, msText, rateText, shareText, spanText, wholeText } from './format.ts'
+import { bytesText, clockText, msText, rateText, shareText, spanText, wholeText } from './format.ts'
 import { addRows, growthOf, rateBetween, rowOf, seriesOf } from './samples.ts'
 
 export interface Board {
+  /** Nothing has come since then: what is shown is old, and the server may be ill by now. */
+  lost(timeMs: number): void
   take(news: Exclude<FigureNews, { kind: 'connection' }>): void
 }
 
@@ -38,6 +40,10 @@ export function makeBoard(): Board {
   }
 
   return {
+    lost(timeMs) {
+      element('health').dataset['state'] = ''
+      show('health', `Health unknown: no answer from the server since ${clockText(timeMs)}.`)
+    },
     take(news) {
       if (news.kind !== 'sample') addRows(rows, news.rows)
       const sample = news.kind === 'rows' ? undefined : news.sample
@@ -50,7 +56,7 @@ export function makeBoard(): Board {
 function showHealth({ status: word, reason }: Sample['health']): void {
   const isWell = word === 'ready'
   element('health').dataset['state'] = isWell ? 'well' : 'ill'
-  show('health', isWell ? 'Healthy: events are taken, kept and delivered.' : `Not healthy: ${reason ?? word}.`)
+  show('health', isWell ? 'Healthy: events are accepted, stored and delivered.' : `Not healthy: ${reason ?? word}.`)
 }
 
 /** Made anew only where they differ, so that a screen reader and a selection are left in peace. */
@@ -74,7 +80,7 @@ function showLog(log: LogFigures | null, rows: readonly Row[]): void {
   show('log-size', bytesText(bytes))
   const lefts = [max === null ? null : Math.max(0, max - bytes), free].filter((left) => left !== null)
   const left = lefts.length === 0 ? undefined : Math.min(...lefts)
-  show('log-left-label', max !== null && left === max - bytes ? 'Room left to its bound' : 'Room left on the disk')
+  show('log-left-label', max !== null && left === max - bytes ? 'Room left to its limit' : 'Room left on disk')
   show('log-left', left === undefined ? 'not known' : bytesText(left))
   showGrowth(growthOf(rows), left)
   const meter = element<HTMLMeterElement>('log-meter')

@@ -18,9 +18,9 @@ const scrollLines = 6
 const stateWords: Readonly<Record<TailState, string>> = {
   open: 'Live',
   waiting: 'Not connected; trying again …',
-  refused: 'The token does not open this topic any more.',
-  gone: 'The topic is gone: its events come no more.',
-  crowded: 'Other tabs follow as many topics as the server gives in one stream. Close one, and this goes on.',
+  refused: 'The token no longer opens this topic.',
+  gone: 'The topic no longer exists.',
+  crowded: 'Other tabs follow as many topics as one stream may carry. Close one, and this one goes on.',
 }
 
 export interface EventList {
@@ -32,7 +32,7 @@ export function eventList(topic: string): EventList {
   const wish: TokenWish = {
     purposes: [`subscribe ${topic}`, 'api', 'metrics'],
     label: 'Token of this topic',
-    why: 'Events open with the token of this topic, or with an API token that may subscribe.',
+    why: 'To see its events, enter the token of this topic, or an API token with the right to subscribe.',
   }
   const ended = new AbortController()
   const place = make('div')
@@ -117,7 +117,11 @@ export function eventList(topic: string): EventList {
       if (mine !== turn) return newest
       const missed = events.filter(({ id }) => id > newest)
       if (missed.length === events.length && next !== null) {
-        addTop(remarkRow('More came while this tab was hidden than is shown; a replay has all that is kept.'))
+        addTop(
+          remarkRow(
+            'More events came while this tab was hidden than are shown here. Replay shows all that are stored.',
+          ),
+        )
       }
       for (const event of missed.toReversed()) addTop(storedRow(event))
       fill('')
@@ -136,7 +140,7 @@ export function eventList(topic: string): EventList {
       write(status, stateWords[news.state])
       return latest
     }
-    if (news.skipped > 0) addTop(remarkRow(`${wholeText(news.skipped)} more came too fast to be shown.`))
+    if (news.skipped > 0) addTop(remarkRow(`${wholeText(news.skipped)} more events came too fast to be shown.`))
     for (const item of news.items) {
       addTop(item.kind === 'gap' ? gapRow(item.reason) : liveRow(item))
       if (item.kind === 'event') latest = later(item.id, latest)
@@ -157,9 +161,9 @@ export function eventList(topic: string): EventList {
       status.dataset['state'] = ''
       write(status, 'Replay, the oldest first')
       rows.replaceChildren(...(page.gaps ?? []).map(({ reason }) => gapRow(reason)), ...page.events.map(storedRow))
-      fill('Nothing is kept from there on.')
+      fill('Nothing is stored after that.')
       const { next } = page
-      if (next !== null) foot.append(button('Further', () => replay(new URLSearchParams({ after: next }))))
+      if (next !== null) foot.append(button('Next page', () => replay(new URLSearchParams({ after: next }))))
       foot.append(button('Back to live', live))
     })
   }
@@ -198,12 +202,12 @@ function replayForm(replay: (query: URLSearchParams) => Promise<void>): HTMLElem
     {},
     make('option', { value: 'earliest' }, 'the earliest event'),
     make('option', { value: 'time' }, 'a time'),
-    make('option', { value: 'id' }, 'behind an id'),
+    make('option', { value: 'id' }, 'after an event'),
   )
   const time = make('input', { type: 'datetime-local', step: '1' })
   const id = make('input', { type: 'text', autocomplete: 'off', spellcheck: 'false', maxlength: '256' })
   const timeField = labelled('Time', time)
-  const idField = labelled('Id of an event', id)
+  const idField = labelled('Event id', id)
   function choose(): void {
     timeField.hidden = from.value !== 'time'
     time.required = from.value === 'time'
@@ -292,5 +296,5 @@ export function limitsText({ max_age, max_bytes, max_events }: TopicDetails['ret
     max_bytes === null ? [] : [`up to ${wholeText(max_bytes)} bytes`],
     max_events === null ? [] : [`the last ${wholeText(max_events)} events`],
   ].flat()
-  return limits.length === 0 ? 'without limits' : limits.join(', ')
+  return limits.length === 0 ? 'none' : limits.join(', ')
 }

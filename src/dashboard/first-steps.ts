@@ -8,9 +8,9 @@ export function firstSteps(...others: readonly (Node | string)[]): readonly HTML
   const words = make(
     'p',
     {},
-    'Paste these lines into a shell, in the folder of the server: they make a topic, and print its id and the token that subscribes to it. Or ',
+    'Paste these lines into a shell, in the folder of the server. They create a topic, and print its id and the token that subscribes to it. Or ',
     ...others,
     '.',
   )
-  return [words, codeBlock('the lines that make a topic', firstLines(location.origin))]
+  return [words, codeBlock('the lines that create a topic', firstLines(location.origin))]
 }

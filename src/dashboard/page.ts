@@ -29,7 +29,7 @@ const status = element('status')
 function start(token: string): void {
   signIn.hidden = true
   for (const id of ['sign-out', 'status', 'views']) element(id).hidden = false
-  const { take } = makeBoard()
+  const { take, lost } = makeBoard()
   let sampleTime: number | undefined
   let shownAtMs = 0
   let state: Connection = 'waiting'
@@ -55,7 +55,10 @@ function start(token: string): void {
     document.body.classList.toggle('stale', !isLive && sampleTime !== undefined)
     if (isLive) show('status', 'Live')
     else if (sampleTime === undefined) show('status', 'Connecting …')
-    else show('status', `Not connected; as of ${clockText(sampleTime)}`)
+    else {
+      show('status', `Not connected; as of ${clockText(sampleTime)}`)
+      lost(sampleTime)
+    }
   }
 
   setInterval(showStatus, 1000)
@@ -111,7 +114,7 @@ signIn.addEventListener('submit', (event) => {
   start(token)
 })
 element('sign-out').addEventListener('click', () => leave(undefined))
-element('first-topic').append(...firstSteps('make one on the page ', make('a', { href: '#/topics' }, 'Topics')))
+element('first-topic').append(...firstSteps('create one on the page ', make('a', { href: '#/topics' }, 'Topics')))
 show('sign-in-error', sessionStorage.getItem(mistakeKey) ?? '')
 sessionStorage.removeItem(mistakeKey)
 const kept = keptToken('metrics')

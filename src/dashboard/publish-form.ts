@@ -6,8 +6,8 @@ import { type TokenWish, withToken } from './token-form.ts'
 export function publishForm(topic: string): HTMLElement {
   const wish: TokenWish = {
     purposes: [`publish ${topic}`, 'api', 'metrics'],
-    label: 'Token that publishes',
-    why: 'Publishing needs an API token that may publish, or a token that was issued for publishing to this topic.',
+    label: 'Token for publishing',
+    why: 'To publish, enter an API token with the right to publish, or a token issued for publishing to this topic.',
   }
   const message = make('textarea', { rows: '3', spellcheck: 'false' }, 'Hello')
   const type = make('input', { type: 'text', autocomplete: 'off', maxlength: '256' })
@@ -20,7 +20,7 @@ export function publishForm(topic: string): HTMLElement {
     {},
     labelled('Message', message),
     choice('The message is JSON', isJson),
-    labelled('Type', type, 'May be empty; a browser listens for it by addEventListener.'),
+    labelled('Type', type, 'Optional. In a browser: addEventListener(type, …).'),
     mistake,
     make('div', { class: 'tools' }, make('button', { type: 'submit' }, 'Publish'), said),
   )
@@ -36,7 +36,7 @@ export function publishForm(topic: string): HTMLElement {
       write(said, `Published as ${published.event.id}`)
     } catch (error) {
       const words = wordsOf(error)
-      write(mistake, error instanceof SyntaxError ? `The message is no JSON: ${words}` : words)
+      write(mistake, error instanceof SyntaxError ? `The message is not valid JSON: ${words}` : words)
     }
   })
   return make('div', {}, form, asking)

@@ -58,9 +58,9 @@ function asked(place: HTMLElement, wish: TokenWish, mistake: string): Promise<Fo
       'form',
       { class: 'token-form' },
       make('p', {}, wish.why),
-      labelled(wish.label, input, 'It is kept in this tab only.'),
+      labelled(wish.label, input, 'It stays in this tab.'),
       make('p', { class: 'mistake', role: 'alert' }, mistake),
-      make('button', { type: 'submit' }, 'Go on'),
+      make('button', { type: 'submit' }, 'Continue'),
     )
     const stop = onTokenKept((purpose) => {
       if (!form.isConnected) stop()

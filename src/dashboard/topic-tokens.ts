@@ -19,9 +19,9 @@ export function topicTokens(topic: string, token: string, onIssued: () => void):
   const form = make(
     'form',
     {},
-    make('fieldset', {}, make('legend', {}, 'It may'), choice('subscribe', subscribes), choice('publish', publishes)),
-    labelled('Label', label, 'For people; may be empty.'),
-    labelled('Ends', ends, 'Without a time, it does not end by itself.'),
+    make('fieldset', {}, make('legend', {}, 'Rights'), choice('subscribe', subscribes), choice('publish', publishes)),
+    labelled('Label', label, 'Optional.'),
+    labelled('Expires', ends, 'Leave it empty for a token that never expires.'),
     mistake,
     make('button', { type: 'submit' }, 'Issue a token'),
   )
@@ -64,7 +64,7 @@ export function topicTokens(topic: string, token: string, onIssued: () => void):
       if (subscribes.checked) keepToken(`subscribe ${topic}`, secret)
       if (publishes.checked) keepToken(`publish ${topic}`, secret)
       issued.replaceChildren(
-        make('p', {}, 'This is the token. It is not shown again.'),
+        make('p', {}, 'Copy this token now: it will not be shown again.'),
         make(
           'p',
           { class: 'secret' },

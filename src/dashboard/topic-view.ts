@@ -18,7 +18,7 @@ const refreshMs = 5000
 const wish: TokenWish = {
   purposes: ['api', 'metrics'],
   label: 'API token',
-  why: "A topic's settings, its tokens and its end open with an API token that may manage topics.",
+  why: 'To see and manage this topic, enter an API token with the right to topics.',
 }
 
 export function topicView(topic: string): View {
@@ -28,7 +28,7 @@ export function topicView(topic: string): View {
   const settings = make('div', {})
   const manage = make('div', {})
   const figures = new Map<string, HTMLElement>()
-  const facts = make('dl', { class: 'figures' })
+  const facts = make('dl', { class: 'figures facts' })
   const mistake = make('p', { class: 'mistake', role: 'alert' })
   const events = eventList(topic)
   const snippets = make('div', { class: 'snippets' })
@@ -49,17 +49,18 @@ export function topicView(topic: string): View {
   function show(details: TopicDetails, token: string): void {
     write(name, details.name ?? `Topic ${topic}`)
     fact('Id', details.id)
-    fact('Kept', details.static ? 'in memory, by the configuration' : details.persist ? 'on the disk' : 'in memory')
+    fact('Stored', details.static ? 'in memory, by the configuration' : details.persist ? 'on disk' : 'in memory')
     fact('Limits', limitsText(details.retention))
-    fact('Made', timeText(Date.parse(details.created_at)))
+    fact('Created', timeText(Date.parse(details.created_at)))
     fact('Events', wholeText(details.events))
     fact('Size', bytesText(details.bytes))
-    fact('Streams open now', wholeText(details.subscribers))
-    fact('Latest event', details.latest === null ? 'none' : timeText(Date.parse(details.latest.time)))
+    fact('Open streams', wholeText(details.subscribers))
+    fact('Latest event', details.latest === null ? '–' : timeText(Date.parse(details.latest.time)))
     if (!facts.isConnected) settings.replaceChildren(facts, mistake)
     if (isShown) return
     isShown = true
-    if (details.static) manage.replaceChildren(make('p', {}, 'This topic stands in the configuration.'))
+    if (details.static)
+      manage.replaceChildren(make('p', {}, 'This topic is defined in the configuration, and so is its token.'))
     else manage.replaceChildren(topicTokens(topic, token, showSnippets), deletion(topic, token))
   }
 
@@ -95,7 +96,7 @@ export function topicView(topic: string): View {
   }, refreshMs)
   const stop = onTokenKept(showSnippets)
   showSnippets()
-  manage.append(make('p', { class: 'hint' }, 'Opens with the API token, above.'))
+  manage.append(make('p', { class: 'hint' }, 'Enter an API token above to manage tokens.'))
   load()
   return {
     title: `Topic ${topic}`,
@@ -106,7 +107,7 @@ export function topicView(topic: string): View {
       make('section', { class: 'card', 'aria-labelledby': name.id }, name, settings),
       card('events-title', 'Events', events.content),
       card('publish-title', 'Publish', publishForm(topic)),
-      card('snippets-title', 'Lines to paste', snippets),
+      card('snippets-title', 'Snippets', snippets),
       card('manage-title', 'Tokens', manage),
     ),
     close() {
@@ -128,13 +129,13 @@ function deletion(topic: string, token: string): HTMLElement {
     'dialog',
     { 'aria-labelledby': 'delete-title' },
     make('h2', { id: 'delete-title' }, 'Delete this topic?'),
-    make('p', {}, 'Its events, its tokens and its streams end with it. There is no way back.'),
+    make('p', {}, 'This deletes its events and tokens, and ends its streams. It cannot be undone.'),
     mistake,
     make(
       'div',
       { class: 'tools' },
-      button('Keep it', () => dialog.close(), { autofocus: true }),
-      button('Delete it', remove, { class: 'danger' }),
+      button('Cancel', () => dialog.close(), { autofocus: true }),
+      button('Delete', remove, { class: 'danger' }),
     ),
   )
   async function remove(): Promise<void> {
@@ -149,7 +150,7 @@ function deletion(topic: string, token: string): HTMLElement {
   return make(
     'div',
     { class: 'end' },
-    button('Delete the topic', () => dialog.showModal(), { class: 'danger' }),
+    button('Delete topic', () => dialog.showModal(), { class: 'danger' }),
     dialog,
   )
 }

@@ -15,7 +15,7 @@ const typingMs = 250
 const wish: TokenWish = {
   purposes: ['api', 'metrics'],
   label: 'API token',
-  why: 'The list of topics opens with an API token that may manage topics: SSER_API_ACCESS_TOKEN, or apiAccessToken in _storage/tokens.json.',
+  why: 'To see the topics, enter an API token: SSER_API_ACCESS_TOKEN, or apiAccessToken in _storage/tokens.json.',
 }
 
 interface Column {
@@ -35,7 +35,7 @@ const columns: readonly Column[] = [
     sort: 'latest',
     title: 'Latest event',
     isNumber: true,
-    text: ({ latest }) => (latest === null ? 'none' : timeText(Date.parse(latest.time))),
+    text: ({ latest }) => (latest === null ? '–' : timeText(Date.parse(latest.time))),
   },
 ]
 
@@ -129,7 +129,7 @@ export function topicsView(): View {
     const isFirstTime = isAll && search.value === '' && pubsubs.every((topic) => topic.static)
     if (isFirstTime) newTopic.open = true
     empty.replaceChildren(...(isFirstTime ? [noTopicYet()] : []))
-    if (pubsubs.length === 0) empty.append(make('p', {}, 'No topic has that in its name or id.'))
+    if (pubsubs.length === 0) empty.append(make('p', {}, 'No topic matches.'))
     place.replaceChildren(listed, empty)
   }
 
@@ -168,7 +168,7 @@ export function topicsView(): View {
 }
 
 function noTopicYet(): HTMLElement {
-  return make('div', { class: 'steps' }, make('h3', {}, 'There is no topic yet'), ...firstSteps('use the form above'))
+  return make('div', { class: 'steps' }, make('h3', {}, 'No topics yet'), ...firstSteps('use the form above'))
 }
 
 function title(id: string, text: string): HTMLElement {
@@ -203,10 +203,10 @@ function newTopicForm(): HTMLDetailsElement {
   const form = make(
     'form',
     {},
-    labelled('Name', name, 'For people; may be empty.'),
-    choice('Keep its events on the disk', persist),
+    labelled('Name', name, 'Optional.'),
+    choice('Keep its events on disk', persist),
     mistake,
-    make('button', { type: 'submit' }, 'Make the topic'),
+    make('button', { type: 'submit' }, 'Create topic'),
   )
   onSubmit(form, async () => {
     write(mistake, '')

@@ -43,10 +43,10 @@ test('signs in with the metrics token alone, keeps it for the tab, and forgets i
 
 test('with no topic it shows what to paste; figures and chart follow what is published', { skip }, async (t) => {
   const { page, complaints } = await openSignedIn(await newContext(t, world.browser), world.server.url)
-  await page.getByRole('heading', { name: 'There is no topic yet' }).waitFor()
+  await page.getByRole('heading', { name: 'No topics yet' }).waitFor()
   const topic = await world.api.createTopic()
   await becomes(page, 'active_topics', '2')
-  await page.getByRole('heading', { name: 'There is no topic yet' }).waitFor({ state: 'hidden' })
+  await page.getByRole('heading', { name: 'No topics yet' }).waitFor({ state: 'hidden' })
   await world.api.publish(topic.id, { message: 'one' })
   await becomes(page, 'message_received', '1')
   await becomes(page, 'publish-p99', '\\d')
@@ -71,6 +71,7 @@ test('a restart of the server is told; figures and events go on after it, withou
   await eventRow(page, 'before').waitFor()
   await world.server.kill('SIGKILL')
   await becomes(page, 'status', 'Not connected; as of')
+  await holds(page, `document.getElementById('health').textContent.startsWith('Health unknown: no answer')`)
   await world.server.restart()
   await world.api.publish(topic.id, { message: 'meanwhile' })
   await eventRow(page, 'meanwhile').waitFor()
@@ -78,6 +79,7 @@ test('a restart of the server is told; figures and events go on after it, withou
   await becomes(page, 'status', 'Live')
   await page.getByRole('link', { name: 'Overview' }).click()
   await becomes(page, 'message_received', '1')
+  await becomes(page, 'health', 'Healthy')
 })
 
 test('without a SharedWorker the tab watches by itself', { skip }, async (t) => {

@@ -25,6 +25,7 @@ interface RunOptions {
   readonly stdin?: Readable
   readonly cwd?: string
   readonly signal?: AbortSignal
+  readonly isTerminal?: boolean
   readonly env?: Readonly<Record<string, string>>
   /** Told of all that was printed so far. */
   readonly onOut?: (out: string) => void
@@ -47,7 +48,7 @@ async function run(fixture: Fixture, args: readonly string[], options: RunOption
     cwd: options.cwd ?? tmpdir(),
     env: { SSER_URL: fixture.origin, SSER_TOKEN: API_TOKEN, ...options.env },
     stdin: options.stdin ?? Readable.from(options.input === undefined ? [] : [options.input]),
-    stdout,
+    stdout: Object.assign(stdout, { isTTY: options.isTerminal }),
     stderr,
     stopSignal: () => options.signal ?? new AbortController().signal,
   })
@@ -279,6 +280,25 @@ test('topics are searched, and listed by what is asked for', async (context) => 
   assert.deepEqual(await names('--search', 'orders', '--sort', 'name'), ['Old orders', 'orders'])
   assert.deepEqual((await names('--sort', 'name', '--desc'))[0], 'press')
   assert.equal((await run(fixture, ['topic', 'list', '--sort', 'colour'])).code, 64)
+})
+
+test('on a terminal, and nowhere else, the list of topics has a head', async (context) => {
+  const fixture = await startFixture(context)
+  await newTopic(fixture)
+  const head = /^ID +EVENTS +BYTES +STREAMS +NAME\n/
+  const terminal = await prints(fixture, ['topic', 'list'], { isTerminal: true })
+  assert.match(terminal, head)
+  assert.equal(terminal.replace(head, ''), await prints(fixture, ['topic', 'list']))
+  assert.doesNotMatch(await prints(fixture, ['topic', 'list', '--json'], { isTerminal: true }), /EVENTS/)
+})
+
+test('where no server answers, and where a token does not do, it is told what to do', async () => {
+  const cause = new Error('fetch failed', { cause: Object.assign(new Error('refused'), { code: 'ECONNREFUSED' }) })
+  assert.equal(
+    wordsOf(new SserError('SSER_UNREACHABLE', 'No answer from http://x.', { cause })),
+    'No answer from http://x. (refused) Start the server, or name another one by --url or SSER_URL.',
+  )
+  assert.match(wordsOf(new SserError('SSER_REFUSED', 'No.', { status: 401 })), /^No\. .*SSER_TOKEN.*--token-file/)
 })
 
 test('a certificate that nobody vouches for is told with what to do', () => {

@@ -29,12 +29,23 @@ export function wordsOf(error: SserError): string {
   return `${error.message}${where}${cause}${adviceOf(error)}`
 }
 
-function adviceOf({ status, cause }: SserError): string {
-  if (status === 401) return ' Give a token by SSER_TOKEN or --token-file.'
-  const code = cause instanceof Error ? systemCodeOf(cause.cause) : undefined
-  if (code === undefined || !UNKNOWN_AUTHORITY.has(code)) return ''
+function adviceOf({ code, status, cause }: SserError): string {
+  if (status === 401) return ' Give the right one by SSER_TOKEN, or by --token-file, such as _storage/tokens.json.'
+  if (code !== 'SSER_UNREACHABLE') return ''
+  const reason = cause instanceof Error ? (systemCodeOf(cause.cause) ?? '') : ''
+  if (NO_SERVER.has(reason)) return ' Start the server, or name another one by --url or SSER_URL.'
+  if (!UNKNOWN_AUTHORITY.has(reason)) return ''
   return ' If the certificate is one of your own, name it, or its authority, by NODE_EXTRA_CA_CERTS=FILE.'
 }
+
+/** Nobody is there, or nobody knows where that is. */
+const NO_SERVER: ReadonlySet<string> = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+])
 
 /** Codes of certificates that nobody known vouches for. */
 const UNKNOWN_AUTHORITY: ReadonlySet<string> = new Set([

@@ -17,6 +17,7 @@ interface TopicOptions extends ServerOptions {
 const NONE = 'none'
 
 /** As many as the server gives at once. */
+const ID_LENGTH = 11
 const TOPICS_PER_PAGE = 1_000
 
 type Sort = NonNullable<ListTopicsOptions['sort']>
@@ -61,8 +62,13 @@ export function addTopicCommand(program: CliCommand, host: CliHost): void {
         ...(sort === undefined ? {} : { sort }),
         ...(desc === true ? { order: 'desc' as const } : {}),
       }
-      for await (const details of client.topics.all({ ...wanted, ...call() })) {
-        await print(host, options.json === true ? line(details) : row(details))
+      const topics = client.topics.all({ ...wanted, ...call() })
+      // For people only: programs that read the lines count on each being a topic.
+      let isHeadWanted = host.stdout.isTTY === true && options.json !== true
+      for await (const details of topics) {
+        if (isHeadWanted) await print(host, row('ID', 'EVENTS', 'BYTES', 'STREAMS', 'NAME'))
+        isHeadWanted = false
+        await print(host, options.json === true ? line(details) : rowOf(details))
       }
     })
 
@@ -130,9 +136,13 @@ function line(value: unknown): string {
   return `${JSON.stringify(value)}\n`
 }
 
-function row({ id, events, bytes, subscribers, name }: TopicDetails): string {
-  const figures = [String(events).padStart(12), String(bytes).padStart(14), String(subscribers).padStart(8)]
-  return `${id}${figures.join('')}  ${name ?? ''}`.trimEnd().concat('\n')
+function rowOf({ id, events, bytes, subscribers, name }: TopicDetails): string {
+  return row(id, String(events), String(bytes), String(subscribers), name ?? '')
+}
+
+function row(id: string, events: string, bytes: string, subscribers: string, name: string): string {
+  const figures = [events.padStart(12), bytes.padStart(14), subscribers.padStart(8)]
+  return `${id.padEnd(ID_LENGTH)}${figures.join('')}  ${name}`.trimEnd().concat('\n')
 }
 
 function page(details: TopicDetails): string {
