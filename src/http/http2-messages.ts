@@ -5,6 +5,7 @@ import {
   constants,
   Http2ServerRequest,
   Http2ServerResponse,
+  type Http2Session,
   type IncomingHttpHeaders,
   type ServerHttp2Stream,
 } from 'node:http2'
@@ -19,6 +20,16 @@ const connectionHeaders: ReadonlySet<string> = new Set([
   'upgrade',
 ])
 
+/** The header of each frame. No request takes fewer bytes. */
+export const frameBytes = 9
+
+const bodyBytes = new WeakMap<Http2Session, number>()
+
+/** Bytes of request bodies received over a connection, with the headers of their frames. */
+export function bodyBytesOf(session: Http2Session): number {
+  return bodyBytes.get(session) ?? 0
+}
+
 export class Http2Request extends Http2ServerRequest {
   constructor(
     stream: ServerHttp2Stream,
@@ -28,6 +39,13 @@ export class Http2Request extends Http2ServerRequest {
   ) {
     headers.host ??= headers[':authority']
     super(stream, headers, options, rawHeaders)
+  }
+
+  override push(chunk: Uint8Array | null): boolean {
+    const { session } = this.stream
+    if (chunk !== null && session !== undefined)
+      bodyBytes.set(session, bodyBytesOf(session) + chunk.length + frameBytes)
+    return super.push(chunk)
   }
 
   static {

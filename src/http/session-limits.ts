@@ -1,6 +1,7 @@
 // What ends an HTTP/2 connection that is idle, or that does what only attacks do. Promises that clients that waste requests, by
 // resetting them or by sending ones that node refuses unseen, are cut off. Knows nothing of what is requested.
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
+import { bodyBytesOf, frameBytes } from './http2-messages.ts'
 
 export interface SessionLimits {
   /** How many wasted requests are allowed in a row; a tenth as many more each second. */
@@ -12,6 +13,8 @@ export interface SessionLimits {
 }
 
 const lookMs = 2000
+/** What each header field counts for beside its name and value (RFC 9113, section 6.5.2). */
+const fieldBytes = 32
 /** Allows for the round trip, however short the configured time. */
 const answerMsMin = 1000
 
@@ -82,8 +85,6 @@ function endUntakenAnswers(session: ServerHttp2Session, writeTimeoutMs: number):
 function endWhenInVain(session: ServerHttp2Session, timesMax: number): void {
   let inVain = 0
   let atMs = performance.now()
-  let shown = 0
-  let unseen = 0
 
   function count(times: number): void {
     const nowMs = performance.now()
@@ -93,17 +94,42 @@ function endWhenInVain(session: ServerHttp2Session, timesMax: number): void {
   }
 
   session.on('stream', (stream) => {
-    shown += 1
     // The reset may have arrived together with the request.
     if (stream.closed) count(1)
     else stream.once('aborted', () => count(1))
   })
-  // Requests refused unseen show only in the stream numbers, which count 1, 3, 5.
+  const refusedUnseen = watchUnseen(session)
   every(session, lookMs, () => {
-    const before = unseen
-    unseen = Math.ceil((session.state.lastProcStreamID ?? 0) / 2) - shown
-    if (unseen > before) count(unseen - before)
+    const times = session.destroyed ? 0 : refusedUnseen()
+    if (times > 0) count(times)
   })
+}
+
+/**
+ * How many requests may have been refused unseen since the last call. Such a request leaves two traces: the stream numbers (1, 3,
+ * 5) advance past it, and its bytes were received. The numbers alone prove nothing, because a client may skip as many as it
+ * likes (RFC 9113, section 5.1.1). So a skipped number counts only if bytes for a frame arrived that no visible request explains.
+ */
+function watchUnseen(session: ServerHttp2Session): () => number {
+  let shown = 0
+  let headBytes = 0
+  let passedBefore = 0
+  let bytesBefore = 0
+  session.on('stream', (_stream, _headers, _flags, rawHeaders: readonly string[] = []) => {
+    shown += 1
+    // The uncompressed size, which is more than the frames of the head took on the wire.
+    for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
+      headBytes += rawHeaders[index]!.length + rawHeaders[index + 1]!.length + fieldBytes
+    }
+  })
+  return () => {
+    const passed = Math.ceil((session.state.lastProcStreamID ?? 0) / 2) - shown
+    const bytes = session.socket.bytesRead - headBytes - bodyBytesOf(session)
+    const refused = Math.min(passed - passedBefore, Math.floor((bytes - bytesBefore) / frameBytes))
+    passedBefore = passed
+    bytesBefore = bytes
+    return refused
+  }
 }
 
 /** For as long as the connection lives. */

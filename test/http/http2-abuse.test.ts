@@ -15,6 +15,7 @@ import {
   resetOf,
   setting,
   settingsOf,
+  windowDefault,
   windowMax,
   windowUpdateOf,
 } from '../support/http2-frames.ts'
@@ -24,7 +25,9 @@ import { certificate, publishText, type SecureFixture, startSecureFixture } from
 const streamsMax = 50
 const resetsMax = 500
 
-const get = headOf({ ':method': 'GET', ':scheme': 'https', ':path': '/', ':authority': 'localhost' })
+const getOf = (path: string) =>
+  headOf({ ':method': 'GET', ':scheme': 'https', ':path': path, ':authority': 'localhost' })
+const get = getOf('/')
 const postEvents = (topic: string) =>
   headOf({
     ':method': 'POST',
@@ -62,15 +65,19 @@ class RawHttp2 {
     return this.#seen.get(type) ?? 0
   }
 
-  /** Until there is room in the socket, or it has ended. */
-  #room(): Promise<void> {
+  /** Until something has come, or it has ended. */
+  more(): Promise<void> {
+    return this.#firstOf('data', 'close')
+  }
+
+  #firstOf(...events: readonly string[]): Promise<void> {
     const { socket } = this
     return new Promise((resolve) => {
       const settle = () => {
-        for (const event of ['drain', 'end', 'close']) socket.off(event, settle)
+        for (const event of events) socket.off(event, settle)
         resolve()
       }
-      for (const event of ['drain', 'end', 'close']) socket.on(event, settle)
+      for (const event of events) socket.on(event, settle)
     })
   }
 
@@ -78,7 +85,7 @@ class RawHttp2 {
   async floods(pieceOf: (round: number) => Buffer, rounds: number): Promise<boolean> {
     const { socket } = this
     for (let round = 0; round < rounds && socket.writable; round += 1) {
-      if (!socket.write(pieceOf(round)) && socket.writable) await this.#room()
+      if (!socket.write(pieceOf(round)) && socket.writable) await this.#firstOf('drain', 'end', 'close')
       else await new Promise((resolve) => setImmediate(resolve))
     }
     return !socket.writable
@@ -221,6 +228,48 @@ test('header bombs, small on the way and large when they are unpacked, open noth
   assert.equal(hub.figures().active_topics, topics)
   assert.equal(attacker.seen(frame.headers), 0, 'nothing was answered')
   await attacker.end()
+  await neighbour.isWell()
+})
+
+test('whoever only passes over numbers of streams is served on, at once or with each request, with bodies or without', {
+  timeout: 60_000,
+}, async (t) => {
+  const { raw2, neighbour, createTopic } = await start(t)
+  const { id } = await createTopic()
+  const client = await raw2()
+  client.socket.write(windowUpdateOf(0, windowMax - windowDefault))
+  const body = Buffer.alloc(2000, 'b')
+  let next = 1
+  let answers = 0
+  // Half of what may be open at once, again and again.
+  const ask = async (step: number, requestOf: (stream: number) => readonly Buffer[]) => {
+    const count = streamsMax / 2
+    const streams = Array.from({ length: count }, (_, index) => next + index * step)
+    next += count * step
+    answers += count
+    client.socket.write(Buffer.concat(streams.flatMap(requestOf)))
+    while (client.seen(frame.headers) < answers) {
+      assert(!client.isEnded, `it was cut off at ${answers}`)
+      await client.more()
+    }
+  }
+  const healthz = getOf('/healthz')
+  const getHealth = (stream: number) => [frameOf(frame.headers, endStream | endHeaders, stream, healthz)]
+  const publish = (stream: number) => [
+    frameOf(frame.headers, endHeaders, stream, postEvents(id)),
+    frameOf(frame.data, endStream, stream, body),
+  ]
+  for (const requestOf of [getHealth, publish]) {
+    for (let round = 0; round < 6; round += 1) await ask(2 * resetsMax, requestOf)
+  }
+  next += 2000 * resetsMax
+  await ask(2, getHealth)
+  // Its connection is younger: when it is found out, the other one has been looked at.
+  const attacker = await raw2()
+  const empty = (round: number) => frameOf(frame.headers, endStream | endHeaders, 1 + 2 * round)
+  await attacker.floods(empty, 2 * resetsMax)
+  await attacker.end()
+  await ask(2, getHealth)
   await neighbour.isWell()
 })
 
