@@ -212,7 +212,10 @@ export interface BatchHeader {
   /** The whole batch, header and padding included. */
   readonly length: number
   readonly crc: number
-  /** CRC of the batch before this one in the log, or in the segment where it is ordered by stream; 0 for the first. */
+  /**
+   * CRC of the batch before this one in the log, or in the segment where it is ordered by stream; 0 for the first, and
+   * where a recovery could not read the one before.
+   */
   readonly previousCrc: number
   /** The lowest number of its records; a batch without any bears one of its own. */
   readonly first: Offset

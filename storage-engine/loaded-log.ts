@@ -18,7 +18,7 @@ import { IndexDoubt } from './index-file.ts'
 import type { CompactedEntry } from './manifest.ts'
 import type { IndexMark, MemoryIndex } from './memory-index.ts'
 import type { Damage } from './observer.ts'
-import { type Chain, type ScanItem, scanSegment, UNKNOWN_CHAIN, UNKNOWN_CRC } from './scan.ts'
+import { type Chain, type ScanItem, scanSegment, UNKNOWN_CHAIN, UNKNOWN_CRC, UNREADABLE } from './scan.ts'
 import type { Segment } from './segment.ts'
 import { damageOf } from './segment-damage.ts'
 
@@ -62,7 +62,8 @@ export async function loadInOrder(
   const lastCrcs = new Map([[0, 0]])
   let last: Offset = 0
   for (const [i, one] of found.entries()) {
-    const chain: Chain = { crc: lastCrcs.get(one.header?.predecessor ?? -1) ?? UNKNOWN_CRC, last }
+    const crc = lastCrcs.get(one.header?.predecessor ?? -1) ?? UNKNOWN_CRC
+    const chain: Chain = { crc, last, mayBeUnread: (one.header?.predecessorEnd ?? 0) > 0 }
     const decider = deciderOf(one, found.slice(i + 1))
     const next = await load(one, chain, decider)
     loaded.push(next)
@@ -123,9 +124,19 @@ export function isUnusedSpare(one: Loaded, loaded: readonly Loaded[]): boolean {
   )
 }
 
-/** Whether a segment holds a batch, or was durable with batches that are not there any more. */
+/** Whether a segment holds a batch, was durable with batches that are not there any more, or cannot be read. */
 export function holdsContent(one: Loaded): boolean {
-  return one.segment.batchCount > 0 || durableEnd(one) > one.segment.headerEnd
+  return one.segment.batchCount > 0 || durableEnd(one) > one.segment.headerEnd || unreadableEnd(one) > 0
+}
+
+/**
+ * Where the last bytes end that the disk cannot read; 0: it can read all that counts. They may have been acknowledged, and
+ * be readable at the next start: never a torn tail. Behind the end that a sidecar names there is only a footer.
+ */
+function unreadableEnd({ scan, sealedEnd }: Loaded): number {
+  const counts = ({ position, reason }: Unverified) =>
+    reason === UNREADABLE && (sealedEnd === 0 || position < sealedEnd)
+  return scan?.unverified.findLast(counts)?.end ?? 0
 }
 
 /**
@@ -164,9 +175,9 @@ async function lastMark(segment: Segment): Promise<IndexMark | undefined> {
   }
 }
 
-/** Everything before it was durable, by the word of the header, of a later batch, or of the sidecar. */
+/** Everything before it was durable, by the word of the header, of a later batch, or of the sidecar; or cannot be read. */
 export function provenEnd(tail: Loaded): number {
-  let proven = durableEnd(tail)
+  let proven = Math.max(durableEnd(tail), unreadableEnd(tail))
   for (const { header } of (tail.scan as Scan).batches) {
     if (header.syncedGeneration === tail.found.generation) proven = Math.max(proven, header.syncedPosition)
   }
@@ -262,9 +273,15 @@ export function missingSegments(
 ): readonly MissingSegment[] {
   // A recovery may have copied all of its batches into the next one by now.
   const hasBatches = ({ segment, scan }: Loaded) => segment.batchCount > 0 || (scan?.batches.length ?? 0) > 0
-  const readable = loaded.filter((one) => one.found.header !== undefined || hasBatches(one))
+  const isKnown = (one: Loaded) => one.found.header !== undefined || hasBatches(one) || unreadableEnd(one) > 0
+  const readable = loaded.filter(isKnown)
   const present = new Set([0, ...readable.map((one) => one.found.generation)])
-  const named = loaded.flatMap((one) => [one.footer?.successor ?? 0, one.found.header?.predecessor ?? 0])
+  const files = loaded.map(({ found }) => found)
+  const named = loaded.flatMap((one) => [
+    // A recovery that could not read the footer has decided where the log goes on.
+    deciderOf(one.found, files)?.generation ?? one.footer?.successor ?? 0,
+    one.found.header?.predecessor ?? 0,
+  ])
   // Where some of its inputs have come back, these name those that have not.
   const isInPart = (entry: CompactedEntry) => loaded.some(({ segment }) => holdsPlace(entry, segment.placeFrom))
   const whole = compacted.filter((entry) => !isInPart(entry))

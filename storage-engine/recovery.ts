@@ -67,11 +67,12 @@ import {
 import { type Manifest, noManifest, readNewestManifest, removeReplaced, writeManifest } from './manifest.ts'
 import { MemoryIndex } from './memory-index.ts'
 import type { Damage } from './observer.ts'
+import { isShortage } from './open-files.ts'
 import { type Chain, scanSegment, UNKNOWN_CHAIN } from './scan.ts'
 import { nextCacheId, recordsOf, Segment, type SegmentContext } from './segment.ts'
 import { damageOf } from './segment-damage.ts'
 import { createSegmentFile, readSegmentHeader, type SegmentFile, verifiesInFull } from './segment-files.ts'
-import { RESERVATION } from './sequencer.ts'
+import { firstNumberAt, RESERVATION } from './sequencer.ts'
 import { syncDirectoryOrFail, syncOrFail } from './whole-file.ts'
 
 export interface RecoveredLog {
@@ -89,10 +90,11 @@ export interface RecoveredLog {
 }
 
 /**
- * So far above the highest ceiling that can be read those of lost batches may lie: each raises it by one reservation at
- * most, and no segment holds more batches than that. Twelve days of numbers.
+ * So far above the highest ceiling that can be read, or the number that the clock stands for, those of lost batches may
+ * lie: each raises it by one reservation at most, and no segment holds more batches than that. Twelve days of numbers.
  */
 const CEILING_MARGIN = 2 ** 20 * RESERVATION
+
 export async function recoverLog(context: SegmentContext): Promise<RecoveredLog> {
   return await new Recovery(context).run()
 }
@@ -130,7 +132,7 @@ class Recovery {
     return {
       segments: kept,
       damages: this.#damages,
-      ceiling: this.#ceiling + (this.#isEndDamaged(kept) ? CEILING_MARGIN : 0),
+      ceiling: this.#isEndDamaged(kept) ? this.#ceilingOfLost : this.#ceiling,
       syncedPosition: active.contentEnd,
       newestGeneration: Math.max(active.generation, this.#newestSeen, ...named),
       manifest: await this.#removeWhatMayGo(arrangement),
@@ -245,7 +247,8 @@ class Recovery {
     const target = Buffer.alloc(FOOTER_BYTES)
     try {
       await this.#context.openFiles.read(this.#path(found), target, position)
-    } catch {
+    } catch (error) {
+      if (systemCode(error) === undefined || isShortage(error)) throw error
       // The scan meets the same place again and reports it.
       return undefined
     }
@@ -464,7 +467,9 @@ class Recovery {
     const unproven = scan.batches.filter((batch) => batch.position >= proven && batch.end <= end)
     if (tail.found.sizeBytes > end) this.#context.observer.tailCut(tail.found.name, end, tail.found.sizeBytes - end)
     const settled = await this.#reload(tail, proven)
-    const active = await this.#copyBatches(newest + 1, tail, proven, settled.chain, unproven)
+    // With its end unread, nobody knows the CRC of its last batch.
+    const chain = settled.contentEnd === proven ? settled.chain : { crc: 0, last: settled.chain.last }
+    const active = await this.#copyBatches(newest + 1, tail, proven, chain, unproven)
     await this.#finishSealing({ ...tail, segment: settled }, proven, active.generation)
     tail.segment = settled
     return active
@@ -552,7 +557,10 @@ class Recovery {
     // A footer would hide that the end of what was durable is gone.
     const isEndThere = segment.contentEnd === end && durableEnd(one) <= end
     if (isEndThere && one.found.header !== undefined) await segment.seal(successor)
-    else segment.markSealed()
+    else {
+      await syncOrFail(file)
+      segment.markSealed()
+    }
     await segment.closeWriting()
     if (!hasDamage && this.#context.hasSidecars && segment.batchCount > 0) await this.#writeIndex(segment)
   }
@@ -608,6 +616,11 @@ class Recovery {
         if (place !== -1) this.#damages[place] = segment.unindexedDamages[at]
       }
     }
+  }
+
+  /** No batch that is gone has reserved numbers above it. */
+  get #ceilingOfLost(): Offset {
+    return Math.max(this.#ceiling, firstNumberAt(this.#context.now())) + CEILING_MARGIN
   }
 
   /** Whether batches are gone behind all that can be read, and with them the last ceilings. */

@@ -31,6 +31,8 @@ export type ScanItem =
 export interface Chain {
   readonly crc: number
   readonly last: Offset
+  /** What follows was begun by a recovery, which names 0 where it could not read the batch before. */
+  readonly mayBeUnread?: boolean
 }
 
 /** Stands for a batch that could not be read: anything may name it as the one before. */
@@ -42,6 +44,9 @@ export interface ScanSource {
   readonly sizeBytes: number
   read(target: Uint8Array, position: number): Promise<number>
 }
+
+/** Why bytes do not verify that the disk refuses to read: nothing is known of them, and a later try may succeed. */
+export const UNREADABLE = 'cannot be read'
 
 const WINDOW_BYTES = 1024 * 1024
 /** A disk fails by blocks: behind an unreadable one the search goes on at the next. */
@@ -71,7 +76,7 @@ export async function* scanSegment(
       continue
     }
     const next = await nextVerified(window, position, chain.last)
-    yield { kind: 'unverified', position, end: next, reason: window.unreadable ? 'cannot be read' : 'does not verify' }
+    yield { kind: 'unverified', position, end: next, reason: window.unreadable ? UNREADABLE : 'does not verify' }
     window.unreadable = false
     position = next
     chain = { crc: UNKNOWN_CRC, last: chain.last }
@@ -92,9 +97,14 @@ async function verifiedAt(window: Window, position: number, chain: Chain): Promi
   if (bytes.length < length) return undefined
   const header = verifyBatch(bytes, seed, position)
   if (header === undefined) return undefined
-  if (chain.crc !== UNKNOWN_CRC && header.previousCrc !== chain.crc) return undefined
+  if (!follows(header, chain)) return undefined
   if (header.first <= chain.last) return undefined
   return { kind: 'batch', position, header, bytes }
+}
+
+/** Whether the batch names the one before it. */
+function follows({ previousCrc }: BatchHeader, { crc, mayBeUnread = false }: Chain): boolean {
+  return crc === UNKNOWN_CRC || previousCrc === crc || (mayBeUnread && previousCrc === 0)
 }
 
 /** Where, behind `position`, something verifies again; the end of the segment if nothing does. */

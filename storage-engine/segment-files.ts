@@ -57,15 +57,20 @@ export async function readSegmentHeader(
   const file = await context.files.open(`${context.directory}/${name}`, 'read')
   try {
     const target = Buffer.alloc(Math.min(HEADER_BYTES_MAX, file.sizeBytes))
-    const length = await file.read(target, 0).catch((error: unknown) => {
-      // The header cannot be read; the batches behind it perhaps can.
-      if (systemCode(error) === 'EIO') return 0
-      throw error
-    })
+    // Where what lies behind a header cannot be read, the header of a rolled segment perhaps can.
+    const length = (await readBeginning(file, target)) || (await readBeginning(file, target.subarray(0, HEADER_BYTES)))
     return { decoded: decodeHeader(target.subarray(0, length)), sizeBytes: file.sizeBytes }
   } finally {
     await file.close()
   }
+}
+
+/** 0 where the disk cannot read all of it. */
+async function readBeginning(file: DataFile, target: Uint8Array): Promise<number> {
+  return await file.read(target, 0).catch((error: unknown) => {
+    if (systemCode(error) === 'EIO') return 0
+    throw error
+  })
 }
 
 /** Whether a compacted segment is as it was written, by reading all of it: batches, a footer that fits, and no more. */

@@ -49,8 +49,7 @@ export class Sequencer {
    * number: the start's own entry bears it. Nothing else is given before `raise`.
    */
   begin(ceiling: Offset, nowMs: number): Offset {
-    const byClock = Math.max(1, Math.floor((nowMs - EPOCH_MS) / 1000)) * RESERVATION
-    this.#first = Math.max(ceiling, byClock)
+    this.#first = Math.max(ceiling, firstNumberAt(nowMs))
     this.#next = this.#first + 1
     this.#ceiling = this.#first + 1
     if (this.#first >= LIMIT) throw exhausted()
@@ -89,6 +88,11 @@ export class Sequencer {
     this.#next = first + count
     return first
   }
+}
+
+/** With which number a process begins whose clock says so, if no higher one was reserved. */
+export function firstNumberAt(nowMs: number): Offset {
+  return Math.max(1, Math.floor((nowMs - EPOCH_MS) / 1000)) * RESERVATION
 }
 
 function exhausted(): StorageError {

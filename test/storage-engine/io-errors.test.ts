@@ -10,8 +10,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, type TestContext } from 'node:test'
 import { FaultyFiles, type Operation } from '../../storage-engine/faulty-files.ts'
-import { FOOTER_BYTES } from '../../storage-engine/format.ts'
-import { DiskFiles, Log, type LogOptions, Sequencer, StorageError } from '../../storage-engine/index.ts'
+import { FOOTER_BYTES, HEADER_BYTES } from '../../storage-engine/format.ts'
+import { DiskFiles, inspectLog, Log, type LogOptions, Sequencer, StorageError } from '../../storage-engine/index.ts'
 import {
   DIRECTORY,
   fingerprint,
@@ -382,6 +382,66 @@ describe('reading', () => {
     await again.log.close()
   })
 
+  test('row 40: what a start cannot read at the end of the log is damage, never cut away, and there again later', async () => {
+    const path = `${DIRECTORY}/segment-0000000000000001.log`
+    const { length } = await crashed().then(({ disk }) => disk.readFile(path))
+    // The last batch, those from the middle on, all behind the header, and all; and one whose successors can be read.
+    for (const [from, to] of [
+      [length - 50, length],
+      [length / 2, length],
+      [HEADER_BYTES, length],
+      [0, length],
+      [length / 2, length / 2 + 8],
+    ] as const) {
+      const { history, disk } = await crashed()
+      const heal = disk.failReads(path, from, to)
+      const [found] = (await inspectLog(disk, DIRECTORY, { depth: 'full' })).findings
+      assert.equal(found?.kind, from === 0 ? 'headless' : 'damage')
+      // Where nothing tells which log it is, a start is refused.
+      for (let life = 0; life < 2 && from > 0; life += 1) {
+        const opened = await openLog(disk, oneSegment)
+        assert.deepEqual(opened.watch.tailCuts, [])
+        assert.deepEqual(
+          opened.watch.damages.map(({ file, reason }) => ({ file: `${DIRECTORY}/${file}`, reason })),
+          [{ file: path, reason: 'cannot be read' }],
+        )
+        assert.equal((await readWithGaps(opened.log, 0, 10)).gaps.length, 1)
+        assert.equal(await history.append(opened, [10]), undefined)
+        await opened.log.close()
+      }
+      heal()
+      await compareAfterCrashes(disk, history)
+    }
+  })
+
+  test('row 40: a footer that a start cannot read costs nothing when it can be read again', async () => {
+    for (const withSidecar of [true, false]) {
+      const { files, history, opened } = await start()
+      await opened.log.close()
+      const path = `${DIRECTORY}/segment-0000000000000001.log`
+      if (!withSidecar) files.deleteFile(path.replace('.log', '.index'))
+      const { length } = files.readFile(path)
+      const heal = files.failReads(path, length - FOOTER_BYTES, length)
+      const ill = await openLog(files, oneSegment)
+      assert.equal((await readWithGaps(ill.log, 0, 10)).records.length, 2)
+      assert.equal(await history.append(ill, [10]), undefined)
+      await ill.log.close()
+      heal()
+      await compareAfterCrashes(files, history)
+    }
+  })
+
+  test('row 40: a header can be read though what lies behind it cannot', async () => {
+    const { history, disk } = await crashed()
+    const path = `${DIRECTORY}/segment-0000000000000001.log`
+    disk.failReads(path, disk.readFile(path).length - 50)
+    const opened = await openLog(disk, oneSegment)
+    assert(opened.watch.damages.every(({ position }) => position > 0))
+    assert.equal((await readWithGaps(opened.log, 0, 10)).records.length, 4)
+    assert.equal(history.issued.length, 5)
+    await opened.log.close()
+  })
+
   test('row 42: no descriptor for a segment is an error of the moment, not damage', async () => {
     const { files, history, opened } = await start({})
     // More segments than descriptors are kept.
@@ -519,6 +579,15 @@ describe('the rest', () => {
     await again.log.close()
   })
 })
+
+/** A disk whose process was killed, with one segment of five batches. */
+async function crashed(): Promise<{ readonly history: History; readonly disk: FaultyFiles }> {
+  const history = new History()
+  const files = new FaultyFiles()
+  const opened = await openLog(files, oneSegment)
+  for (let i = 0; i < 5; i += 1) await history.append(opened, [10], { payloadBytes: 200 })
+  return { history, disk: files.snapshot() }
+}
 
 function sizes(files: FaultyFiles, { log }: Opened): { readonly size: number; readonly contentEnd: number } {
   const size = files.readFile(`${DIRECTORY}/segment-0000000000000001.log`).length
