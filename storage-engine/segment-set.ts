@@ -58,6 +58,7 @@ export class SegmentSet {
   readonly #mending = new Map<Segment, Promise<void>>()
   /** A sync of the folder that failed in the background: no later one proves anything, so nothing is rolled any more. */
   #failure: SyncFailure | undefined
+  #isClosed = false
   #evictedThrough: Offset = 0
 
   constructor(context: SegmentContext, recovered: RecoveredLog, limits: SegmentLimits) {
@@ -241,7 +242,7 @@ export class SegmentSet {
 
   /** Removes what is not part of the log any more. What the disk would not remove is tried again the next time. */
   async #removeFiles(): Promise<void> {
-    if (this.#pins > 0 || this.#failure !== undefined) return
+    if (this.#pins > 0 || this.#failure !== undefined || this.#isClosed) return
     const { files, directory, openFiles } = this.context
     for (const { path } of this.#evicted.splice(0)) {
       openFiles.forget(path)
@@ -270,6 +271,7 @@ export class SegmentSet {
   /** Waits for the background, then closes every file. */
   async close(): Promise<void> {
     await this.#background
+    this.#isClosed = true
     // Why a spare could not be made has been told where it was wanted; here only its file counts.
     const spare = await this.#spare?.catch(() => undefined)
     await spare?.file.close()

@@ -79,7 +79,7 @@ export class Sequencer {
    * lags far behind).
    */
   take(count = 1): Offset {
-    if (this.#isLow && !this.#asked && this.#onLow !== undefined) {
+    if (!this.#asked && this.wantedCeiling > this.#ceiling && this.#onLow !== undefined) {
       this.#asked = true
       this.#onLow()
     }
@@ -87,6 +87,16 @@ export class Sequencer {
     if (first + count > this.#ceiling) throw exhausted()
     this.#next = first + count
     return first
+  }
+
+  /**
+   * Skips the next number, and returns it, for a batch without records to bear. Nobody is given it, so it may stand at the
+   * ceiling: where all that was reserved is given, more can be reserved all the same.
+   */
+  skip(): Offset {
+    const skipped = this.#next
+    this.#next += 1
+    return skipped
   }
 }
 

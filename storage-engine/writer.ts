@@ -88,6 +88,9 @@ export class Writer {
   /** The sync in the background that is under way; resolves, whatever becomes of it. */
   #syncing: Promise<void> | undefined
   #restoreTimer: NodeJS.Timeout | undefined
+  #restoring: Promise<void> | undefined
+  /** From now on nothing is begun by itself: the folder may be another process's soon. */
+  #isClosed = false
 
   constructor(
     segments: SegmentSet,
@@ -149,16 +152,9 @@ export class Writer {
     for (const record of records) bytes += checkedBytes(record)
     this.#refuseIfUnable(bytes, isUrgent)
     const nowMs = Math.max(0, this.#options.now())
-    const queued = this.#queue.length
+    // All numbers before any record: a batch never holds half of an append, nor is there one without a number.
+    const first = this.#take(records.length)
     const batch = this.#batchWithRoom(bytes)
-    let first: Offset
-    try {
-      // All numbers before any record: a batch never holds half of an append, nor is there one without a number.
-      first = this.#take(records.length)
-    } catch (error) {
-      if (this.#queue.length > queued) this.#recycle((this.#queue.pop() as PendingBatch).builder)
-      throw error
-    }
     const offsets: Offset[] = []
     for (const record of records) {
       const offset = first + offsets.length
@@ -200,10 +196,12 @@ export class Writer {
   /** Writes what is queued, then takes no more. Idempotent. */
   async close(): Promise<void> {
     if (this.#status === 'open') this.#status = 'closing'
+    this.#isClosed = true
+    clearInterval(this.#restoreTimer)
     await this.#running
     clearInterval(this.#syncTimer)
-    clearInterval(this.#restoreTimer)
     await this.#syncing
+    await this.#restoring
     if (this.#status !== 'closing') return
     this.#status = 'closed'
   }
@@ -256,11 +254,15 @@ export class Writer {
     return new Promise((resolve, reject) => batch.waiters.push({ resolve, reject }))
   }
 
-  /** A batch without records, so that the numbers of other logs do not run out while this one is quiet. */
+  /**
+   * A batch without records, so that the numbers of other logs do not run out while this one is quiet, nor while its disk
+   * is full.
+   */
   #reserveNumbers(): void {
     if (this.#status !== 'open' || this.#queue.length > 0) return
-    const offset = this.#sequencer.take()
-    this.#batchWithRoom(0).builder.addNothing(offset)
+    const batch = this.#batchWithRoom(0)
+    batch.builder.addNothing(this.#sequencer.skip())
+    batch.isUrgent = true
     this.#running ??= this.#run()
   }
 
@@ -429,20 +431,24 @@ export class Writer {
   }
 
   #startRestoring(): void {
+    if (this.#isClosed) return
     this.#restoreTimer ??= setInterval(() => {
-      this.#reserve.restore().then(
-        (isWhole) => {
-          if (!isWhole) return
-          clearInterval(this.#restoreTimer)
-          this.#restoreTimer = undefined
-          this.#setFull(false)
-        },
-        (error: unknown) => {
-          assert(error instanceof SyncFailure)
-          if (this.#failure === undefined) this.#fail(error)
-        },
-      )
+      this.#restoring ??= this.#restore().finally(() => {
+        this.#restoring = undefined
+      })
     }, RESTORE_INTERVAL_MS).unref()
+  }
+
+  async #restore(): Promise<void> {
+    try {
+      if (!(await this.#reserve.restore())) return
+      clearInterval(this.#restoreTimer)
+      this.#restoreTimer = undefined
+      this.#setFull(false)
+    } catch (error) {
+      assert(error instanceof SyncFailure)
+      this.fail(error)
+    }
   }
 
   #startSyncing(): void {

@@ -12,6 +12,7 @@ import { describe, type TestContext } from 'node:test'
 import { FaultyFiles, type Operation } from '../../storage-engine/faulty-files.ts'
 import { FOOTER_BYTES, HEADER_BYTES } from '../../storage-engine/format.ts'
 import { DiskFiles, inspectLog, Log, type LogOptions, Sequencer, StorageError } from '../../storage-engine/index.ts'
+import { RESERVATION } from '../../storage-engine/sequencer.ts'
 import {
   DIRECTORY,
   fingerprint,
@@ -170,6 +171,37 @@ describe('a full disk', () => {
     files.capacityBytes = files.usedBytes
     files.fail('syncDirectory', { code: 'EIO' })
     assert.equal((await history.append(opened, [11], { isUrgent: true }))?.code, 'STORAGE_FAILED')
+    await opened.log.close()
+  })
+
+  test('row 86: numbers that were all given while it was full can be given again when there is room', async () => {
+    const { files, history, opened } = await start()
+    files.capacityBytes = files.usedBytes
+    await takeAll(opened)
+    assert.equal((await history.append(opened, [10]))?.code, 'STORAGE_BUSY')
+    await settled()
+    assert.equal(opened.log.status, 'open')
+    files.capacityBytes += 10_000
+    // Whoever comes first is refused, and has more reserved thereby.
+    assert.throws(() => opened.sequencer.take(), { code: 'STORAGE_EXHAUSTED' })
+    await settled()
+    history.take(opened)
+    assert.equal(await history.append(opened, [10]), undefined)
+    await history.compare(opened)
+    await compareAfterCrashes(files, history)
+    await opened.log.close()
+  })
+
+  test('row 86: numbers for what is kept in memory do not run out while it is full, by the reserve', async () => {
+    const options = { ...oneSegment, reserveBytes: 4096 }
+    const { files, history, opened } = await start(options)
+    files.capacityBytes = files.usedBytes
+    for (let taken = 0; taken < 4 * RESERVATION; taken += RESERVATION / 8) {
+      opened.sequencer.take(RESERVATION / 8)
+      await settled()
+    }
+    history.take(opened)
+    await compareAfterCrashes(files, history, options)
     await opened.log.close()
   })
 
@@ -549,6 +581,29 @@ describe('the rest', () => {
     }
   })
 
+  test('a log that is closed writes nothing more, though its reserve was being made again', async (context) => {
+    context.mock.timers.enable({ apis: ['setInterval'] })
+    const { files, history, opened } = await start({ ...oneSegment, reserveBytes: 4096 })
+    files.capacityBytes = files.usedBytes
+    assert.equal(await history.append(opened, [11], { isUrgent: true }), undefined)
+    files.capacityBytes += 10_000
+    const release = files.hold(({ operation, path }) => operation === 'write' && path.endsWith('reserve'))
+    context.mock.timers.tick(1000)
+    await release.arrived
+    let isClosed = false
+    const closing = opened.log.close().then(() => {
+      isClosed = true
+    })
+    await settled()
+    assert.equal(isClosed, false, 'what is under way is waited for')
+    release()
+    await closing
+    const { operations } = files
+    context.mock.timers.tick(10_000)
+    await settled()
+    assert.equal(files.operations, operations)
+  })
+
   test('an empty append writes nothing, and one without numbers leaves nothing behind', async () => {
     const { files, history, opened } = await start()
     assert.deepEqual(await opened.log.appendAll([]), [])
@@ -556,15 +611,8 @@ describe('the rest', () => {
     void history.append(opened, [10])
     await slow.arrived
     // In-memory records take all the numbers that are reserved.
-    const { sequencer, log } = opened
-    for (;;) {
-      try {
-        sequencer.take()
-      } catch (error) {
-        assert(error instanceof StorageError && error.code === 'STORAGE_EXHAUSTED')
-        break
-      }
-    }
+    await takeAll(opened)
+    const { log } = opened
     const watermark = log.watermark
     assert.equal((await history.append(opened, [10, 11]))?.code, 'STORAGE_BUSY')
     assert.equal(log.watermark, watermark)
@@ -579,6 +627,20 @@ describe('the rest', () => {
     await again.log.close()
   })
 })
+
+/** Gives all numbers that are reserved to something that is kept in memory. */
+async function takeAll({ sequencer }: Opened): Promise<void> {
+  for (let count = RESERVATION / 4; count >= 1; ) {
+    try {
+      sequencer.take(count)
+    } catch (error) {
+      assert(error instanceof StorageError && error.code === 'STORAGE_EXHAUSTED')
+      count /= 2
+    }
+    // What asks for more, and fails, has done so.
+    await settled()
+  }
+}
 
 /** A disk whose process was killed, with one segment of five batches. */
 async function crashed(): Promise<{ readonly history: History; readonly disk: FaultyFiles }> {

@@ -154,7 +154,7 @@ export class History {
       if (error.code !== 'STORAGE_FAILED') for (const one of batch) one.fate = 'refused'
       return error
     } finally {
-      this.givenThrough = Math.max(this.givenThrough, sequencer.next - 1)
+      this.#noteGiven(sequencer)
     }
   }
 
@@ -175,9 +175,14 @@ export class History {
     const records = everything.filter((record) => record.streamId > 1)
     ascends(everything)
     this.#compareContent(records)
-    this.givenThrough = Math.max(this.givenThrough, opened.sequencer.next - 1)
+    this.#noteGiven(opened.sequencer)
     await compareReaders(log, records)
     return records
+  }
+
+  /** None at or above the ceiling was given, though one may have been skipped. */
+  #noteGiven({ next, ceiling }: Sequencer): void {
+    this.givenThrough = Math.max(this.givenThrough, Math.min(next, ceiling) - 1)
   }
 
   #acknowledge(one: Issued, offset: Offset): void {
