@@ -1,6 +1,6 @@
 /**
- * Group commit: records that arrive while a batch is being written and synced form the next batch. No timer decides;
- * the disk's own pace does. One writer per log.
+ * Group commit: records that arrive while a batch is being written and synced form the next batch. The disk's own pace
+ * decides, and that of those to whom commits are handed on (`gathering.ts`). One writer per log.
  *
  * An append resolves when its batch is as durable as the log promises, after the commit listener has seen it. A batch
  * that could not be written is cut away and fails alone; a failed sync is final (docs/log-format.md, "Failing").
@@ -18,6 +18,7 @@ import {
   type Offset,
   recordBytes,
 } from './format.ts'
+import { Gathering } from './gathering.ts'
 import { isDiskFull, type Reserve } from './reserve.ts'
 import type { Segment } from './segment.ts'
 import { cutBack, type SegmentSet } from './segment-set.ts'
@@ -71,6 +72,7 @@ export class Writer {
   readonly #onFail: (error: StorageError) => void
   readonly #queue: PendingBatch[] = []
   readonly #builders: BatchBuilder[] = []
+  readonly #gathering = new Gathering()
   #status: WriterStatus = 'open'
   #failure: StorageError | undefined
   #undecidedFrom: Offset | undefined
@@ -250,6 +252,7 @@ export class Writer {
     if (isUrgent) batch.isUrgent = true
     this.#pendingBytes += bytes
     batch.bytes += bytes
+    this.#gathering.appended()
     this.#running ??= this.#run()
     return new Promise((resolve, reject) => batch.waiters.push({ resolve, reject }))
   }
@@ -270,6 +273,8 @@ export class Writer {
     // What arrives in the same turn of the event loop goes into the first batch, too.
     await new Promise((resolve) => setImmediate(resolve))
     for (;;) {
+      // Of several batches the first one is full.
+      if (this.#queue.length === 1) await this.#gathering.wait()
       await this.#sealWanted()
       const batch = this.#queue.shift()
       if (batch === undefined) {
@@ -384,7 +389,9 @@ export class Writer {
     this.#segments.prepareSpare()
     // Its numbers are settled for whoever is told of it.
     this.#current = undefined
+    const handedOnAt = performance.now()
     this.#onCommit(records)
+    this.#gathering.committed(batch.waiters.length, performance.now() - handedOnAt)
   }
 
   async #roll(): Promise<void> {
