@@ -1,8 +1,8 @@
-// A command of the program: what commander knows of one, and the examples, notes and exit codes that its help ends with. The
-// documentation, the completion and the tests read them here as well.
+// A command of the program: commander's command, plus the examples, notes and exit codes at the end of its help. The
+// documentation, the completion and the tests also read them from here.
 import { Command } from 'commander'
 
-/** What a process may end with, and what that means. */
+/** Possible exit codes and their meanings. */
 export type ExitCodes = readonly (readonly [code: number, meaning: string])[]
 
 export class CliCommand extends Command {
@@ -20,12 +20,12 @@ export class CliCommand extends Command {
     return new CliCommand(name)
   }
 
-  /** Paragraphs that are printed as they stand. */
+  /** Paragraphs, printed verbatim. */
   get notes(): readonly string[] {
     return this.#notes
   }
 
-  /** Lines for a shell. They can be run in this order, with TOPIC and the like in the environment. */
+  /** Shell commands. They can be run in this order, with TOPIC and the like in the environment. */
   get examples(): readonly string[] {
     return this.#examples
   }

@@ -1,5 +1,5 @@
 /**
- * Writes docs/cli.md from the tree of commands: `npm run docs`. A test compares the file with what this makes, so that the page
+ * Generates docs/cli.md from the tree of commands: `npm run docs`. A test compares the file with the result, so that the page
  * cannot go stale. Runs no command.
  */
 import { writeFileSync } from 'node:fs'
@@ -76,7 +76,7 @@ function tableOf(options: readonly Option[]): string {
   return `\n| option | what |\n| --- | --- |\n${rows.join('')}`
 }
 
-/** What another place says already is not said again. */
+/** Omits what is already said elsewhere. */
 function exitWords({ exitCodes, parent }: CliCommand): string[] {
   const isSaid = exitCodes === CLIENT_EXIT_CODES || (parent instanceof CliCommand && parent.exitCodes === exitCodes)
   return isSaid || exitCodes.length === 0 ? [] : [`Exit codes:\n${exitTable(exitCodes)}`]
@@ -90,7 +90,7 @@ function isShared({ helpGroupHeading }: Option): boolean {
   return helpGroupHeading !== undefined
 }
 
-/** Names and options are set as such; what else a terminal shows as it is would be read as markup. */
+/** Marks up names and options, and escapes what markdown would interpret. */
 function prose(text: string): string {
   return text
     .replaceAll('\n', ' ')

@@ -6,7 +6,7 @@ import { runProgram } from './program.ts'
 /** Runs a command to its end; resolves with the exit code. */
 export async function runCli(args: readonly string[]): Promise<number> {
   const { env, stdin, stdout, stderr } = process
-  // A reader that went away is told by the write that fails.
+  // A reader that has gone away is reported by the failing write.
   for (const stream of [stdout, stderr]) stream.on('error', () => undefined)
   const host: CliHost = {
     cwd: process.cwd(),
@@ -21,7 +21,7 @@ export async function runCli(args: readonly string[]): Promise<number> {
   return runProgram(args, host)
 }
 
-/** Undefined where no person sits at both ends. */
+/** Undefined unless a person sits at both ends. */
 function terminalQuestion(): ((question: string) => Promise<string>) | undefined {
   const { stdin, stderr } = process
   if (!stdin.isTTY || !stderr.isTTY) return undefined
@@ -31,11 +31,11 @@ function terminalQuestion(): ((question: string) => Promise<string>) | undefined
   }
 }
 
-/** Signals are listened to only when somebody asks: other commands end by them as processes do. */
+/** Signals are handled only once a command requests that: others end the process as usual. */
 function onStopSignal(): () => AbortSignal {
   let stopping: AbortController | undefined
   function onSignal(name: StopSignalName): void {
-    // The next one ends the process.
+    // The next signal ends the process.
     for (const each of STOP_SIGNALS) process.off(each, onSignal)
     stopping?.abort(new Interruption(name))
   }

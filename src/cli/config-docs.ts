@@ -1,6 +1,6 @@
 /**
- * Writes docs/configuration.md from the configuration's schema: `npm run docs`. A test compares the file with what this
- * makes, so that the page cannot go stale. Knows the schema's description only; it loads no configuration.
+ * Generates docs/configuration.md from the configuration's schema: `npm run docs`. A test compares the file with the result, so
+ * that the page cannot go stale. Uses only the schema's description; it loads no configuration.
  */
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'

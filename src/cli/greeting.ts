@@ -1,20 +1,20 @@
-// What the server says to whoever started it: where it listens, where its data lies, and three lines to paste, complete
-// with their token. In production no token is printed; the lines then name the environment variable that holds it.
+// The server's greeting for whoever started it: where it listens, where its data is, and three commands to paste, complete with
+// their token. In production no token is printed; the commands then use the environment variable that holds it.
 
 export interface Greeting {
   /** Over TLS. */
   readonly isSecure: boolean
-  /** What curl has to trust, where no authority vouches for the certificate. */
+  /** The certificate that curl must trust, where no authority vouches for it. */
   readonly trustedFile: string | undefined
   readonly version: string
-  /** Undefined: every address of the machine. */
+  /** Undefined: all addresses of the machine. */
   readonly host: string | undefined
   readonly port: number
   readonly dataDirectory: string
   readonly isPersistent: boolean
-  /** Where the tokens lie that the server made for itself; undefined where all were given. */
+  /** File with the tokens that the server made for itself; undefined where all were given. */
   readonly tokenFile: string | undefined
-  /** Undefined: it is not to be printed. */
+  /** Undefined: it must not be printed. */
   readonly apiToken: string | undefined
 }
 

@@ -1,4 +1,4 @@
-// What every command meets of the process around it, how it prints, and how it ends.
+// What commands see of the process around them, how they print, and how they end.
 import type { Readable } from 'node:stream'
 import type { DirectoryLock } from '../../storage-engine/index.ts'
 import type { Terminal } from './progress-bar.ts'
@@ -13,23 +13,23 @@ export interface CliHost {
   }
   readonly stderr: Terminal
   /**
-   * Aborted, with an Interruption, by the first SIGINT or SIGTERM. Whoever asks for it has to end by it: from then on that
-   * signal does not end the process by itself, only the second one does.
+   * Aborted, with an Interruption, by the first SIGINT or SIGTERM. A caller must stop when that happens: from the call on, the
+   * first signal no longer ends the process, only the second one does.
    */
   stopSignal(): AbortSignal
-  /** A person's answer to a question; undefined where nobody can be asked. */
+  /** Asks a person a question; undefined where nobody can answer. */
   readonly ask?: ((question: string) => Promise<string>) | undefined
-  /** For tests of folders that may not be written. */
+  /** For tests of read-only folders. */
   readonly acquireLock?: ((directory: string) => Promise<DirectoryLock>) | undefined
-  /** What the process ends with, unless something is thrown. */
+  /** The process's exit code, unless something is thrown. */
   exitCode: number
 }
 
 export const exitWhole = 0
-/** The server said no. */
+/** The server refused. */
 export const exitFailed = 1
 export const exitDamaged = 1
-/** A start would be refused. */
+/** A server would refuse to start. */
 export const exitRefused = 2
 // As in sysexits.h.
 export const exitUsage = 64
@@ -45,10 +45,10 @@ export const STOP_SIGNALS = ['SIGINT', 'SIGTERM'] as const
 export type StopSignalName = (typeof STOP_SIGNALS)[number]
 const SIGNAL_NUMBERS: Readonly<Record<StopSignalName, number>> = { SIGINT: 2, SIGTERM: 15 }
 
-/** A mistake in how the command was called. */
+/** A mistake in how the command was invoked. */
 export class UsageError extends Error {}
 
-/** What ends a command with words for whoever called it, and an exit code of its own. */
+/** Ends a command with a message for its caller, and a specific exit code. */
 export class CommandFailure extends Error {
   readonly exitCode: number
 
@@ -58,7 +58,7 @@ export class CommandFailure extends Error {
   }
 }
 
-/** Why a command ended before it was done; the exit code is the one of shells for a process that a signal ended. */
+/** Why a command ended early; the exit code is the one that shells use for a process ended by a signal. */
 export class Interruption extends Error {
   readonly exitCode: number
 
@@ -68,10 +68,10 @@ export class Interruption extends Error {
   }
 }
 
-/** Waits for whoever reads it, so that a slow reader slows down what is read for it. Rejects where nobody reads any more. */
+/** Waits until the text is taken, so that a slow reader slows down its producer. Rejects where nobody is reading any more. */
 export function print({ stdout }: CliHost, text: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    // A stream tells of its failure twice: to whoever wrote, and as an event, which must not end the process.
+    // A stream reports a failure twice: to the caller, and as an event, which must not end the process.
     stdout.once('error', reject)
     stdout.write(text, (error) => {
       if (error !== null && error !== undefined) return reject(error)
@@ -81,7 +81,7 @@ export function print({ stdout }: CliHost, text: string): Promise<void> {
   })
 }
 
-/** As print. False where nobody reads any more. */
+/** As `print`. False where nobody is reading any more. */
 export async function written(host: CliHost, text: string): Promise<boolean> {
   try {
     await print(host, text)

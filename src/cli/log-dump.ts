@@ -1,5 +1,5 @@
-// A record of the log, or a finding of its inspection, as one JSON object on one line. Promises that a token's hash is
-// never in it. Knows what the records mean, and nothing of where the lines go.
+// A record of the log, or a finding of its inspection, as a JSON object on one line. Promises never to include a token's hash.
+// Knows what the records mean, and nothing of where the lines go.
 
 import { CATALOG_STREAM, ENGINE_STREAM, type Finding, type LogRecord } from '../../storage-engine/index.ts'
 import {
@@ -29,7 +29,7 @@ import { decodePublishKeys, PUBLISH_KEY_STREAM, PUBLISH_KEYS } from '../domain/p
 
 const TIME_MS_MAX = 8.64e15
 
-/** The line of a record, without its end. */
+/** The line for a record, without its line end. */
 export function recordLine(record: LogRecord, withPayloads: boolean): string {
   const fields: Record<string, unknown> = { id: formatEventId(record.offset) }
   let messageText: string | undefined
@@ -40,7 +40,7 @@ export function recordLine(record: LogRecord, withPayloads: boolean): string {
     fields['malformed'] = error.message
   }
   const line = JSON.stringify(fields)
-  // As it was published: numbers that JavaScript cannot hold stay what they are.
+  // As it was published: numbers that JavaScript cannot represent are preserved.
   return messageText === undefined ? line : `${line.slice(0, -1)},"message":${messageText}}`
 }
 
@@ -50,7 +50,7 @@ function describe(record: LogRecord, fields: Record<string, unknown>, withPayloa
   const time = formatTime(record.timeMs)
   if (streamId === ENGINE_STREAM) {
     const bytes = Buffer.from(payload)
-    // Two u64: the numbers that this start has skipped.
+    // Two u64: the range of numbers that this start skipped.
     const [from, to] = [0, 8].map((at) => (bytes.length < 16 ? 0 : Number(bytes.readBigUInt64LE(at))))
     Object.assign(fields, { topic: null, kind: 'start', time, skipped_from: id(from ?? 0), skipped_to: id(to ?? 0) })
     return undefined
@@ -103,7 +103,7 @@ const TICKET_KINDS: ReadonlyMap<number, string> = new Map([
 function describeCatalogEntry({ kind, offset, payload }: LogRecord, fields: Record<string, unknown>): void {
   switch (kind) {
     case TOPIC_CREATED: {
-      // Of an entry that cannot be read it is known all the same which topic it made.
+      // Even of an unreadable entry it is known which topic it created.
       fields['topic'] = id(offset)
       Object.assign(fields, settingsJson(decodeTopicCreated(payload)))
       break
@@ -135,7 +135,7 @@ function describeCatalogEntry({ kind, offset, payload }: LogRecord, fields: Reco
   }
 }
 
-/** What was not given is left out. */
+/** Omits what was not given. */
 function settingsJson({ name, retention }: TopicSettings) {
   const { maxAgeMs, maxBytes, maxEvents } = retention
   const limits = { max_age_ms: maxAgeMs, max_bytes: maxBytes, max_events: maxEvents }
@@ -143,11 +143,11 @@ function settingsJson({ name, retention }: TopicSettings) {
   return { name, retention: isLimited ? limits : undefined }
 }
 
-/** The text if it is JSON; otherwise told as a mistake of whoever wrote it. */
+/** The text if it is JSON; otherwise reports the entry as malformed. */
 function jsonOf(text: string): string {
   try {
     JSON.parse(text)
-    // Compact JSON has no line breaks but the ones that it may have around its values.
+    // The only line breaks in compact JSON are those around its values.
     return text.replace(/[\r\n]/g, ' ')
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error
@@ -155,7 +155,7 @@ function jsonOf(text: string): string {
   }
 }
 
-/** What a program reads of a finding. `through` null: everything above. */
+/** A finding for programs. `through` null: everything above. */
 export function findingJson(finding: Finding): Readonly<Record<string, unknown>> {
   const { kind, file, position, bytes, reason, after, through, lost } = finding
   const base = { kind, file, position, bytes, reason }
@@ -170,12 +170,12 @@ export function findingJson(finding: Finding): Readonly<Record<string, unknown>>
   }
 }
 
-/** Null: not of a topic, but of the log, the catalogue, the tickets or the keys of publishers. */
+/** Null: not a topic, but the log itself, the catalogue, the tickets or the publishers' keys. */
 export function topicOf(streamId: number): string | null {
   return streamId <= PUBLISH_KEY_STREAM ? null : id(streamId)
 }
 
-/** RFC 3339 in UTC, or null where no calendar has such a time. */
+/** RFC 3339 in UTC, or null where the time is out of range. */
 export function formatTime(timeMs: number): string | null {
   return timeMs <= TIME_MS_MAX ? new Date(timeMs).toISOString() : null
 }

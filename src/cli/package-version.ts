@@ -1,4 +1,4 @@
-// The version that stands in package.json, from src/ as well as from dist/src/.
+// The version in package.json, from src/ as well as from dist/src/.
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'

@@ -1,6 +1,6 @@
-// The program `sser` as a tree of commands, and how each of them ends. Promises an exit code for everything, mistakes in words
-// on standard error, and on standard output nothing but what was asked for. What a command does is loaded when it is called:
-// a help text does not wait for a server's packages.
+// The program `sser` as a tree of commands, and how each of them ends. Promises an exit code for everything, mistakes in words on
+// standard error, and nothing but the requested output on standard output. Each command's code is loaded when it is called, so
+// that a help text does not wait for a server's packages.
 import { CommanderError, Help } from 'commander'
 import { SserError } from '../client/errors.ts'
 import { addBenchCommand } from './bench/command.ts'
@@ -19,7 +19,7 @@ import { packageVersion } from './package-version.ts'
 import { addServeCommand } from './serve-command.ts'
 import { addTlsCommand } from './tls/commands.ts'
 
-/** Runs a command to its end; resolves with the exit code. Without any, the server is meant. */
+/** Runs a command to its end; resolves with the exit code. The default is to serve. */
 export async function runProgram(args: readonly string[], host: CliHost): Promise<number> {
   const program = programOf(host)
   const [first = 'serve', ...rest] = args
@@ -72,7 +72,7 @@ const ownOptionsFirst: Help['groupItems'] = (_all, visible, groupOf) => {
   return Help.prototype.groupItems(ordered, visible, groupOf)
 }
 
-/** Tells what went wrong; the exit code says what kind it was. */
+/** Reports what went wrong; the exit code says what kind of failure it was. */
 function ended(error: unknown, [command = '']: readonly string[], { stderr }: CliHost): number {
   const tell = (words: string) => stderr.write(`sser ${command}: ${words}\n`)
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitUsage
@@ -90,7 +90,7 @@ function ended(error: unknown, [command = '']: readonly string[], { stderr }: Cl
     return exitCodeOf(error)
   }
   const code = systemCodeOf(error)
-  // Whoever read this, `head` say, has seen enough.
+  // The reader, such as `head`, has seen enough.
   if (code === 'EPIPE') return 0
   if (code === undefined) throw error
   tell((error as Error).message)

@@ -1,5 +1,5 @@
-// A bar on a terminal for what takes its time. It draws when it is told something new, at most ten times a second, and
-// leaves nothing behind. Where there is no terminal it draws nothing.
+// A progress bar on a terminal. It is redrawn when there is something new, at most ten times a second, and leaves nothing behind.
+// Without a terminal it draws nothing.
 
 export interface Terminal {
   readonly isTTY?: boolean | undefined
@@ -8,7 +8,7 @@ export interface Terminal {
 
 export interface ProgressBar {
   update(bytesDone: number, bytesTotal: number): void
-  /** Takes the bar away. */
+  /** Removes the bar. */
   clear(): void
 }
 

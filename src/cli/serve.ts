@@ -1,5 +1,5 @@
-// `sser serve`: from the configuration to a running server, and to its end by a signal. Promises an exit code that says
-// how it ended, mistakes in words, and that a second signal ends it at once. Knows nothing of what the server consists of.
+// `sser serve`: from the configuration to a running server, and to its end by a signal. Promises an exit code that says how it
+// ended, mistakes in words, and that a second signal ends it at once. Knows nothing of what the server consists of.
 import { type App, createAppLogger, type Logger, startApp } from '../app/app.ts'
 import { type Config, ConfigError, type LoadedConfig, loadConfig } from '../config/config.ts'
 import { isHashed } from '../domain/token.ts'
@@ -23,7 +23,7 @@ export async function serve(): Promise<number> {
     logger.error({ error }, 'The process ends: an error that nothing was prepared for.')
     process.exit(exitFailed)
   })
-  // Whoever read the greeting or the log may be gone, or the disk that it goes to may be full: no reason to end.
+  // The reader of the greeting or the log may be gone, or its disk may be full: no reason to stop.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
   for (const notice of notices) logger.warn({}, notice)
 
@@ -58,7 +58,7 @@ export async function serve(): Promise<number> {
   try {
     await app.close()
   } catch (error) {
-    // Nothing acknowledged is lost by it: the next start recovers the log, as after a crash.
+    // Nothing acknowledged is lost: the next start recovers the log, as after a crash.
     logger.error({ error }, 'The server has stopped, but could not close its log.')
     return exitFailed
   }
@@ -66,7 +66,7 @@ export async function serve(): Promise<number> {
   return 0
 }
 
-/** Over TLS under a name that the certificate has: that of somebody else is not asked for by this machine's own. */
+/** Over TLS, by a name in the certificate: one issued by somebody else is not for this machine's own names. */
 function reachableAt({ address, secureAddress, selfSignedFile }: App, { addr, sslAddr, ssl }: Config['server']) {
   if (secureAddress === undefined) {
     return { isSecure: false, trustedFile: undefined, host: addr.host, port: address.port }

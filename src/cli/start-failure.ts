@@ -1,6 +1,6 @@
 // What an operator is told when the server cannot start: what is wrong, and what to do. The parts of the server say so
-// themselves; what the system says of ports and folders is put into words here. What nobody was prepared for is a mistake of
-// ours, and is shown with its stack.
+// themselves; the system's errors about ports and folders are put into words here. An unexpected error is a bug, and is shown
+// with its stack.
 
 interface SystemError extends Error {
   readonly code: string

@@ -1,4 +1,4 @@
-// Numbers that stand behind an option.
+// Parses the number that an option takes.
 import { UsageError } from './host.ts'
 
 /** Throws UsageError for anything but a whole number from `least` on. */

@@ -1,4 +1,4 @@
-// `sser bench`: a topic of its own, the measurement, and what it says, in words or as JSON.
+// `sser bench`: makes a topic of its own, measures, and reports in words or as JSON.
 import type { SserClient } from '../../client/index.ts'
 import { type CliHost, exitFailed, exitWhole, print } from '../host.ts'
 import { type BenchPlan, type Measured, measure, type Percentiles } from './measure.ts'

@@ -47,7 +47,7 @@ export function addBenchCommand(program: CliCommand, host: CliHost): void {
 }
 
 const SILENCE_MS_MAX = 5_000
-/** Room for the time at which it was sent. */
+/** Room for the send time. */
 const MESSAGE_BYTES_MIN = 20
 
 function planOf(options: BenchOptions): BenchPlan {

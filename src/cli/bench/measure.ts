@@ -1,7 +1,7 @@
 /**
- * Publishers and subscribers against one topic, through the client library. Promises that every event which was acknowledged
- * is waited for at every subscriber, so that what is missing is known, and that no subscriber is measured before its stream is
- * live. Makes no topic and prints nothing.
+ * Publishers and subscribers on one topic, through the client library. Promises that every acknowledged event is awaited at
+ * every subscriber, so that missing ones are known, and that no subscriber is measured before its stream is live. Creates no
+ * topic and prints nothing.
  */
 import { setMaxListeners } from 'node:events'
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
@@ -15,10 +15,10 @@ export interface BenchPlan {
   readonly messageBytes: number
   /** Events in a request. */
   readonly batch: number
-  /** Events a second in all; undefined: each publisher sends when its last request is answered. */
+  /** Events per second in total; undefined: each publisher sends as soon as its last request is answered. */
   readonly perSecond: number | undefined
   readonly isPersistent: boolean
-  /** What has not come after a silence of so long is missing. */
+  /** Whatever has not arrived after this much silence is missing. */
   readonly silenceMsMax: number
 }
 
@@ -38,31 +38,31 @@ export interface Measured {
   /** Events that were acknowledged. */
   readonly published: number
   readonly requests: number
-  /** Requests that were not acknowledged, and the reason of the first. */
+  /** Requests that were not acknowledged, and the reason for the first. */
   readonly failed: number
   readonly failure: string | undefined
-  /** How long a request waited for its answer, in ms; undefined where there was none. */
+  /** How long requests waited for their answers, in ms; undefined where there were none. */
   readonly answeredMs: Percentiles | undefined
-  /** Arrivals, over all subscribers; undefined and 0 where there are none. */
+  /** Arrivals, over all subscribers; 0 or undefined without any. */
   readonly delivered: number
   readonly missing: number
   readonly arrivedMs: Percentiles | undefined
-  /** Where a stream told that events may be missing. */
+  /** How often a stream reported that events may be missing. */
   readonly gaps: number
 }
 
-/** Publishes before the measurement, so that all streams are live when it begins. */
+/** Published before the measurement, so that all streams are live when it begins. */
 const FIRST = 'first'
 const CHECK_EVERY_MS = 20
-/** After a refusal: a server that has too much to do is not to be kept from it. */
+/** After a refusal: an overloaded server must not be burdened further. */
 const PAUSE_MS = 100
-/** A timer may be late by that much: this program's fault, not the server's. */
+/** A timer may be this late: this program's fault, not the server's. */
 const TIMER_LATE_MS = 2
-/** Digits in front of a message: when it was sent. */
+/** Digits at the start of a message: when it was sent. */
 const TIME_DIGITS = 16
 const NO_USE: ReadonlySet<number> = new Set([400, 401, 403, 404, 413])
 
-/** Ends early, with what was measured until then, when the signal comes. Rejects with SserError where nothing can be measured. */
+/** On the signal it ends early, with what was measured so far. Rejects with SserError where nothing can be measured. */
 export async function measure(
   client: SserClient,
   topic: string,
@@ -71,11 +71,11 @@ export async function measure(
   onSecond: (second: number) => void,
 ): Promise<Measured> {
   const streams = new AbortController()
-  // All subscribers listen to one, all publishers to the other.
+  // All subscribers listen to the one, all publishers to the other.
   setMaxListeners(0, streams.signal, signal)
   const subscribers = Array.from({ length: plan.subscribers }, () => new Subscriber())
   const reading = subscribers.map((each) => each.read(client, topic, streams.signal))
-  // What breaks a stream for good is told where it is waited for.
+  // A stream that fails for good is reported where it is awaited.
   const broken = Promise.race([new Promise<never>(() => undefined), ...reading])
   broken.catch(() => undefined)
   try {
@@ -106,7 +106,7 @@ class Subscriber {
     })
   }
 
-  /** Until the signal comes. Rejects where the server refuses the stream. */
+  /** Until the signal. Rejects where the server refuses the stream. */
   async read(client: SserClient, topic: string, signal: AbortSignal): Promise<void> {
     try {
       for await (const item of client.subscribe(topic, { since: 'earliest', signal })) {
@@ -171,7 +171,7 @@ class Publishers {
     }
   }
 
-  /** When the next request should leave; resolves then, or at once where it is late. Undefined: not before the end. */
+  /** Resolves when the next request is due, or at once if it is late, with that time. Undefined: not before the end. */
   async #due(endMs: number): Promise<number | undefined> {
     const { perSecond, batch } = this.#plan
     if (perSecond === undefined) return performance.now()
@@ -186,7 +186,7 @@ class Publishers {
   async #send(dueMs: number): Promise<void> {
     const message = String(Math.round(dueMs * 1000)).padStart(TIME_DIGITS, '0') + this.#padding
     const { batch } = this.#plan
-    // Not ended by the signal: whether it was published would not be known.
+    // Not aborted by the signal: otherwise it would be unknown whether the event was published.
     if (batch === 1) await this.#client.publish(this.#topic, { message })
     else
       await this.#client.publishMany(
@@ -200,7 +200,7 @@ class Publishers {
   }
 }
 
-/** Resolves when every subscriber has all of them, or nothing comes any more. */
+/** Resolves when every subscriber has all events, or nothing more arrives. */
 async function arrivals(
   subscribers: readonly Subscriber[],
   published: number,

@@ -1,10 +1,10 @@
-/** What a call to a server failed with, in words for people and as an exit code. */
+/** How a call to a server failed, in words for people and as an exit code. */
 
 import type { SserError } from '../../client/index.ts'
 import type { ExitCodes } from '../cli-command.ts'
 import { exitFailed, exitNoPermission, exitUnavailable, systemCodeOf } from '../host.ts'
 
-/** Of the commands that talk to a server. */
+/** For the commands that talk to a server. */
 export const CLIENT_EXIT_CODES: ExitCodes = [
   [0, 'done'],
   [1, 'the server refused it; its reason is told'],
@@ -21,7 +21,7 @@ export function exitCodeOf({ code, status }: SserError): number {
   return status === 401 || status === 403 ? exitNoPermission : exitFailed
 }
 
-/** The sentence of the server, and where it says more, that. */
+/** The server's sentence, followed by further details. */
 export function wordsOf(error: SserError): string {
   const path = error.details?.['path']
   const where = typeof path === 'string' ? ` (${path})` : ''
@@ -38,7 +38,7 @@ function adviceOf({ code, status, cause }: SserError): string {
   return ' If the certificate is one of your own, name it, or its authority, by NODE_EXTRA_CA_CERTS=FILE.'
 }
 
-/** Nobody is there, or nobody knows where that is. */
+/** Codes for a server that is not there, or whose name is unknown. */
 const NO_SERVER: ReadonlySet<string> = new Set([
   'ECONNREFUSED',
   'ENOTFOUND',
@@ -47,7 +47,7 @@ const NO_SERVER: ReadonlySet<string> = new Set([
   'ENETUNREACH',
 ])
 
-/** Codes of certificates that nobody known vouches for. */
+/** Codes for certificates without a known issuer. */
 const UNKNOWN_AUTHORITY: ReadonlySet<string> = new Set([
   'DEPTH_ZERO_SELF_SIGNED_CERT',
   'SELF_SIGNED_CERT_IN_CHAIN',
@@ -55,7 +55,7 @@ const UNKNOWN_AUTHORITY: ReadonlySet<string> = new Set([
   'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
 ])
 
-/** fetch says "fetch failed", and what failed as its cause. */
+/** fetch reports "fetch failed", with the actual failure as its cause. */
 function causeOf(error: Error): string {
   const cause = error.cause instanceof Error ? error.cause : error
   return cause.message === '' && 'code' in cause ? `(${String(cause.code)})` : `(${cause.message})`

@@ -1,4 +1,4 @@
-/** `sser publish`: one event from the arguments or from standard input, or one for each line of it. */
+/** `sser publish`: one event from the arguments or from standard input, or one per line of it. */
 
 import { createInterface } from 'node:readline'
 import type { NewEvent, PublishedEvent } from '../../client/index.ts'
@@ -61,7 +61,7 @@ async function publish(
     await printIds([await client.publish(topic, event, { signal, ...repeatsOf(options), ...key })], options, host)
     return
   }
-  // What was read is published, and its ids are printed, also when a signal came meanwhile.
+  // What was read is published, and its ids are printed, even after a signal.
   for await (const published of client.publishFrom(topic, eventsOf(host, options), repeatsOf(options))) {
     await printIds(published, options, host)
   }
@@ -99,7 +99,7 @@ async function printIds(events: readonly PublishedEvent[], { json }: PublishOpti
   await print(host, events.map(({ id }) => (json === true ? `${JSON.stringify({ id })}\n` : `${id}\n`)).join(''))
 }
 
-/** Read no faster than they are published. A signal ends them: what was read by then is published. */
+/** Read no faster than they are published. A signal ends them: everything read by then is published. */
 async function* eventsOf(host: CliHost, options: PublishOptions): AsyncGenerator<NewEvent> {
   const lines = createInterface({ input: host.stdin, crlfDelay: Number.POSITIVE_INFINITY })
   const signal = host.stopSignal()

@@ -1,4 +1,4 @@
-/** The options of every command that talks to a server: where it is, by which token, and how the answer is printed. */
+/** The options of every command that talks to a server: its URL, the token, and how the answer is printed. */
 
 import { Option } from 'commander'
 import { SserClient } from '../../client/index.ts'
@@ -14,7 +14,7 @@ export interface ServerOptions extends TokenOptions {
 
 const LOCAL_URL = 'http://localhost:8889'
 
-/** Under this heading they stand in a help text, behind the command's own. */
+/** Their heading in help texts, after the command's own options. */
 export const SERVER_GROUP = 'The server:'
 
 const SERVER_OPTIONS = [

@@ -1,7 +1,8 @@
 /**
- * The file in which a subscriber keeps its place. Promises that it holds an old place or the new one, whole, whatever happens,
- * and that what `settled` has waited for is on the disk. Places that come while one is being written are skipped but for the
- * latest, so that a subscriber does not wait for the disk at each event. Two calls on one file spoil nothing; the later wins.
+ * The file in which a subscriber keeps its place. Promises that it always holds a complete place, old or new, whatever happens,
+ * and that after `settled` the latest place is on the disk. Of places that arrive while one is being written, only the latest is
+ * kept, so that a subscriber does not wait for the disk on each event. Two processes sharing a file corrupt nothing; the last
+ * one wins.
  */
 
 import { randomBytes } from 'node:crypto'
@@ -11,7 +12,7 @@ import { systemCodeOf } from '../host.ts'
 
 export class StateFile {
   readonly #path: string
-  /** A name that nobody else has: no other call on the same file, and none that was killed. */
+  /** A unique name, used by no other process on the same file, and by none that was killed. */
   readonly #unfinished: string
   #wanted: string | undefined
   #writing: Promise<void> | undefined
@@ -23,7 +24,7 @@ export class StateFile {
     this.#unfinished = join(dirname(path), `.${basename(path)}.${own}.tmp`)
   }
 
-  /** Undefined where there is no file yet, or an empty one. Rejects where none could be made either. */
+  /** Undefined where there is no file yet, or an empty one. Rejects where it could not be created either. */
   async read(): Promise<string | undefined> {
     await access(dirname(this.#path), constants.W_OK)
     try {
@@ -35,7 +36,7 @@ export class StateFile {
     }
   }
 
-  /** Begins to write it, or has it written next. Throws what an earlier one failed with. */
+  /** Starts writing the place, or queues it. Throws the failure of an earlier write. */
   keep(place: string): void {
     if (this.#failure !== undefined) throw this.#failure
     this.#wanted = place
@@ -79,7 +80,7 @@ export class StateFile {
   }
 }
 
-/** So that the new name is on the disk as well. */
+/** Makes the new name durable as well. */
 async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r')
   try {

@@ -1,4 +1,4 @@
-/** All of standard input as text, unless a signal comes first. */
+/** All of standard input as text, unless a signal arrives first. */
 
 import { addAbortSignal } from 'node:stream'
 import { text } from 'node:stream/consumers'

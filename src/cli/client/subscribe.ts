@@ -1,4 +1,4 @@
-/** `sser subscribe`: a topic's events, one a line, until it is told to end; over restarts by a file that holds the place. */
+/** `sser subscribe`: a topic's events, one per line, until it is told to stop; across restarts with a file that keeps the place. */
 
 import { resolve } from 'node:path'
 import type { CliCommand } from '../cli-command.ts'
@@ -69,7 +69,7 @@ async function subscribe(topics: readonly string[], options: SubscribeCommandOpt
       if (count >= countMax) break
     }
   } catch (error) {
-    // Asked to end: that is how this command ends.
+    // A signal is the regular way to end this command.
     if (error !== signal.reason || !signal.aborted) throw error
   } finally {
     await state?.settled()

@@ -1,4 +1,4 @@
-/** Where a command gets its token from, so that none has to stand in a command, which the whole machine can read. */
+/** Where a command gets its token from, so that it need not be on the command line, which everyone on the machine can read. */
 
 import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
@@ -11,10 +11,10 @@ export interface TokenOptions {
   readonly tokenFile?: string
 }
 
-/** In the place of a token: a line of standard input. */
+/** Instead of a token: read a line of standard input. */
 export const STDIN = '-'
 
-/** What an option says wins over the environment, and there SSER_TOKEN over SSER_TOKEN_FILE. Undefined: none is given. */
+/** Options win over the environment, and there SSER_TOKEN over SSER_TOKEN_FILE. Undefined: none is given. */
 export async function tokenOf({ token, tokenFile }: TokenOptions, host: CliHost): Promise<string | undefined> {
   if (token !== undefined && tokenFile !== undefined) throw new UsageError('Give --token or --token-file, not both.')
   if (token === STDIN) return checked(await lineOfStdin(host), 'What standard input says')
@@ -36,7 +36,7 @@ async function tokenIn(name: string, { cwd }: CliHost): Promise<string> {
   return checked(text.startsWith('{') ? madeToken(text) : text, `What ${path} holds`)
 }
 
-/** The server writes the tokens that it made for itself in this form. */
+/** The format in which the server stores the tokens that it made for itself. */
 function madeToken(text: string): string {
   try {
     const { apiAccessToken } = JSON.parse(text) as { readonly apiAccessToken?: unknown }
@@ -47,13 +47,13 @@ function madeToken(text: string): string {
   }
 }
 
-/** Anything else would not pass for a header. What it is instead may be a secret, and is not shown. */
+/** Anything else is not valid in a header. It may still be a secret, so it is not shown. */
 function checked(token: string, what: string): string {
   if (/^[\x21-\x7e]+$/.test(token)) return token
   throw new UsageError(`${what} is no token: a token is one word of visible ASCII characters.`)
 }
 
-/** The first line, without its end. On a terminal it is asked for, and not shown while it is typed. */
+/** The first line, without its end. On a terminal there is a prompt, and the input is not echoed. */
 function lineOfStdin({ stdin, stderr, stopSignal }: CliHost): Promise<string> {
   const signal = stopSignal()
   const terminal = stdin.isTTY === true
@@ -66,7 +66,7 @@ function lineOfStdin({ stdin, stderr, stopSignal }: CliHost): Promise<string> {
     }
     if (signal.aborted) return stop()
     signal.addEventListener('abort', stop, { once: true })
-    // With a terminal in its hands it hears the keys before the system makes signals of them.
+    // In raw mode, key presses arrive here before the system turns them into signals.
     lines.once('SIGINT', () => process.kill(process.pid, 'SIGINT'))
     lines.once('line', (line) => {
       resolve(line.trim())

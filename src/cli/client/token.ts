@@ -1,4 +1,4 @@
-/** `sser token`: issue, see and revoke further tokens of a topic; and the hash of a token, for a configuration. */
+/** `sser token`: issue, list and revoke further tokens of a topic; and hash a token for a configuration. */
 
 import type { NewToken, TokenDetails } from '../../client/index.ts'
 import { configuredSha256, HASHED_PREFIX } from '../../domain/token.ts'

@@ -1,4 +1,4 @@
-/** `sser topic`: make, see, change, empty and delete topics. */
+/** `sser topic`: create, list, change, empty and delete topics. */
 
 import { Option } from 'commander'
 import type { ListTopicsOptions, NewTopic, RetentionRequest, TopicDetails } from '../../client/index.ts'
@@ -16,8 +16,8 @@ interface TopicOptions extends ServerOptions {
 
 const NONE = 'none'
 
-/** As many as the server gives at once. */
 const ID_LENGTH = 11
+/** The server's maximum. */
 const TOPICS_PER_PAGE = 1_000
 
 type Sort = NonNullable<ListTopicsOptions['sort']>

@@ -1,4 +1,4 @@
-// The completion of bash. Works with bash 3.2, which macOS has, and needs no package beside it.
+// Completion for bash. Works with bash 3.2, the version in macOS, and needs no further package.
 import type { CommandWords, Takes } from './words.ts'
 
 export function bashCompletion(commands: readonly CommandWords[]): string {

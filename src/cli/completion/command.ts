@@ -1,5 +1,5 @@
-// `sser completion SHELL`: prints what teaches a shell the commands and options of this program. It is all in what is printed: no
-// key that is pressed starts this program.
+// `sser completion SHELL`: prints a script that teaches a shell the commands and options of this program. The script is
+// self-contained: pressing a key does not start this program.
 import { Argument } from 'commander'
 import type { CliCommand } from '../cli-command.ts'
 import { type CliHost, exitUsage, print } from '../host.ts'

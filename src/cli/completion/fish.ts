@@ -1,4 +1,4 @@
-// The completion of fish.
+// Completion for fish.
 import type { CommandWords, OptionWords, Takes } from './words.ts'
 
 export function fishCompletion(commands: readonly CommandWords[]): string {

@@ -1,8 +1,8 @@
-// What can stand where on the command line, for whoever writes a completion: made from the tree of commands.
+// The words that can appear on the command line, derived from the tree of commands for the completion scripts.
 import type { Argument, Option } from 'commander'
 import type { CliCommand } from '../cli-command.ts'
 
-/** What an option or an argument takes: files, folders, one of these words, or what nobody can guess. */
+/** What an option or an argument takes: files, folders, one of these words, or something unpredictable. */
 export type Takes = 'file' | 'folder' | 'text' | readonly string[]
 
 export interface OptionWords {
@@ -18,7 +18,7 @@ export interface CommandWords {
   readonly path: string
   readonly subcommands: readonly { readonly name: string; readonly description: string }[]
   readonly options: readonly OptionWords[]
-  /** Of its first argument that can be guessed; undefined where there is none. */
+  /** For its first argument that can be completed; undefined where there is none. */
   readonly argument: Takes | undefined
 }
 
@@ -56,7 +56,7 @@ function kindOf(name: string): Takes {
   return /^(dir|folder)$/i.test(name) ? 'folder' : 'text'
 }
 
-/** What a list beside the words has room for. */
+/** Short enough for a list of candidates. */
 function firstSentence(text: string): string {
   return text.split(/[;:.]\s/)[0] ?? ''
 }

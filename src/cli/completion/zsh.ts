@@ -1,4 +1,4 @@
-// The completion of zsh: as a file `_sser` in $fpath, or sourced.
+// Completion for zsh: as a file `_sser` in $fpath, or sourced.
 import type { CommandWords, OptionWords, Takes } from './words.ts'
 
 export function zshCompletion(commands: readonly CommandWords[]): string {

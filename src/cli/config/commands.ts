@@ -15,10 +15,10 @@ const EXIT_CODES: ExitCodes = [
   [exitConfig, 'it is wrong; every mistake is told'],
 ]
 
-/** As the configuration knows them; a test compares. */
+/** The same as in the configuration; a test compares them. */
 const ENVIRONMENTS = ['development', 'staging', 'production']
 
-/** Of every command that reads a configuration as a start would. */
+/** For every command that loads a configuration like a starting server. */
 export function withConfigOptions(command: CliCommand): CliCommand {
   return command
     .option('--config <DIR>', 'the folder of the configuration; else SSER_CONFIG_DIR, else ./_config')

@@ -1,4 +1,4 @@
-// The configuration as the options of a command name it.
+// Loads the configuration selected by a command's options.
 import { type ConfigError, type LoadedConfig, loadConfig } from '../../config/config.ts'
 import type { CliHost } from '../host.ts'
 import type { ConfigOptions } from './commands.ts'

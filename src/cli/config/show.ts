@@ -1,5 +1,5 @@
-// `sser config show`: every setting, its value, and where that was found; as YAML that a server could be started with, once
-// the secrets are given. Promises that no secret is printed, wherever it stands.
+// `sser config show`: every setting, its value, and where that was found; as YAML that could start a server once the secrets are
+// filled in. Promises that no secret is printed, wherever it occurs.
 import { relative } from 'node:path'
 import { type SettingDescription, settingDescriptions } from '../../config/check.ts'
 import { ConfigError, type LoadedConfig, type Origin } from '../../config/config.ts'
@@ -8,7 +8,7 @@ import { type CliHost, exitConfig, exitWhole, print } from '../host.ts'
 import type { ConfigOptions } from './commands.ts'
 import { loadNamed } from './load.ts'
 
-/** As it stands in YAML, or in JSON. */
+/** As written in YAML, or in JSON. */
 type Written = string | number | boolean | readonly Written[] | { readonly [key: string]: Written }
 
 const COMMENT_COLUMN = 44
@@ -29,7 +29,7 @@ export async function showConfig(options: ConfigOptions, host: CliHost): Promise
   }
 }
 
-/** Settings of their own, and not those of a list's items. */
+/** Individual settings, without those of list items. */
 const shown = settingDescriptions.filter(({ key, unneeded }) => unneeded === undefined && !key.includes('[]'))
 
 function* jsonLines(loaded: LoadedConfig): Generator<string> {
@@ -105,7 +105,7 @@ function originWords(origin: Origin | undefined, { cwd }: CliHost): string {
   return [environment ?? '', line === undefined ? place : `${place}:${line}`].filter((part) => part !== '').join(', ')
 }
 
-/** The value that holds, as it would be written; undefined where there is none. Secrets are left out of lists. */
+/** The effective value, as it would be written; undefined where there is none. Secrets are left out of lists. */
 function shownValue(setting: SettingDescription, { config, isShowable }: LoadedConfig): Written | undefined {
   const path = setting.key.split('.')
   let value: unknown = config

@@ -1,5 +1,5 @@
-// `sser log backup DIR`: copies the log of a server, stopped or running, and renews the copy that is there. The copy holds
-// all that was acknowledged before the command began.
+// `sser log backup DIR`: copies the log of a server, stopped or running, or updates an existing copy. The copy contains everything
+// that was acknowledged before the command began.
 import { realpath } from 'node:fs/promises'
 import { dirname, resolve, sep } from 'node:path'
 import { copyLog, DiskFiles, inspectLog, severityOf } from '../../../storage-engine/index.ts'
@@ -55,14 +55,14 @@ async function verified(target: string, host: CliHost) {
   return { findings: telling.map(findingText).join(''), exitCode: exitCodeOf(inspection.findings) }
 }
 
-/** A copy within what is copied would be taken for a part of it. */
+/** A copy inside the original would be taken for a part of it. */
 async function refuseInside(target: string, dataFolder: string): Promise<void> {
   const [inner, outer] = [await existing(target), await realpath(dataFolder)]
   if (inner !== outer && !inner.startsWith(`${outer}${sep}`)) return
   throw new CommandFailure(exitCannotCreate, `no backup is made in ${target}: it lies in the data folder itself.`)
 }
 
-/** Where the path leads; of one that is not there yet, where its parent does. */
+/** Where the path leads; if it does not exist yet, where its parent does. */
 async function existing(path: string): Promise<string> {
   try {
     return await realpath(path)

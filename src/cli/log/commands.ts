@@ -1,10 +1,10 @@
-// `sser log …` in the tree of commands. What the commands do is in files of their own, loaded when one is called.
+// `sser log …` in the tree of commands. Each command is in a file of its own, loaded when it is called.
 import type { CliCommand, ExitCodes } from '../cli-command.ts'
 import type { CliHost } from '../host.ts'
 
 export type LogCommandName = 'info' | 'verify' | 'dump' | 'repair' | 'compact' | 'backup' | 'restore'
 
-/** As commander gives them. */
+/** As commander passes them. */
 export interface LogOptions {
   readonly directory?: string
   readonly json?: boolean

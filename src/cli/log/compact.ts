@@ -1,5 +1,5 @@
-// `sser log compact`: has the log rewritten now, without what is dead: by the server that runs, or, where none does, here,
-// with the catalogue of topics that a server would have.
+// `sser log compact`: rewrites the log now, without dead records: through the running server, or, where none runs, here, with the
+// catalogue of topics that a server would have.
 import { readdir } from 'node:fs/promises'
 import { basename } from 'node:path'
 import {
@@ -50,7 +50,7 @@ export async function compact(wanted: Wanted, host: CliHost): Promise<number> {
 }
 
 interface Outcome extends CompactionReport {
-  /** Undefined where others wrote to the log meanwhile. */
+  /** Undefined where others wrote to the log in the meantime. */
   readonly bytesFreed: number | undefined
 }
 
@@ -95,7 +95,7 @@ async function compactHere(
   const volatile = { ...options, isDurable: false, reserveBytes: 0 }
   const memory = await Log.open(new MemoryFiles(), sequencer, silentObserver, '/memory', volatile)
   try {
-    // Who knows which topics there are, and what of them is dead.
+    // The hub knows which topics exist, and what is dead of each.
     const hub = await Hub.open(log, memory, sequencer, silentHubObserver, systemClock, HUB_OPTIONS)
     try {
       const { judge } = hub
@@ -114,17 +114,17 @@ async function compactHere(
 
 const NOTHING_DONE: CompactionReport = { runs: 0, bytesRead: 0, bytesWritten: 0 }
 
-/** As fast as the disk is, all that is dead, and once. */
+/** At full speed, everything that is dead, and only once. */
 const COMPACTION = { bytesPerSecondMax: Number.POSITIVE_INFINITY, deadShareMin: 0, intervalMs: 24 * 3600 * 1000 }
 
-/** Nobody publishes here, and nobody subscribes. */
+/** Nobody publishes or subscribes here. */
 const HUB_OPTIONS: HubOptions = {
   recentFramesBytesMax: 0,
   topicsMax: Number.MAX_SAFE_INTEGER,
   subscribersMax: 0,
   streamsPerTopicMax: Number.POSITIVE_INFINITY,
   tokensPerTopicMax: 0,
-  // The longest that there may be: the server that comes next decides.
+  // The longest possible value: the next server decides.
   idempotencyWindowMs: 24 * 3600 * 1000,
   idempotencyKeysMax: 0,
   ticketsMax: 0,
@@ -145,7 +145,7 @@ function damagedCatalog(): CommandFailure {
   )
 }
 
-/** How much there is to do nobody knows beforehand. */
+/** The total amount of work is unknown beforehand. */
 function progressLine(terminal: Terminal) {
   let isDrawn = false
   return {

@@ -1,4 +1,4 @@
-// `sser log dump`: the records of a log that nobody has open, one JSON object a line, and what is damaged between them.
+// `sser log dump`: the records of a log that nobody has open, one JSON object per line, and any damage in between.
 import { DiskFiles, type Finding, inspectLog, severityOf } from '../../../storage-engine/index.ts'
 import { type CliHost, exitWhole, written } from '../host.ts'
 import { findingJson, recordLine } from '../log-dump.ts'

@@ -1,4 +1,4 @@
-// What an inspection has found, in words, and the exit code that it comes to.
+// The findings of an inspection in words, and the resulting exit code.
 import { CATALOG_STREAM, type Finding, severityOf } from '../../../storage-engine/index.ts'
 import { TICKET_STREAM } from '../../domain/entry.ts'
 import { PUBLISH_KEY_STREAM } from '../../domain/publish-key-entry.ts'

@@ -1,4 +1,4 @@
-// `sser log info` and `sser log verify`: what the log consists of, and whether all of it is as it was written.
+// `sser log info` and `sser log verify`: what the log consists of, and whether all of it is intact.
 import { inspectLog } from '../../../storage-engine/index.ts'
 import { type CliHost, written } from '../host.ts'
 import { progressBar } from '../progress-bar.ts'

@@ -1,4 +1,4 @@
-// A log that stays as it is while a command reads it: by the folder's lock where no server runs, by a pin of the server's
+// A log that does not change while a command reads it: by the folder's lock where no server runs, by a pin held by the server
 // where one does.
 import {
   type DirectoryLock,
@@ -18,15 +18,15 @@ import { dataFolderOf, lockToRead } from './log-folder.ts'
 export interface LogAccess {
   /** Shows the log's files as they are kept. */
   readonly files: Files
-  /** What the server says, where one runs. */
+  /** The figures of the running server, if there is one. */
   readonly live: LiveFigures | undefined
   list(): Promise<LogListing>
-  /** Throws CommandFailure where the log may have changed meanwhile. */
+  /** Throws CommandFailure where the log may have changed in the meantime. */
   confirm(): void
   close(): Promise<void>
 }
 
-/** Throws STORAGE_LOCKED where a process uses the folder that does not answer. */
+/** Throws STORAGE_LOCKED where a process uses the folder but does not answer. */
 export async function accessLog(directory: string, host: CliHost): Promise<LogAccess> {
   let locks: readonly DirectoryLock[]
   try {
@@ -75,7 +75,7 @@ function assertHeld({ isHeld }: HeldPin): void {
   throw new CommandFailure(exitIoError, 'the server has stopped meanwhile, so that files may have changed. Try again.')
 }
 
-/** Asks the server that holds the lock. Throws what kept the lock from being taken where none answers. */
+/** Asks the server that holds the lock. Where none answers, throws the reason why the lock could not be taken. */
 export async function whereLocked<T>(locked: unknown, ask: () => Promise<T>): Promise<T> {
   if (!(locked instanceof StorageError) || locked.code !== 'STORAGE_LOCKED') throw locked
   try {

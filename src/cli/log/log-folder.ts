@@ -1,11 +1,11 @@
-// Where the log lies that a command is about, and its lock.
+// Where a command's log is, and its lock.
 import { lchown, lstat, readdir } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { acquireDirectoryLock, type DirectoryLock, StorageError } from '../../../storage-engine/index.ts'
 import { loadConfig } from '../../config/config.ts'
 import { type CliHost, CommandFailure, exitNoInput, systemCodeOf } from '../host.ts'
 
-/** The folder that the command names, or the configured data folder. */
+/** The folder named on the command line, or the configured data folder. */
 export function askedFolder(directory: string | undefined, host: CliHost): string {
   if (directory !== undefined) return resolve(host.cwd, directory)
   return loadConfig({ env: host.env, cwd: host.cwd }).config.storage.directory
@@ -21,7 +21,7 @@ export async function findLog(directory: string | undefined, host: CliHost): Pro
   throw new CommandFailure(exitNoInput, `there is no log in ${asked}. Name its folder by --directory.`)
 }
 
-/** The folder that the server knows, with the log in it; or the log's own, where it stands alone. */
+/** The data folder that contains the log; or the log's own folder, where it stands alone. */
 export function dataFolderOf(directory: string): string {
   return basename(directory) === 'log' ? dirname(directory) : directory
 }
@@ -37,8 +37,8 @@ export async function namesIn(folder: string): Promise<string[]> {
 }
 
 /**
- * The server locks the data folder, which holds the log's; a log that stands alone may have a lock of its own. Throws
- * STORAGE_LOCKED. Where there is no lock file, as in a copy, or the folder may not be written, the operator is told.
+ * The server locks the data folder, which contains the log's; a log that stands alone may have its own lock. Throws
+ * STORAGE_LOCKED. Where there is no lock file, as in a copy, or the folder is read-only, the operator is warned.
  */
 export async function lockToRead(directory: string, host: CliHost): Promise<readonly DirectoryLock[]> {
   const locks: DirectoryLock[] = []
@@ -70,7 +70,7 @@ export async function lockToRead(directory: string, host: CliHost): Promise<read
   return locks
 }
 
-/** The lock without which nothing is changed. Throws STORAGE_LOCKED. */
+/** The lock that is required for any change. Throws STORAGE_LOCKED. */
 export async function lockToWrite(folder: string, host: CliHost): Promise<DirectoryLock> {
   const lock = await (host.acquireLock ?? acquireDirectoryLock)(folder)
   await leaveToOwner(folder, (name) => name.startsWith('LOCK'))
@@ -78,8 +78,8 @@ export async function lockToWrite(folder: string, host: CliHost): Promise<Direct
 }
 
 /**
- * What root has made would keep a server that runs as another user out of its own folder: it may not read root's files,
- * nor ask a socket of root's whether anybody listens.
+ * Files created by root would keep a server that runs as another user out of its own folder: it could neither read them, nor
+ * connect to root's socket to find out whether anybody listens.
  */
 export async function leaveToOwner(folder: string, isMeant: (name: string) => boolean = () => true): Promise<void> {
   if (process.getuid?.() !== 0) return

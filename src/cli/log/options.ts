@@ -1,4 +1,4 @@
-// What was asked of a command of `sser log`, checked.
+// The validated options of a `sser log` command.
 import { EVERYTHING, type RecordRange } from '../../../storage-engine/index.ts'
 import { parseEventId } from '../../domain/event-id.ts'
 import { UsageError } from '../host.ts'
@@ -11,7 +11,7 @@ export interface Wanted {
   readonly json: boolean
   readonly withPayloads: boolean
   readonly range: RecordRange
-  /** The folder that backup writes, and restore and repair read; empty where none is named. */
+  /** The folder that backup writes, and restore and repair read; empty where none is given. */
   readonly backupFolder: string
   readonly verifiesCopy: boolean
   readonly isAgreed: boolean

@@ -1,5 +1,5 @@
-// `sser log repair`: puts right what can be put right without guessing, on the log of a stopped server. Says what it will
-// do, asks, and keeps what it moves or replaces in a folder of its own.
+// `sser log repair`: repairs what can be repaired without guessing, in the log of a stopped server. Announces what it will do,
+// asks, and keeps everything that it moves or replaces in a separate folder.
 import { join, resolve } from 'node:path'
 import {
   DiskFiles,

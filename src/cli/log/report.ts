@@ -1,4 +1,4 @@
-// What `sser log info` and `sser log verify` say of a log: the same facts for a program, and in words.
+// The reports of `sser log info` and `sser log verify`: the same facts for programs, and in words.
 import { createHash } from 'node:crypto'
 import { CATALOG_STREAM, EVERYTHING, type LogInspection, severityOf } from '../../../storage-engine/index.ts'
 import type { LiveFigures } from '../../control/protocol.ts'
@@ -150,7 +150,7 @@ function liveText({ pid, uptimeMs, statistics }: LiveFigures): string {
   )
 }
 
-/** The identity itself stays where it is: who knows it can forge a log. */
+/** The identity itself is not shown: whoever knows it can forge a log. */
 function fingerprint(identity: Uint8Array | undefined): string | undefined {
   return identity === undefined ? undefined : createHash('sha256').update(identity).digest('hex').slice(0, 16)
 }

@@ -1,5 +1,5 @@
-// `sser log restore DIR`: makes the log of a data folder of a backup. The folder is one that no server uses, and that holds
-// no log. Until all is there and durable it is not a log either.
+// `sser log restore DIR`: turns a backup into the log of a data folder, which must not be in use nor contain a log. Until
+// everything is in place and durable, the result does not count as a log either.
 import { readdir, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { DiskFiles, readBackup, restoreLog } from '../../../storage-engine/index.ts'
@@ -11,7 +11,7 @@ import { askedFolder, dataFolderOf, leaveToOwner, lockToWrite, namesIn } from '.
 import type { Wanted } from './options.ts'
 import { plural } from './words.ts'
 
-/** What a data folder may hold beside the log. */
+/** What a data folder may contain beside the log. */
 const OTHERS = /^(LOCK(\..*)?|tokens\.json|lost\+found|repair-.*)$/
 const UNFINISHED_NAME = 'log.restoring'
 
@@ -31,7 +31,7 @@ export async function restore(wanted: Wanted, host: CliHost): Promise<number> {
     const { config } = loadConfig({ env: host.env, cwd: host.cwd })
     await restoreLog(files, backup, listing, unfinished, durableOptions(config), bar.update).finally(bar.clear)
     await leaveToOwner(unfinished)
-    // The empty folder that a server leaves behind makes room.
+    // Replaces the empty folder that a server leaves behind.
     await rm(join(folder, 'log'), { recursive: true, force: true })
     await files.rename(unfinished, join(folder, 'log'))
     await files.syncDirectory(folder)

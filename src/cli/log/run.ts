@@ -1,4 +1,4 @@
-// The commands of `sser log`, each of which is in a file of its own: which one is meant, and words for whatever goes wrong.
+// Dispatches the commands of `sser log`, each of which is in a file of its own, and puts their failures into words.
 import { StorageError } from '../../../storage-engine/index.ts'
 import { ConfigError } from '../../config/config.ts'
 import { ControlError } from '../../control/control-client.ts'

@@ -1,5 +1,5 @@
-// `sser tls …` in the tree of commands: certificates, before a server runs and while it does. What the commands do is in
-// files of their own, loaded when one is called.
+// `sser tls …` in the tree of commands: certificates, before and while a server runs. Each command is in a file of its own, loaded
+// when it is called.
 import type { CliCommand, ExitCodes } from '../cli-command.ts'
 import { type ConfigOptions, withConfigOptions } from '../config/commands.ts'
 import {

@@ -1,11 +1,11 @@
-// What a command of `sser tls` failed with, in words and as an exit code.
+// The failures of `sser tls` commands, in words and as exit codes.
 import { StorageError } from '../../../storage-engine/index.ts'
 import { ConfigError } from '../../config/config.ts'
 import { ControlError } from '../../control/control-client.ts'
 import { TlsError } from '../../tls/certificate.ts'
 import { type CliHost, exitConfig, exitFailed, exitIoError, exitNoPermission, systemCodeOf } from '../host.ts'
 
-/** Throws again what nobody was prepared for, and what says by itself how the command ends. */
+/** Rethrows unexpected errors, and those that already say how the command ends. */
 export function failedWith(error: unknown, { stderr }: CliHost): number {
   if (error instanceof ConfigError) {
     stderr.write(`${error.message}\n`)

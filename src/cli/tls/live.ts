@@ -1,8 +1,8 @@
-// The server that runs in a data folder, asked by its control socket for its certificate.
+// Asks the server that runs in a data folder for its certificate, through the control socket.
 import { askCertificate, ControlError } from '../../control/control-client.ts'
 import type { LiveCertificate } from '../../control/protocol.ts'
 
-/** Undefined where no server answers: none runs, or one without a durable log, or one that is starting. */
+/** Undefined where no server answers: none is running, or it has no durable log, or it is still starting. */
 export async function liveCertificate(dataFolder: string): Promise<LiveCertificate | undefined> {
   try {
     return await askCertificate(dataFolder)

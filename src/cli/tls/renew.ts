@@ -1,4 +1,4 @@
-// `sser tls renew`: has another certificate ordered now, by the server that runs, or, where none does, here.
+// `sser tls renew`: orders another certificate now, through the running server, or, where none runs, here.
 import { basename, dirname } from 'node:path'
 import { orderHere } from '../../app/certificate-order.ts'
 import type { Config } from '../../config/config.ts'
@@ -54,7 +54,7 @@ async function askServer(dataFolder: string): Promise<OrderOutcome | undefined> 
 async function orderedHere(config: Config, host: CliHost): Promise<OrderOutcome> {
   const { cacheDir } = config.server.ssl
   const outcome = await orderHere(config, host.stopSignal())
-  // Otherwise the server that comes next could not read what root has written.
+  // Otherwise the next server could not read what root has written.
   await leaveToOwner(dirname(cacheDir), (name) => name === basename(cacheDir))
   await leaveToOwner(cacheDir)
   return outcome

@@ -1,5 +1,5 @@
-// `sser tls self-signed`: a pair of files with which a server can be started. Promises that the key is for this user's eyes
-// only, and that nothing is written over unless that was asked for.
+// `sser tls self-signed`: a pair of files with which a server can be started. Promises that only this user can read the key, and
+// that nothing is overwritten unless requested.
 import { access, chmod } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { parseHosts } from '../../config/values.ts'
@@ -10,7 +10,7 @@ import { wholeNumber } from '../whole-number.ts'
 import type { SelfSignedOptions } from './commands.ts'
 import { failedWith } from './failure.ts'
 
-/** It would outlive whoever has made it. */
+/** A longer-lived one would outlive its maker. */
 const DAYS_MAX = 3650
 const PUBLIC_MODE = 0o644
 
@@ -40,7 +40,7 @@ export async function selfSigned(names: readonly string[], options: SelfSignedOp
   }
 }
 
-/** As names stand in certificates. */
+/** As names are written in certificates. */
 function hostOf(name: string): string {
   const [host, ...others] = parseHosts(name) ?? []
   if (host !== undefined && others.length === 0) return host

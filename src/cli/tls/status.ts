@@ -1,4 +1,4 @@
-// `sser tls status`: of the server that runs, or of what a start would find, the certificate and how its renewal stands.
+// `sser tls status`: the certificate and the state of its renewal, of the running server, or as a start would find them.
 import { tlsOptions } from '../../app/tls.ts'
 import type { CertificateStatus, OrderStatus, TlsStatus } from '../../tls/status.ts'
 import { readTlsStatus } from '../../tls/tls.ts'

@@ -1,4 +1,4 @@
-// Whether the authority can be asked, and what it says of itself in its directory (RFC 8555, section 7.1.1).
+// Whether the authority can be reached, and what its directory says about it (RFC 8555, section 7.1.1).
 import type { Authority } from '../../../tls/acme-order.ts'
 import { connectionWords } from '../../../tls/acme-words.ts'
 import { exchange, withAgent } from '../../../tls/exchange.ts'
@@ -6,7 +6,7 @@ import { doubt, type Finding, good, problem } from './finding.ts'
 
 export interface CheckedAuthority {
   readonly findings: readonly Finding[]
-  /** What CAA records call it; empty where it does not say. */
+  /** Its name in CAA records; empty where it does not say. */
   readonly caaIdentities: readonly string[]
 }
 
@@ -19,7 +19,7 @@ interface Directory {
   }
 }
 
-/** Certificates of some days bear so much; signatures of requests have no time in them. */
+/** Short-lived certificates tolerate this much; the signatures of requests do not depend on time. */
 const CLOCK_OFF_MS_MAX = 5 * 60_000
 
 export async function checkAuthority({ directoryUrl, trusted, externalAccount }: Authority): Promise<CheckedAuthority> {

@@ -1,4 +1,4 @@
-// The certificate that is there, its key, the authorities behind it, and the folder for those that the server comes by.
+// The existing certificate, its key, its chain, and the folder for certificates that the server obtains.
 import { X509Certificate } from 'node:crypto'
 import { constants } from 'node:fs'
 import { access, readFile, stat } from 'node:fs/promises'
@@ -13,7 +13,7 @@ import { readTlsStatus, type TlsOptions } from '../../../tls/tls.ts'
 import { systemCodeOf } from '../../host.ts'
 import { doubt, type Finding, good, problem } from './finding.ts'
 
-/** Rights of the group and of all others. */
+/** Permissions of the group and of others. */
 const WIDER_MODE = 0o077
 
 export async function checkCertificate(options: TlsOptions, live: LiveCertificate | undefined): Promise<Finding[]> {
@@ -29,7 +29,7 @@ export async function checkCertificate(options: TlsOptions, live: LiveCertificat
   if (order?.failure !== undefined) findings.push(doubt('order', `The last one failed. ${order.failure.words}`))
   if (certificate === undefined) return [...findings, good('certificate', 'There is none yet; a start makes one.')]
   const { source, names, notAfterMs, doubts } = certificate
-  // What the server comes by itself it renews by itself.
+  // The server renews by itself what it obtained by itself.
   const told = source === 'files' ? problem : doubt
   findings.push(...doubts.map((words) => told('certificate', words)))
   if (doubts.length === 0) {
@@ -46,7 +46,7 @@ export async function checkCertificate(options: TlsOptions, live: LiveCertificat
   return findings
 }
 
-/** Clients go from each certificate to the next one in the file, and look for the last one's issuer among those they know. */
+/** Clients follow the chain from each certificate to the next in the file, and look up the last one's issuer among those they know. */
 function chainFinding(text: string): Finding {
   const chain = (text.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? []).map(
     (block) => new X509Certificate(block),
@@ -69,7 +69,7 @@ function chainFinding(text: string): Finding {
   )
 }
 
-/** The same question that a server asks before it shows the certificate. */
+/** The same query that a server makes before it uses the certificate. */
 async function staplingFinding(chain: string): Promise<Finding> {
   try {
     const { untilMs } = await askResponder(subjectOf(chain), new AbortController().signal)
@@ -85,7 +85,7 @@ function oneLine(name: string): string {
   return name.replaceAll('\n', ', ')
 }
 
-/** Whether what is missing of it could be made. */
+/** Whether it exists or could be created. */
 export async function checkFolder(directory: string): Promise<Finding> {
   const subject = 'folder'
   for (let folder = directory; ; folder = dirname(folder)) {

@@ -1,5 +1,5 @@
-// `sser tls check`: whether a server with this configuration would come to a certificate that its clients take, and to the
-// ports that it needs. Promises to leave everything as it was.
+// `sser tls check`: whether a server with this configuration would get a certificate that its clients accept, and the ports that
+// it needs. Promises to leave everything unchanged.
 import { Resolver } from 'node:dns/promises'
 import { tlsOptions } from '../../../app/tls.ts'
 import type { Config } from '../../../config/config.ts'
@@ -15,10 +15,10 @@ import { doubt, type Finding, good, problem } from './finding.ts'
 import { checkName } from './name.ts'
 import { checkPlainPort, checkSecurePort } from './ports.ts'
 
-/** What is around this machine; tests have another. */
+/** The world outside of this machine; tests have their own. */
 export interface World {
   readonly resolver: Resolver
-  /** Where authorities look for proofs. */
+  /** The port on which authorities look for proofs. */
   readonly proofPort: number
 }
 

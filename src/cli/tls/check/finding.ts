@@ -1,13 +1,13 @@
-// What `sser tls check` finds out, in words.
+// A finding of `sser tls check`.
 
-/** `doubt`: it may be as wanted, or may not; nobody can tell from here. `problem`: it has to be mended first. */
+/** `doubt`: it may or may not be as intended; that cannot be determined from here. `problem`: it must be fixed first. */
 export type FindingLevel = 'good' | 'doubt' | 'problem'
 
 export interface Finding {
   readonly level: FindingLevel
   /** What it is about, in a word or a name. */
   readonly subject: string
-  /** With what to do, where it is not good. */
+  /** Unless it is good, including what to do. */
   readonly words: string
 }
 

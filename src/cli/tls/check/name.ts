@@ -1,4 +1,4 @@
-// Whether a name leads to this machine, as far as that can be seen from here, and whether its owner lets the authority give
+// Whether a name leads to this machine, as far as that can be seen from here, and whether its owner allows the authority to issue
 // certificates for it (CAA, RFC 8659).
 import type { CaaRecord } from 'node:dns'
 import type { Resolver } from 'node:dns/promises'
@@ -61,7 +61,7 @@ function isOwn(address: string): boolean {
 
 interface Answers<Answer> {
   readonly answers: readonly Answer[]
-  /** The system's code, where it is not known whether there are any. */
+  /** The system's error code, where it is unknown whether there are any. */
   readonly failure: string | undefined
 }
 
@@ -75,7 +75,7 @@ async function answersOf<Answer>(asking: Promise<readonly Answer[]>): Promise<An
   }
 }
 
-/** The nearest name from here upwards that has records decides. */
+/** Determined by the closest name, going upwards, that has records. */
 async function caaRefusal(
   name: string,
   resolver: Resolver,

@@ -1,5 +1,5 @@
-// Whether the two ports can be listened on, or belong to the server that runs; and what answers on the plain one while the
-// names are looked at, in the way in which an authority is answered.
+// Whether the two ports are free, or belong to the running server; and what answers on the plain one while the names are checked,
+// the way an authority is answered.
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer as createHttpServer, request, type Server } from 'node:http'
@@ -14,7 +14,7 @@ import { doubt, type Finding, good, problem } from './finding.ts'
 
 type Address = Config['server']['addr']
 
-/** A question that only whoever serves this configuration can answer. */
+/** A question that only the server of this configuration can answer. */
 export interface Probe {
   readonly path: string
   readonly answer: string
@@ -26,7 +26,7 @@ const ANSWER_BYTES_MAX = 4096
 export interface PlainPort {
   readonly finding: Finding
   readonly probe: Probe
-  /** Nothing answers the probe from then on. */
+  /** After this, nothing answers the probe any more. */
   close(): Promise<void>
 }
 
@@ -44,7 +44,7 @@ export async function checkPlainPort(addr: Address, cacheDir: string): Promise<P
     return { finding, probe, close: () => ended(server) }
   }
   if (words.code !== 'EADDRINUSE') return { finding: words.finding, probe, close: async () => undefined }
-  // A server of this configuration answers what it finds in its folder.
+  // A running server of this configuration answers with what it finds in its folder.
   const cache = new AcmeCache(cacheDir)
   const isShown = await isKept(cache, token, answer)
   const close = async () => {
@@ -55,11 +55,11 @@ export async function checkPlainPort(addr: Address, cacheDir: string): Promise<P
   return { finding, probe, close }
 }
 
-/** False where the folder cannot be written, or is not there: then no server of this configuration runs. */
+/** False where the folder is missing or not writable: then no server of this configuration is running. */
 async function isKept(cache: AcmeCache, token: string, answer: string): Promise<boolean> {
   try {
     await cache.show(token, answer)
-    // A server that runs as another user could not read what root has written.
+    // A server that runs as another user could not read a file written by root.
     await leaveToOwner(cache.directory, (name) => name.endsWith(token))
     return true
   } catch (error) {
@@ -81,7 +81,7 @@ export async function checkSecurePort(addr: Address, live: LiveCertificate | und
   return isOurs ? good(portName(addr), 'The server that runs has it, and shows its certificate.') : words.finding
 }
 
-/** `answered`: by the one who is meant; `other`: by somebody else; else the system's code of what failed. */
+/** `answered`: by the intended server; `other`: by something else; otherwise the system's error code. */
 export function asked(address: string, port: number, host: string, { path, answer }: Probe): Promise<string> {
   return new Promise((resolve) => {
     const asking = request(
@@ -105,7 +105,7 @@ export function asked(address: string, port: number, host: string, { path, answe
   })
 }
 
-/** The fingerprint of the certificate; undefined where no handshake comes about. */
+/** The certificate's fingerprint; undefined where there is no handshake. */
 function shownAt(host: string, port: number): Promise<string | undefined> {
   return new Promise((resolve) => {
     const socket = connect({ host, port, rejectUnauthorized: false, timeout: ASK_TIMEOUT_MS }, () => {
@@ -118,7 +118,7 @@ function shownAt(host: string, port: number): Promise<string | undefined> {
   })
 }
 
-/** Undefined: it listens now. */
+/** Undefined: it is listening now. */
 async function listenWords(
   server: Server | NetServer,
   addr: Address,
