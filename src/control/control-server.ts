@@ -61,7 +61,9 @@ export async function startControlServer(
   let closing: Promise<void> | undefined
   return {
     close() {
+      // A socket that cannot be removed must not keep the log from being closed; the next server replaces it.
       closing ??= rm(path, { force: true })
+        .catch(() => undefined)
         .then(() => control.close())
         .finally(() => folder.close())
       return closing

@@ -124,6 +124,20 @@ test('a pin ends when its connection is cut, and one that the server ends is not
   assert.equal(log.pins, 0)
 })
 
+test('a server whose socket cannot be removed ends its connections all the same', async () => {
+  const folder = newFolder()
+  const log = new AskedLog()
+  const server = await startControlServer(folder, log)
+  const pin = await askPin(folder)
+  rmSync(join(folder, 'control.sock'))
+  mkdirSync(join(folder, 'control.sock'))
+  const ended = log.released()
+  await server.close()
+  await ended
+  while (pin.isHeld) await new Promise((resolve) => setImmediate(resolve))
+  assert.equal(log.pins, 0)
+})
+
 test('no more than four pin the log at once, and the next one is told so', async () => {
   const folder = newFolder()
   const log = new AskedLog()
