@@ -111,8 +111,8 @@ function begin(
   const { req, res } = request.raw
   const start = formatEventId(hub.startOfAll(topics, asked.from))
   const headers = [...cors.headers(req.headers.origin), 'sser-resumed-from', start]
-  observer.answered(request.method, path, 200)
   if (request.method === 'head') {
+    observer.answered(request.method, path, 200)
     res.writeHead(200, [...headers, ...streamHeaders])
     res.end()
     return
@@ -125,12 +125,15 @@ function begin(
     hub.subscribeAll(topics, stream, { ...asked, tokens: tokensOf(credentials) })
     stream.begin()
   } catch (error) {
+    // Not answered yet: the error will be, and counted then.
     if (!isPassing(error)) throw error
+    observer.answered(request.method, path, 200)
     tellLimit(observer, error)
     if (share !== undefined && service.isOpen) share(stream, error)
     else endWithRetry(res, headers, retryMsOf(service, limits))
     return
   }
+  observer.answered(request.method, path, 200)
   share?.(stream, undefined)
 }
 

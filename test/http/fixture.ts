@@ -99,6 +99,8 @@ export interface Fixture {
   readonly failures: readonly FailedRequest[]
   /** Each time that a limit was reached, its setting. */
   readonly limitsReached: readonly string[]
+  /** Each answer that was counted, such as `get 200`. */
+  readonly answers: readonly string[]
   /** Each trusted proxy that was cut off, and why. */
   readonly proxiesRefused: readonly string[]
   createTopic(persist?: boolean): Promise<{ id: string; token: string }>
@@ -112,6 +114,7 @@ export interface Fixture {
 export async function startFixture(context: TestContext, options: FixtureOptions = {}): Promise<Fixture> {
   const failures: FailedRequest[] = []
   const limitsReached: string[] = []
+  const answers: string[] = []
   const proxiesRefused: string[] = []
   const connections = new Set<RawConnection>()
   const service = new Service()
@@ -122,6 +125,7 @@ export async function startFixture(context: TestContext, options: FixtureOptions
   })
   const observer = {
     ...silentHttpObserver,
+    answered: (method: string, _route: string, status: number) => answers.push(`${method} ${status}`),
     limitReached: (limit: string) => limitsReached.push(limit),
     proxyRefused: (proxy: string, reason: string) => proxiesRefused.push(`${proxy}: ${reason}`),
     requestFailed: (report: FailedRequest) => failures.push(report),
@@ -167,6 +171,7 @@ export async function startFixture(context: TestContext, options: FixtureOptions
     origin,
     failures,
     limitsReached,
+    answers,
     proxiesRefused,
     raw,
     async createTopic(persist = false) {

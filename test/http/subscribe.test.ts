@@ -403,6 +403,27 @@ test('a stop that begins while the place is sought ends the stream with a retry,
   assert(retry !== undefined && retry >= 3000 && retry <= 6000, 'spread as during a stop')
 })
 
+test('a token that is revoked while the place is sought gets a 401, which counts as one answer', async (t) => {
+  const { subscribe, createTopic, hub, answers } = await startFixture(t)
+  const { id } = await createTopic(true)
+  const topic = hub.topic(id)
+  assert(topic !== undefined)
+  const request = { rights: ['subscribe'] as const, label: undefined, expiresAtMs: undefined }
+  const { token, secret } = await hub.issueToken(topic, request)
+  const resolve = hub.resolve.bind(hub)
+  hub.resolve = async (...given) => {
+    const point = await resolve(...given)
+    await hub.revokeToken(topic, token.number)
+    return point
+  }
+  const answer = await subscribe(`${id}/events`, { authorization: `Bearer ${secret}` }).until('}}')
+  assert.match(answer, /^HTTP\/1\.1 401 /)
+  assert.deepEqual(
+    answers.filter((each) => each.startsWith('get ')),
+    ['get 401'],
+  )
+})
+
 test('empty parameters of the query count as absent', async (t) => {
   const { subscribe, createTopic } = await startFixture(t)
   const { id } = await createTopic()
