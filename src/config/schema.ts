@@ -1,10 +1,10 @@
 /**
- * Every setting of the server, once: its default, bounds, unit, environment variable and what it does, as one Joi
- * schema. check.ts checks values by it and describes it; docs/configuration.md is generated from it. All values arrive
- * here as text, or as lists and sections of text, because YAML files and the environment give nothing else; the schema
- * turns them into numbers, booleans and addresses.
+ * Every setting of the server, defined once: its default, bounds, unit, environment variable and purpose, as one Joi schema.
+ * check.ts validates values by it and describes it; docs/configuration.md is generated from it. All values arrive here as text,
+ * or as lists and sections of text, because YAML files and the environment supply nothing else; the schema turns them into
+ * numbers, booleans and addresses.
  *
- * It may not know where a value came from, nor what any part of the server does with it.
+ * It must not know where a value came from, nor what any part of the server does with it.
  */
 import { isIP } from 'node:net'
 import Joi from 'joi'
@@ -26,7 +26,7 @@ import {
   SECOND_MS,
 } from './values.ts'
 
-/** What a record of the log needs beside the message: the publisher's id, the type and the record's own header. */
+/** What a log record needs in addition to the message: the publisher's id, the type and the record's own header. */
 const RECORD_OVERHEAD_BYTES = 64 * KIB_BYTES
 const LOG_BATCH_BYTES_DEFAULT = 8 * MIB_BYTES
 
@@ -37,21 +37,21 @@ export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
 export type LogSync = 'commit' | 'interval' | 'never'
 export type WhenFull = 'refuse' | 'dropOldest'
 
-/** A topic that the configuration names. Its id has all 11 characters here, however it was written. */
+/** A configured topic. Here its id has all 11 characters, however it was written. */
 export interface StaticPubSub {
   readonly id: string
   readonly name: string
   readonly token: string
 }
 
-/** An API token beside the main one. */
+/** An API token in addition to the main one. */
 export interface NamedApiToken {
   readonly name: string
   readonly token: string
   readonly rights: readonly (typeof apiRights)[number][]
 }
 
-/** The settings after validation. Durations end in `Ms`; sizes are bytes; all of it is frozen. */
+/** The settings after validation. Durations end in `Ms`; sizes are in bytes; everything is frozen. */
 export interface Settings {
   readonly server: {
     readonly addr: ListenAddress
@@ -151,7 +151,7 @@ export interface Settings {
   readonly logging: { readonly level: LogLevel }
 }
 
-/** The largest record that a publish can make of a request body of this size. */
+/** The largest record that a publish can produce from a request body of this size. */
 export function recordBytesMaxOf(maxRequestBodySize: number): number {
   return maxRequestBodySize + RECORD_OVERHEAD_BYTES
 }
@@ -183,7 +183,7 @@ interface SettingJoi extends Joi.Root {
 }
 const joi: SettingJoi = Joi.extend(durationType, bytesType)
 
-/** What the schema says about a setting beside its bounds. */
+/** What the schema says about a setting in addition to its bounds. */
 export interface SettingMeta {
   readonly environment?: string
   readonly secret?: boolean
@@ -191,7 +191,7 @@ export interface SettingMeta {
   readonly allowed?: string
   readonly defaultText?: string
 }
-/** The typed way to `.meta()`, which itself takes anything. */
+/** A typed wrapper of `.meta()`, which itself accepts anything. */
 const meta = (value: SettingMeta): SettingMeta => value
 
 const flag = () => joi.boolean().truthy('yes', 'on', '1', 't').falsy('no', 'off', '0', 'f')
@@ -216,7 +216,7 @@ const token = () =>
       }),
     )
 
-/** Known from the original; accepted, told once at the start, and of no effect here. */
+/** Known from the original; accepted, reported once at the start, and without effect here. */
 const unneeded = (why: string, values: Joi.Schema = joi.string()) =>
   values.meta(meta({ allowed: 'anything', unneeded: why }))
 const ofItsHttpLibrary = () => unneeded('it sets what only the HTTP library of the original has')
@@ -228,7 +228,7 @@ const file = (environment: string) =>
     .string()
     .meta(meta({ environment, allowed: 'a file; a relative one is sought from where the server was started' }))
 
-/** The authority of the original. */
+/** The original's authority. */
 export const DEFAULT_ACME_DIRECTORY = 'https://acme-v02.api.letsencrypt.org/directory'
 
 const acmeSchema = joi
@@ -755,7 +755,7 @@ const loggingSchema = joi
   .default()
   .description('What the server says about itself: a line an event, as JSON, or for people on a terminal.')
 
-// The order matters: the default of log.batchBytesMax looks at server.maxRequestBodySize, which is settled before it.
+// The order matters: the default of log.batchBytesMax depends on server.maxRequestBodySize, which is validated before it.
 export const rootSchema = joi.object({
   server: serverSchema,
   pubsub: pubsubSchema,
@@ -775,7 +775,7 @@ export const rootSchema = joi.object({
   idgen: unneeded('ids are the numbers of the log', joi.any()),
 })
 
-/** What must hold between settings: the key to blame, the other keys that take part, the words, and the check. */
+/** Relations between settings: the key to blame, the other keys involved, the words, and the check. */
 export interface SettingRelation {
   readonly key: string
   readonly others: readonly string[]
@@ -839,8 +839,8 @@ export const settingRelations: readonly SettingRelation[] = [
 ]
 
 /**
- * Those of the names that a certificate is to be ordered for. An authority of one's own may know `.test` and `.local`, the
- * usual one cannot; nobody vouches for localhost, and the usual one not for addresses.
+ * The names to order a certificate for. A private authority may know `.test` and `.local`, the usual one cannot; nobody vouches
+ * for localhost, and the usual one does not for addresses.
  */
 export function namesToOrder({ domainName = [], certFile, acme }: Settings['server']['ssl']): readonly string[] {
   if (certFile !== undefined) return []

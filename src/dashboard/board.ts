@@ -1,5 +1,4 @@
-// The overview: figures, chart, health and log, as the feed tells them. Lives as long as the page, also while another view is
-// shown.
+// The overview: figures, chart, health and log, from the feed. Lives as long as the page, even while another view is shown.
 import type { LogFigures, Quantiles, Row, Sample } from '../http/dashboard-sample.ts'
 import { makeChart } from './chart.ts'
 import { element, make, show } from './dom.ts'
@@ -8,7 +7,7 @@ import { bytesText, clockText, msText, rateText, shareText, spanText, wholeText 
 import { addRows, growthOf, rateBetween, rowOf, seriesOf } from './samples.ts'
 
 export interface Board {
-  /** Nothing has come since then: what is shown is old, and the server may be ill by now. */
+  /** Nothing has arrived since then: what is shown is out of date, and the server may be in trouble by now. */
   lost(timeMs: number): void
   take(news: Exclude<FigureNews, { kind: 'connection' }>): void
 }
@@ -59,7 +58,7 @@ function showHealth({ status: word, reason }: Sample['health']): void {
   show('health', isWell ? 'Healthy: events are accepted, stored and delivered.' : `Not healthy: ${reason ?? word}.`)
 }
 
-/** Made anew only where they differ, so that a screen reader and a selection are left in peace. */
+/** Updated only where they differ, so as not to disturb a screen reader or a selection. */
 function showNotices(notices: readonly string[]): void {
   const list = element('notices')
   const shown = [...list.children].map(({ textContent }) => textContent)
@@ -95,7 +94,7 @@ function showLog(log: LogFigures | null, rows: readonly Row[]): void {
   show('dead-share', compaction === null ? '–' : shareText(compaction.dead_share))
 }
 
-/** Less than a KiB a minute is none: files grow in steps. */
+/** Less than a KiB a minute counts as none: files grow in steps. */
 function showGrowth(bytesPerSecond: number | undefined, left: number | undefined): void {
   const grows = bytesPerSecond !== undefined && bytesPerSecond >= 1024 / 60
   if (bytesPerSecond === undefined) show('log-growth', 'not known yet')

@@ -1,5 +1,5 @@
-// The chart of the last 15 minutes, drawn by uPlot, whose script stands in the page before this one. Takes its colours
-// from the style sheet, and is drawn anew where they change.
+// The chart of the last 15 minutes, drawn by uPlot, whose script is loaded by the page before this one. Takes its colours from
+// the style sheet, and is redrawn when they change.
 import type UPlot from 'uplot'
 import type { Series } from './samples.ts'
 
@@ -12,7 +12,7 @@ declare global {
 
 const heightPx = 240
 const spanSeconds = 900
-/** Of a server that has run for less than the span: what there is shall fill the chart. */
+/** If the server has run for less than the whole span, the existing data fills the chart. */
 const spanSecondsMin = 120
 const timeSpacePx = 70
 const axisFont = '12px system-ui, sans-serif'

@@ -1,42 +1,42 @@
 /**
- * A stream of the server that is read for as long as somebody wants it: asked for again whenever it ends. Knows no document,
+ * A stream from the server that is read for as long as it is wanted: it is requested again whenever it ends. Knows no document,
  * and nothing of what the events mean.
  */
 import { refusal, type SserError } from '../client/errors.ts'
 import { createDecoder, type SseEvent } from '../sse/decode.ts'
 
-/** `refused`: the token does not open it; `gone`: there is no such thing any more. After both nobody asks again. */
+/** `refused`: the token does not open it; `gone`: it no longer exists. Neither is retried. */
 export type Connection = 'open' | 'waiting' | 'refused' | 'gone'
 
 export interface StreamOptions {
   readonly url: string
   readonly token: string
-  /** What each connection asks for, as JSON. */
+  /** The request body for each connection, as JSON. */
   readonly body: () => object
-  /** A connection that is silent for so long is dead. */
+  /** A connection that is silent for this long is considered dead. */
   readonly silenceMsMax: number
   readonly bufferBytesMax: number
   readonly onEvent: (event: SseEvent, namesId: boolean) => void
-  /** At the end of each block that names an id, ahead of its event. */
+  /** At the end of each block that has an id, before its event. */
   readonly onId: (id: string) => void
-  /** True: what `body` gives from now on is something else, which is asked for at once. */
+  /** True: `body` now returns something different, which is requested at once. */
   readonly onRefusal: (refusal: SserError) => boolean
-  /** `gone` is never told. */
+  /** `gone` is never reported. */
   readonly onState: (state: Connection) => void
 }
 
 const retryMs = 1000
-/** However long a server that stops wants everybody to stay away: one page is no crowd. */
+/** Whatever delay a stopping server asks of its clients: a single page is no crowd. */
 const retryMsMax = 5000
 
-/** Until the returned function is called. `open` is told when the head of the answer has come. */
+/** Runs until the returned function is called. `open` is reported when the head of the answer has arrived. */
 export function keepReading(options: StreamOptions): () => void {
   const ended = new AbortController()
   run(options, ended.signal)
   return () => ended.abort()
 }
 
-/** What one connection leaves for the next. */
+/** State carried from one connection to the next. */
 interface Progress {
   retryMs: number
 }
@@ -50,7 +50,7 @@ async function run(options: StreamOptions, ended: AbortSignal): Promise<void> {
     try {
       outcome = await read(options, progress, ended)
     } catch {
-      // However it broke, the answer is the same: say so, and come back.
+      // However it broke, the reaction is the same: report it, and reconnect.
     }
     if (ended.aborted) return
     if (outcome === 'changed') continue

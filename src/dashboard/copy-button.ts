@@ -1,5 +1,5 @@
-// A button that puts a text into the clipboard, and lines to paste that have one. Pages that come over plain HTTP from
-// another machine have no clipboard of the modern kind; there the older way is gone.
+// A button that copies a text to the clipboard, and lines to paste that have one. Pages loaded over plain HTTP from another
+// machine have no access to the modern clipboard API; there the old way is used.
 import { button, make } from './dom.ts'
 
 const shownMs = 2000
@@ -32,7 +32,7 @@ async function isCopied(text: string): Promise<boolean> {
     await navigator.clipboard.writeText(text)
     return true
   } catch {
-    // No clipboard here, or none that this page may use.
+    // No clipboard here, or no permission to use it.
     return isCopiedBySelecting(text)
   }
 }

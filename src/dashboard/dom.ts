@@ -1,5 +1,5 @@
-// The document, in a few words. Every text goes into it as text: nothing here, or anywhere in this page, makes markup of a
-// string.
+// Short helpers for the document. All text is inserted as text: nothing here, or anywhere in this page, turns a string into
+// markup.
 
 export function element<Kind extends HTMLElement = HTMLElement>(id: string): Kind {
   const found = document.getElementById(id)
@@ -7,7 +7,7 @@ export function element<Kind extends HTMLElement = HTMLElement>(id: string): Kin
   return found as Kind
 }
 
-/** Written only where it differs, so that a screen reader and a selection are left in peace. */
+/** Written only where it differs, so as not to disturb a screen reader or a selection. */
 export function write(target: HTMLElement, text: string): void {
   if (target.textContent !== text) target.textContent = text
 }
@@ -16,7 +16,7 @@ export function show(id: string, text: string): void {
   write(element(id), text)
 }
 
-/** Attributes; `true` and `false` set or leave out one that has no value. */
+/** Attributes; `true` and `false` set or omit one without a value. */
 export type Attributes = Readonly<Record<string, string | boolean>>
 
 export function make<Tag extends keyof HTMLElementTagNameMap>(
@@ -52,12 +52,12 @@ export function labelled(text: string, control: HTMLElement, hint?: string): HTM
   return make('div', { class: 'field' }, ...parts)
 }
 
-/** A checkbox or a radio button, with its label behind it. */
+/** A checkbox or a radio button, followed by its label. */
 export function choice(text: string, control: HTMLInputElement): HTMLElement {
   return make('label', { class: 'choice' }, control, text)
 }
 
-/** What a form calls when it is sent. While that is under way it cannot be sent again. */
+/** Called when a form is submitted. Until that is done it cannot be submitted again. */
 export function onSubmit(form: HTMLFormElement, work: () => Promise<void>): void {
   let isBusy = false
   form.addEventListener('submit', async (event) => {

@@ -1,5 +1,5 @@
-// A topic's events: live, the newest on top, or replayed page by page from a place. What a publisher has written is shown as
-// text, whatever it looks like.
+// A topic's events: live, newest on top, or replayed page by page from some point. What publishers have written is shown as text,
+// whatever it looks like.
 import type { TopicDetails } from '../client/client.ts'
 import type { EventBody, PageBody } from '../client/history.ts'
 import { call, presentOf, topicPath, wordsOf } from './api.ts'
@@ -10,7 +10,7 @@ import { type TokenWish, withToken } from './token-form.ts'
 import { watchTail } from './watch.ts'
 
 const pageEvents = 50
-/** The rows that a live list holds; more would be read by nobody. */
+/** Maximum number of rows in a live list; nobody would read more. */
 const rowsMax = itemsMax
 const scrollCharacters = 200
 const scrollLines = 6
@@ -48,7 +48,7 @@ export function eventList(topic: string): EventList {
   const foot = make('div', { class: 'tools' })
   const shown = make('div', {}, status, none, list, foot)
   let leave: (() => void) | undefined
-  /** Which request is the last: what an earlier one brings late is not shown. */
+  /** Number of the latest request: late results of earlier ones are not shown. */
   let turn = 0
 
   function clear(): void {
@@ -102,15 +102,15 @@ export function eventList(topic: string): EventList {
     })
   }
 
-  /** The latest events, the last one first, and the number up to which there are no others behind them. */
+  /** The latest events, newest first, and the number up to which there are no others after them. */
   async function latest(token: string): Promise<{ readonly newest: string } & PageBody> {
-    // Asked for ahead of the history, so that nothing can come between the two.
+    // Requested before the history, so that nothing can fall in between.
     const present = await presentOf(token, topic, ended.signal)
     const page = await history(token, `order=desc&limit=${pageEvents}`)
     return { ...page, newest: later(present, page.events[0]?.id ?? '') }
   }
 
-  /** Shows what came while nobody looked, and gives the number up to which it did. */
+  /** Shows what arrived while nobody was looking, and returns the number up to which it did. */
   async function caughtUp(mine: number, token: string, newest: string): Promise<string> {
     try {
       const { events, next, newest: present } = await latest(token)
@@ -127,12 +127,12 @@ export function eventList(topic: string): EventList {
       fill('')
       return later(present, newest)
     } catch {
-      // The stream is asked for all the same, and tells what is wrong.
+      // The stream is requested all the same, and reports what is wrong.
       return newest
     }
   }
 
-  /** Gives the id of the newest event that is shown. */
+  /** Returns the id of the newest event shown. */
   function take(news: TailNews, newest: string): string {
     let latest = newest
     if (news.kind === 'state') {
@@ -232,7 +232,7 @@ function replayForm(replay: (query: URLSearchParams) => Promise<void>): HTMLElem
   return form
 }
 
-/** Of two of the server's numbers; '' is none. */
+/** The higher of two of the server's numbers; '' stands for none. */
 function later(one: string, other: string): string {
   return one > other ? one : other
 }
@@ -276,7 +276,7 @@ function eventRow(
   )
 }
 
-/** What may be higher than its place can be reached with the keyboard. */
+/** Makes elements that may overflow reachable with the keyboard. */
 function mayScroll(text: string): boolean {
   return text.length > scrollCharacters || text.split('\n').length > scrollLines
 }
@@ -289,7 +289,7 @@ function remarkRow(text: string): HTMLElement {
   return make('tr', { class: 'remark' }, make('td', { colspan: '4' }, text))
 }
 
-/** What the page says of a topic's limits. */
+/** A topic's limits, as the page words them. */
 export function limitsText({ max_age, max_bytes, max_events }: TopicDetails['retention']): string {
   const limits = [
     max_age === null ? [] : [`for ${max_age}`],

@@ -1,14 +1,14 @@
-// The figures, for all who watch: what was told of them last, and who wants to be told. Knows no document, and no connection.
+// The figures for all watchers: the latest ones, and who wants to be told. Knows no document, and no connection.
 import type { Row, Sample } from '../http/dashboard-sample.ts'
 import type { Connection } from './connection.ts'
 import { addRows, rowOf } from './samples.ts'
 
 export type FigureNews =
-  /** All rows that are known, to begin with; `sample`: the newest, if there is one. */
+  /** First, all rows known so far; `sample`: the newest, if there is one. */
   | { readonly kind: 'begin'; readonly rows: readonly Row[]; readonly sample: Sample | undefined }
   | { readonly kind: 'rows'; readonly rows: readonly Row[] }
   | { readonly kind: 'sample'; readonly sample: Sample }
-  /** Whether samples come. */
+  /** Whether samples are arriving. */
   | { readonly kind: 'connection'; readonly state: Connection }
 
 type Watcher = (news: FigureNews) => void
@@ -23,12 +23,12 @@ export class Figures {
     return this.#watchers.size > 0
   }
 
-  /** Of the newest sample that is known, in ms; 0 before there is one. */
+  /** Time of the newest sample, in ms; 0 before there is one. */
   get knownThroughMs(): number {
     return this.#rows.at(-1)?.[0] ?? 0
   }
 
-  /** Tells what is known at once, and all that follows until the returned function is called. */
+  /** Reports what is known at once, and everything that follows, until the returned function is called. */
   watch(watcher: Watcher): () => void {
     this.#watchers.add(watcher)
     watcher({ kind: 'begin', rows: this.#rows, sample: this.#sample })

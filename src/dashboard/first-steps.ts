@@ -1,9 +1,9 @@
-// What a newcomer does first: shown wherever there is no topic yet.
+// A newcomer's first steps: shown wherever there is no topic yet.
 import { codeBlock } from './copy-button.ts'
 import { make } from './dom.ts'
 import { firstLines } from './snippets.ts'
 
-/** `others`: how else a topic is made. */
+/** `others`: other ways to create a topic. */
 export function firstSteps(...others: readonly (Node | string)[]): readonly HTMLElement[] {
   const words = make(
     'p',

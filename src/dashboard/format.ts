@@ -1,4 +1,4 @@
-// How numbers, sizes and times look on this page. Pure.
+// Formats numbers, sizes and times for this page. Pure.
 
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
 const tenths = new Intl.NumberFormat('en', { minimumFractionDigits: 1, maximumFractionDigits: 1 })
@@ -9,7 +9,7 @@ export function wholeText(value: number): string {
   return whole.format(value)
 }
 
-/** Tenths where they tell something; of large ones three digits that count. */
+/** With tenths where they matter; large numbers with three significant digits. */
 export function rateText(value: number | null): string {
   if (value === null) return '–'
   return (value < 1000 ? tenths : value < 100_000 ? whole : short).format(value)
@@ -25,13 +25,13 @@ export function bytesText(count: number): string {
   return `${(count / 1024 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power]}`
 }
 
-/** Three digits that count. */
+/** Three significant digits. */
 export function msText(ms: number): string {
   if (ms >= 1000) return `${(ms / 1000).toFixed(ms >= 10_000 ? 0 : 1)} s`
   return `${ms.toFixed(ms >= 100 ? 0 : ms >= 10 ? 1 : 2)} ms`
 }
 
-/** A span of time in its one largest unit, for what is an estimate anyway. */
+/** A time span in its largest unit alone, for values that are estimates anyway. */
 export function spanText(seconds: number): string {
   const units = [
     ['year', 31_557_600],
@@ -51,7 +51,7 @@ export function clockText(timeMs: number): string {
   return new Date(timeMs).toLocaleTimeString([], { hourCycle: 'h23' })
 }
 
-/** Today's by the clock alone. */
+/** Only the time of day if it is today. */
 export function timeText(timeMs: number): string {
   const date = new Date(timeMs)
   const isToday = date.toDateString() === new Date().toDateString()

@@ -1,8 +1,8 @@
 /**
- * The one connection of a browser to the server, for all of its tabs: figures, and the events of every topic that is looked at.
- * When other topics are wanted it is opened anew, after the lowest of what each of them has had; what one has had already is
- * passed over, so that no topic misses an event or gets one twice. Runs in a SharedWorker, or in the page where there is
- * none. Knows no document.
+ * A browser's single connection to the server, shared by all of its tabs: figures, and the events of every topic that is being
+ * watched. When the set of topics changes, it is reopened after the lowest number that any of them has received; events that a
+ * topic already has are skipped, so that none is missed or delivered twice. Runs in a SharedWorker, or in the page where there
+ * is none. Knows no document.
  */
 import { unwrap } from '../client/envelope.ts'
 import type { SserError } from '../client/errors.ts'
@@ -14,24 +14,24 @@ import { Tail, type TailNews, type TailWish } from './tail.ts'
 type Stop = () => void
 
 const url = '/api/v1/dashboard/events'
-/** As large as the log takes anything at once. */
+/** The largest event that the log accepts. */
 const bufferBytesMax = 64 * 1024 * 1024
-/** The server sends every second. */
+/** The server sends something every second. */
 const silenceMsMax = 10_000
-/** A tab that is hidden and another that is shown are one change. */
+/** One tab being hidden and another being shown count as one change. */
 const changeMs = 20
-/** Figures come also while the server has no room for the events: so long after it has said so it is asked again. */
+/** Figures arrive even while the server has no room for the events; after this delay it is asked again. */
 const againMs = 5000
 
 export class Line {
   readonly #token: string
   readonly #figures = new Figures()
   readonly #tails = new Map<string, Tail>()
-  /** Those that the connection was asked for, in that order. */
+  /** The topics requested by the connection, in that order. */
   #asked: readonly Tail[] = []
-  /** Up to here the connection has brought all that they have. */
+  /** The connection has delivered everything of theirs up to here. */
   #position = ''
-  /** The server has a bound on the topics of a stream. */
+  /** The server's limit on topics per stream was exceeded. */
   #tailsMax = Number.POSITIVE_INFINITY
   #stop: Stop | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
@@ -125,7 +125,7 @@ export class Line {
     for (const tail of this.#tailsOf([topic])) tail.take(event)
   }
 
-  /** What the server says of itself: it has no id. */
+  /** The server's own events: they have no id. */
   #takeOwn({ type, data }: SseEvent): void {
     if (type === 'sser.history') this.#figures.takeRows(JSON.parse(data))
     else if (type === 'sser.figures') this.#figures.takeSample(JSON.parse(data))
@@ -137,7 +137,7 @@ export class Line {
     for (const tail of this.#tailsOf(topics)) tail.takeGap(reason)
   }
 
-  /** The events end, and the figures may go on: with the topic, if one is named; for now otherwise. */
+  /** The events end, though the figures may go on: for good if a topic is named, otherwise for now. */
   #takeEnd({ topic }: { readonly topic?: string }): void {
     if (topic === undefined) {
       for (const tail of this.#asked) tail.become('waiting')
@@ -152,7 +152,7 @@ export class Line {
     return topics === undefined ? this.#asked : this.#asked.filter(({ topic }) => topics.includes(topic))
   }
 
-  /** True: one of the topics is to blame, or that there are so many. */
+  /** True: one of the topics is the cause, or their number. */
   #isOthersFault({ status, details }: SserError): boolean {
     const path = String(details?.['path'] ?? '')
     const tail = this.#asked[Number(/^feed\.topics\.(\d+)/.exec(path)?.[1] ?? -1)]
@@ -165,7 +165,7 @@ export class Line {
     return true
   }
 
-  /** Live is what brings samples, or places: a head alone does not count. */
+  /** Live means that samples or ids arrive: the head of the answer alone does not count. */
   #become(state: Connection): void {
     if (state === 'open') return
     this.#figures.become(state)

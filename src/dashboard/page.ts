@@ -1,6 +1,6 @@
 /**
- * The page: signs in, then shows one view after the other, as the address says. What was given to sign in has to open the
- * figures; views that it does not open ask for another token. Every text goes into the document as text.
+ * The page: signs in, then shows one view at a time, selected by the URL. The token used to sign in must open the figures; views
+ * that it does not open ask for another one. All text is inserted into the document as text.
  */
 import { makeBoard } from './board.ts'
 import type { Connection } from './connection.ts'
@@ -17,7 +17,7 @@ import { watchFigures } from './watch.ts'
 const mistakeKey = 'sser.sign-in-error'
 const refusedWords =
   'The token does not open the figures. Give the metrics token, or an API token with the right to metrics.'
-/** Samples come every second; after this what is shown is called old. */
+/** Samples arrive every second; after this long, what is shown is marked as out of date. */
 const staleMs = 4000
 
 const signIn = element<HTMLFormElement>('sign-in')
@@ -69,7 +69,7 @@ function start(token: string): void {
 
 let shown: View | undefined
 
-/** Shows what the address names. After a step from one view to another, the keyboard goes on at the new one's title. */
+/** Shows the view selected by the URL. After a change of view, the keyboard focus moves to its title. */
 function route(isStep: boolean): void {
   shown?.close()
   shown = viewOf(location.hash)
@@ -91,7 +91,7 @@ function route(isStep: boolean): void {
 
 const idLength = 11
 
-/** Undefined: the overview. An id of a topic may be written without the zeros ahead of it. */
+/** Undefined: the overview. A topic's id may be written without leading zeros. */
 function viewOf(address: string): View | undefined {
   const [, id] = /^#\/topics\/([0-9A-Za-z]{1,11})$/.exec(address) ?? []
   if (id !== undefined) return topicView(id.padStart(idLength, '0'))

@@ -1,17 +1,17 @@
-// What is reckoned from the server's samples. Pure: knows no document, no connection.
+// Calculations on the server's samples. Pure: knows no document, no connection.
 import type { Row, Sample } from '../http/dashboard-sample.ts'
 
 export const rowsMax = 900
-/** Between rows that lie further apart nothing is known: no line is drawn. */
+/** Nothing is known between rows further apart than this: no line is drawn. */
 const stepMsMax = 5000
-/** Files grow in steps: over less than this nothing can be said. */
+/** Files grow in steps: over a shorter time nothing can be said. */
 const growthMsMin = 60_000
 
 export function rowOf({ time, figures, log }: Sample): Row {
   return [time, figures['message_received'] ?? 0, figures['message_sent'] ?? 0, log?.bytes ?? 0]
 }
 
-/** Seconds, and for each the rate of both counts; null where it cannot be known. */
+/** Seconds, and for each the rates of both counts; null where unknown. */
 export type Series = [seconds: number[], published: (number | null)[], delivered: (number | null)[]]
 
 export function seriesOf(rows: readonly Row[]): Series {
@@ -25,7 +25,7 @@ export function seriesOf(rows: readonly Row[]): Series {
   return series
 }
 
-/** Events a second; null over a pause, and over a restart, after which counts begin anew. */
+/** Events per second; null across a pause or a restart, after which the counts begin again. */
 export function rateBetween(before: Row | undefined, row: Row, column: 1 | 2): number | null {
   if (before === undefined) return null
   const timeMs = row[0] - before[0]
@@ -34,14 +34,14 @@ export function rateBetween(before: Row | undefined, row: Row, column: 1 | 2): n
   return (count * 1000) / timeMs
 }
 
-/** Bytes a second by which the log has grown over all rows; undefined where they span too little to tell. */
+/** Bytes per second by which the log has grown over all rows; undefined where they span too short a time. */
 export function growthOf(rows: readonly Row[]): number | undefined {
   const [first, last] = [rows[0], rows.at(-1)]
   if (first === undefined || last === undefined || last[0] - first[0] < growthMsMin) return undefined
   return ((last[3] - first[3]) * 1000) / (last[0] - first[0])
 }
 
-/** Adds the rows that are newer than all that are there, in place, and lets the oldest go. */
+/** Appends the rows that are newer than all existing ones, in place, and drops the oldest. */
 export function addRows(rows: Row[], added: readonly Row[]): void {
   for (const row of added) if (row[0] > (rows.at(-1)?.[0] ?? 0)) rows.push(row)
   if (rows.length > rowsMax) rows.splice(0, rows.length - rowsMax)

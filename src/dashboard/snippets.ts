@@ -1,10 +1,10 @@
-// Lines to paste for one topic. Pure. A token that is not known stands as $TOKEN, which a shell fills in.
+// Lines to paste for one topic. Pure. An unknown token is written as $TOKEN, which a shell fills in.
 
 export interface SnippetFacts {
-  /** Where the server is, without a slash at the end. */
+  /** The server's URL, without a trailing slash. */
   readonly origin: string
   readonly topic: string
-  /** Of this topic; undefined: not known. */
+  /** The topic's token; undefined: unknown. */
   readonly subscribeToken: string | undefined
   readonly publishToken: string | undefined
 }
@@ -53,14 +53,14 @@ await client.publish(${quoted(topic)}, { type: 'greeting', message: 'Hello' })`,
   ]
 }
 
-/** The first lines that a newcomer pastes, in the folder of the server. */
+/** The first lines for a newcomer to paste, in the server's folder. */
 export function firstLines(origin: string): string {
   return `TOKEN=$(sed -n 's/.*"apiAccessToken": *"\\([^"]*\\)".*/\\1/p' _storage/tokens.json)
 curl -s ${origin}/api/v1/pubsubs -H "authorization: Bearer $TOKEN" \\
   -H 'content-type: application/json' -d '{"pubsub":{"persist":true}}'`
 }
 
-/** A header for a shell: in single quotes nothing means anything but a single quote. */
+/** A header quoted for a shell: in single quotes only a single quote is special. */
 function bearer(token: string | undefined): string {
   if (token === undefined) return '"authorization: Bearer $TOKEN"'
   return `'authorization: Bearer ${token.replaceAll("'", "'\\''")}'`

@@ -1,12 +1,12 @@
-// What a tab can hear: for each token that opens the figures one line to the server, however many tabs listen. A tab says
-// what it wants to hear, and when it wants nothing any more. Runs in a SharedWorker, or in the tab where there is none.
+// What tabs can subscribe to: one connection per token that opens the figures, however many tabs use it. A tab says what it wants
+// to receive, and when it wants nothing any more. Runs in a SharedWorker, or in the tab where there is none.
 import type { FigureNews } from './figures.ts'
 import { Line } from './line.ts'
 import type { TailNews, TailWish } from './tail.ts'
 
 /**
- * What a tab says; without a wish it is hidden or gone, or shows something else. What it is told bears the wish's key: news of
- * an earlier one may still be on their way. `line`: the token that opens the figures.
+ * A message from a tab; without a wish, the tab is hidden or gone, or shows something else. Replies carry the wish's key: replies
+ * to an earlier one may still be on their way. `line`: the token that opens the figures.
  */
 export type TabWish = { readonly key: number; readonly line: string } & (
   | { readonly of: 'figures'; readonly isWanted: boolean }

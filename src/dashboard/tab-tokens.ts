@@ -1,8 +1,8 @@
-// The tokens that were entered or issued in this tab, in its session storage and nowhere else: gone when it is closed.
+// The tokens entered or issued in this tab, kept only in its session storage: gone when the tab is closed.
 
 /**
- * What a token is for: the figures, the API as a whole, or one topic's events. That of the figures is what was entered to sign
- * in; it may be one of the API, and open more.
+ * What a token is for: the figures, the API as a whole, or one topic's events. The one for the figures is what was entered to sign
+ * in; it may be an API token, and open more.
  */
 export type Purpose = 'metrics' | 'api' | `subscribe ${string}` | `publish ${string}`
 

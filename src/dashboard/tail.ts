@@ -1,13 +1,13 @@
 /**
- * A tail: the events of one topic as they come, for all tabs that look at it. Holds the latest, bundles what comes fast, and
- * counts what comes faster than anybody reads. Knows no document, and no connection.
+ * A tail: the events of one topic as they arrive, for all tabs that watch it. Keeps the latest, bundles bursts, and only counts
+ * what arrives faster than anyone can read. Knows no document, and no connection.
  */
 import type { Connection } from './connection.ts'
 
 export interface TailWish {
   readonly topic: string
   readonly token: string
-  /** The server's id of the newest event that is known already; '' for none: what comes from now on. */
+  /** The server's id of the newest event already known; '' for none: only new ones are wanted. */
   readonly after: string
 }
 
@@ -19,7 +19,7 @@ export type TailItem =
       readonly publisherId: string | undefined
       readonly type: string
       readonly text: string
-      /** Characters that were cut off at the end. */
+      /** Number of characters cut off at the end. */
       readonly cut: number
       /** When it was published, by the server's clock. */
       readonly timeMs: number
@@ -27,9 +27,9 @@ export type TailItem =
   | { readonly kind: 'gap'; readonly reason: string }
 
 export type TailNews =
-  /** In their order; ahead of them `skipped` were left out, since they came too fast for anybody to read. */
+  /** In order; before them, `skipped` were left out because they arrived faster than anyone can read. */
   | { readonly kind: 'items'; readonly items: readonly TailItem[]; readonly skipped: number }
-  /** `crowded`: too many other topics are followed by this browser. */
+  /** `crowded`: this browser watches too many other topics. */
   | { readonly kind: 'state'; readonly state: TailState }
 
 export type TailState = Connection | 'crowded'
@@ -45,13 +45,13 @@ export type TailEvent = Omit<TailItem & { readonly kind: 'event' }, 'kind' | 'cu
 export class Tail {
   readonly topic: string
   readonly token: string
-  /** And what each knows already. */
+  /** With what each of them already knows. */
   readonly #watchers = new Map<Watcher, string>()
   /** The latest, for those who come later. */
   readonly #recent: TailItem[] = []
-  /** Of what came after this, all is among the latest. */
+  /** Everything after this number is among the latest. */
   #recentAfter: string
-  /** The number up to which it has had everything. */
+  /** Everything up to this number has been received. */
   #after: string
   #waiting: TailItem[] = []
   #skipped = 0
@@ -73,7 +73,7 @@ export class Tail {
     return this.#watchers.size > 0
   }
 
-  /** For good. */
+  /** Permanently. */
   get isOver(): boolean {
     return this.#state === 'refused' || this.#state === 'gone'
   }
@@ -91,7 +91,7 @@ export class Tail {
     return () => this.#watchers.delete(watcher)
   }
 
-  /** What it has had already is passed over. */
+  /** Skips what was already received. */
   take({ text: whole, ...event }: TailEvent): void {
     if (event.id <= this.#after) return
     this.#after = event.id
@@ -103,7 +103,7 @@ export class Tail {
     this.#add({ kind: 'gap', reason })
   }
 
-  /** The topic has no more up to this number than what came. */
+  /** The topic has nothing more up to this number than what was received. */
   has(through: string): void {
     if (through > this.#after) this.#after = through
   }

@@ -1,18 +1,18 @@
-// Asks for a token where one is needed, in the place of what it opens, and keeps it for this tab.
+// Asks for a token where one is needed, in place of what it opens, and keeps it for this tab.
 import { isRefusal } from './api.ts'
 import { labelled, make, onSubmit } from './dom.ts'
 import { forgetToken, keepToken, keptToken, onTokenKept, type Purpose } from './tab-tokens.ts'
 
 export interface TokenWish {
-  /** Those that this tab has are tried in this order. What is entered is kept for the first of them. */
+  /** The tab's tokens to try, in this order. What is entered is kept for the first purpose. */
   readonly purposes: readonly [Purpose, ...Purpose[]]
   readonly label: string
   readonly why: string
 }
 
 /**
- * What `work` gives with a token that opens it. Where the tab has none that does, a form in `place` asks for one. Other
- * failures are thrown.
+ * The result of `work` with a token that opens it. Where the tab has none, a form in `place` asks for one. Other failures are
+ * thrown.
  */
 export async function withToken<Result>(
   place: HTMLElement,
@@ -32,7 +32,7 @@ export async function withToken<Result>(
       if (!isRefusal(error, 401)) throw error
       refused.add(found.token)
       const isMeant = found.token === keptToken(first)
-      // What the tab has for something else was only tried: it stays, and nobody has made a mistake.
+      // The tab's tokens for other purposes were only tried: they stay, and nobody has made a mistake.
       if (isMeant) forgetToken(first)
       if (isMeant || found.isNew) mistake = 'The token does not open this.'
     }
@@ -50,7 +50,7 @@ function keptFor({ purposes }: TokenWish, refused: ReadonlySet<string>): Found |
   return token === undefined ? undefined : { token, isNew: false }
 }
 
-/** Resolves with what is entered, or with a token that was entered elsewhere in this tab meanwhile and may do. */
+/** Resolves with what is entered, or with a suitable token entered elsewhere in this tab in the meantime. */
 function asked(place: HTMLElement, wish: TokenWish, mistake: string): Promise<Found> {
   return new Promise((resolve) => {
     const input = make('input', { type: 'password', autocomplete: 'off', spellcheck: 'false', required: true })

@@ -1,4 +1,4 @@
-// The further tokens of a topic: what there are, a form that issues one, and its secret, shown this once.
+// The further tokens of a topic: a list, a form that issues one, and its secret, shown only once.
 import type { IssuedToken, TokenDetails } from '../client/topic-tokens.ts'
 import { call, topicPath, wordsOf } from './api.ts'
 import { copyButton } from './copy-button.ts'
@@ -6,7 +6,7 @@ import { button, choice, labelled, make, onSubmit, write } from './dom.ts'
 import { timeText } from './format.ts'
 import { keepToken } from './tab-tokens.ts'
 
-/** With an API token that may manage topics. `onIssued`: this tab has a token that it had not. */
+/** With an API token that may manage topics. `onIssued`: this tab now has a token that it did not have. */
 export function topicTokens(topic: string, token: string, onIssued: () => void): HTMLElement {
   const path = `${topicPath(topic)}/tokens`
   const list = make('ul', { class: 'tokens' })

@@ -1,4 +1,4 @@
-// One topic: its settings and what it holds, its events, a form that publishes, lines to paste, its tokens, and its end.
+// One topic: its settings and what it holds, its events, a form to publish, lines to paste, its tokens, and its deletion.
 import type { TopicDetails } from '../client/client.ts'
 import { call, isRefusal, topicPath, wordsOf } from './api.ts'
 import { codeBlock } from './copy-button.ts'
@@ -12,7 +12,7 @@ import { type TokenWish, withToken } from './token-form.ts'
 import { topicTokens } from './topic-tokens.ts'
 import type { View } from './view.ts'
 
-/** How often what the topic holds is asked for, while somebody looks. */
+/** How often the topic's figures are requested while they are visible. */
 const refreshMs = 5000
 
 const wish: TokenWish = {

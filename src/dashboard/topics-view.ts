@@ -1,4 +1,4 @@
-// All topics: a table that the server searches, sorts and cuts into pages, and a form that makes a new one.
+// All topics: a table that the server searches, sorts and paginates, and a form to create one.
 import type { TopicDetails } from '../client/client.ts'
 import { call, type TopicPage, wordsOf } from './api.ts'
 import { button, choice, labelled, make, onSubmit, write } from './dom.ts'
@@ -9,7 +9,7 @@ import { type TokenWish, withToken } from './token-form.ts'
 import type { View } from './view.ts'
 
 const pageTopics = 50
-/** So that not every letter asks. */
+/** Debounces typing. */
 const typingMs = 250
 
 const wish: TokenWish = {
@@ -25,7 +25,7 @@ interface Column {
   readonly text: (topic: TopicDetails) => string
 }
 
-/** Behind the name, which is a link. */
+/** The columns after the name, which is a link. */
 const columns: readonly Column[] = [
   { sort: 'id', title: 'Id', isNumber: false, text: ({ id }) => id },
   { sort: 'events', title: 'Events', isNumber: true, text: ({ events }) => wholeText(events) },
@@ -55,7 +55,7 @@ export function topicsView(): View {
   const newTopic = newTopicForm()
   let sort = 'id'
   let isDescending = true
-  /** Where the pages up to this one begin; that behind it, if there is one. */
+  /** The starts of the pages up to this one; and of the next, if there is one. */
   let starts: (string | undefined)[] = [undefined]
   let following: string | null = null
   let asking = new AbortController()
@@ -74,7 +74,7 @@ export function topicsView(): View {
   }
 
   function sortBy(name: string): void {
-    // Names are looked for from the front, figures from the largest.
+    // Names sort from the first, figures from the largest.
     isDescending = sort === name ? !isDescending : name !== 'name'
     sort = name
     restart()

@@ -2,6 +2,6 @@
 export interface View {
   readonly title: string
   readonly content: HTMLElement
-  /** It is shown no more. */
+  /** It is no longer shown. */
   close(): void
 }

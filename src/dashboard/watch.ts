@@ -1,4 +1,4 @@
-// What this tab hears of the server: through the SharedWorker, or, where the browser has none, by connections of its own. In
+// What this tab receives from the server: through the SharedWorker, or, where the browser has none, over its own connections. In
 // both cases only while the tab is visible, so that a hidden one costs nothing.
 import type { FigureNews } from './figures.ts'
 import { makeSources, type TabWish, type WorkerNews } from './sources.ts'
@@ -6,7 +6,7 @@ import type { TailNews, TailWish } from './tail.ts'
 
 type Stop = () => void
 
-/** Until the returned function is called. `token` opens the figures, and with them the line that tails share. */
+/** Until the returned function is called. `token` opens the figures, and with them the connection that tails share. */
 export function watchFigures(token: string, tell: (news: FigureNews) => void): Stop {
   line = token
   return whileVisible((isVisible) => {
@@ -16,8 +16,8 @@ export function watchFigures(token: string, tell: (news: FigureNews) => void): S
 }
 
 /**
- * `onVisible` is called at once, and each time that the tab becomes visible again; it calls what it is given, once it knows what
- * is to be followed and from where. Until the returned function is called.
+ * Calls `onVisible` at once, and each time the tab becomes visible again; it has to call its argument once it knows what to follow
+ * and from where. Until the returned function is called.
  */
 export function watchTail(onVisible: (follow: (wish: TailWish) => void) => void, tell: (news: TailNews) => void): Stop {
   return whileVisible((isVisible) => {
@@ -25,7 +25,7 @@ export function watchTail(onVisible: (follow: (wish: TailWish) => void) => void,
     listeners.tail = isVisible ? tell : undefined
     if (!isVisible) return say({ of: 'tail', line, key, tail: undefined })
     onVisible((tail) => {
-      // It may be hidden again meanwhile.
+      // It may have been hidden again in the meantime.
       if (key === keys.tail) say({ of: 'tail', line, key, tail })
     })
   })
