@@ -14,12 +14,19 @@ export interface AddressRange {
   readonly family: 'ipv4' | 'ipv6'
 }
 
+/** What a trusted proxy announced in front of a connection. */
+interface Announced {
+  readonly address: string
+  /** The client speaks TLS to that proxy. */
+  readonly isSecure: boolean
+}
+
 export class ClientAddresses {
   readonly #trusted = new BlockList()
   readonly #trustsNobody: boolean
   readonly #needsHeaders: boolean
   /** Clients of the open connections of trusted proxies, by both ends: over TLS a connection has several socket objects, which share these. */
-  readonly #named = new Map<string, string>()
+  readonly #named = new Map<string, Announced>()
   /** For direct connections: the list of networks should not be searched for each of their requests. */
   readonly #limitedAs = new WeakMap<object, string | null>()
 
@@ -35,9 +42,9 @@ export class ClientAddresses {
   }
 
   /** Records a connection's client, from the header that the trusted proxy sent in front of it. */
-  learn(socket: Socket, address: string): void {
+  learn(socket: Socket, address: string, isSecure: boolean): void {
     const ends = endsOf(socket)
-    this.#named.set(ends, plainAddress(address))
+    this.#named.set(ends, { address: plainAddress(address), isSecure })
     socket.once('close', () => this.#named.delete(ends))
   }
 
@@ -79,10 +86,13 @@ export class ClientAddresses {
     return this.isShared(address) ? undefined : networkOf(address)
   }
 
-  /** Whether the client speaks HTTPS to the trusted proxy that is the peer. Nobody else's word on that counts. */
+  /**
+   * Whether the client speaks HTTPS to the trusted proxy that wrote the request, or that announced the client in front of the
+   * connection. Nobody else's word on that counts.
+   */
   saysHttps({ socket, headers }: Pick<IncomingMessage, 'socket' | 'headers'>): boolean {
     const said = headers['x-forwarded-proto']
-    if (said === undefined || !this.#mayForward(socket)) return false
+    if (said === undefined || !this.#mayForward(socket)) return this.#namedFor(socket)?.isSecure ?? false
     // Of several values, the last one was written by the peer itself.
     return String(said).split(',').at(-1)?.trim().toLowerCase() === 'https'
   }
@@ -98,7 +108,7 @@ export class ClientAddresses {
   }
 
   #nearest(socket: Socket): string {
-    return this.#namedFor(socket) ?? plainAddress(socket.remoteAddress ?? '')
+    return this.#namedFor(socket)?.address ?? plainAddress(socket.remoteAddress ?? '')
   }
 
   /** Whether a trusted proxy wrote the request; one that relays bytes without announcing the client has not written any of them. */
@@ -108,7 +118,7 @@ export class ClientAddresses {
     return this.#isTrusted(this.#nearest(socket))
   }
 
-  #namedFor(socket: Socket): string | undefined {
+  #namedFor(socket: Socket): Announced | undefined {
     return this.#named.size === 0 ? undefined : this.#named.get(endsOf(socket))
   }
 

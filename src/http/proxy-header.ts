@@ -7,9 +7,11 @@ export interface ProxyHeader {
   readonly bytes: number
   /** The client's; undefined: the proxy speaks for itself (a health check), or does not know it. */
   readonly address: string | undefined
+  /** The client speaks TLS to the proxy, which relays what was in it. */
+  readonly isSecure: boolean
 }
 
-/** For version 2: what fits into the smallest TCP segment, as the specification says; its further fields are skipped. */
+/** For version 2: what fits into the smallest TCP segment, as the specification says; of its further fields only that of TLS is read. */
 export const proxyHeaderBytesMax = 536
 /** For version 1, including the line end. */
 const lineBytesMax = 107
@@ -30,6 +32,10 @@ const addressBytes: ReadonlyMap<number, number> = new Map([
   [0x31, 216],
   [0x32, 216],
 ])
+
+/** A byte for the type, two for the length. */
+const fieldHeadBytes = 3
+const tlsField = 0x20
 
 /** From what has arrived so far; undefined: it may still become a header. */
 export function parseProxyHeader(bytes: Buffer): ProxyHeader | 'malformed' | undefined {
@@ -53,7 +59,9 @@ function binary(bytes: Buffer): ProxyHeader | 'malformed' | undefined {
   const needed = isLocal ? 0 : addressBytes.get(family)
   if (needed === undefined || length < fixedBytes + needed) return 'malformed'
   if (bytes.length < length) return undefined
-  return { bytes: length, address: isLocal ? undefined : binaryAddress(bytes, family) }
+  if (isLocal) return { bytes: length, address: undefined, isSecure: false }
+  const fields = bytes.subarray(fixedBytes + needed, length)
+  return { bytes: length, address: binaryAddress(bytes, family), isSecure: saysTls(fields) }
 }
 
 function binaryAddress(bytes: Buffer, family: number): string | undefined {
@@ -63,16 +71,27 @@ function binaryAddress(bytes: Buffer, family: number): string | undefined {
   return canonical(groups.join(':'))
 }
 
+/** PP2_TYPE_SSL, with the bit PP2_CLIENT_SSL. A field that is cut off by the end of the header says nothing. */
+function saysTls(fields: Buffer): boolean {
+  for (let at = 0; at + fieldHeadBytes <= fields.length; ) {
+    const end = at + fieldHeadBytes + fields.readUInt16BE(at + 1)
+    if (end > fields.length) return false
+    if (fields[at] === tlsField && end > at + fieldHeadBytes) return ((fields[at + fieldHeadBytes] as number) & 1) === 1
+    at = end
+  }
+  return false
+}
+
 function line(bytes: Buffer): ProxyHeader | 'malformed' | undefined {
   const end = bytes.subarray(0, lineBytesMax).indexOf('\r\n')
   if (end === -1) return bytes.length < lineBytesMax ? undefined : 'malformed'
   const text = bytes.toString('latin1', 0, end)
   const length = end + 2
-  if (/^PROXY UNKNOWN(?: |$)/.test(text)) return { bytes: length, address: undefined }
+  if (/^PROXY UNKNOWN(?: |$)/.test(text)) return { bytes: length, address: undefined, isSecure: false }
   const [, family, source = '', target = '', ...ports] = lineWords.exec(text) ?? []
   const isAddress = family === 'TCP4' ? isIPv4 : isIPv6
   if (!isAddress(source) || !isAddress(target) || ports.some((port) => Number(port) > portMax)) return 'malformed'
-  return { bytes: length, address: family === 'TCP4' ? source : canonical(source) }
+  return { bytes: length, address: family === 'TCP4' ? source : canonical(source), isSecure: false }
 }
 
 /** Writes an IPv4-mapped address with dots, which identifies it as one. */

@@ -53,7 +53,7 @@ export class ProxyProtocol {
       if (header === undefined || header === 'malformed') return
       leave()
       this.#headerBytes.set(socket, header.bytes)
-      if (header.address !== undefined) this.#clients.learn(socket, header.address)
+      if (header.address !== undefined) this.#clients.learn(socket, header.address, header.isSecure)
       if (come.length > header.bytes) socket.unshift(come.subarray(header.bytes))
       handOn()
     }

@@ -13,7 +13,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { startFixture } from '../http/fixture.ts'
-import { startSecureFixture } from '../http/secure-fixture.ts'
+import { certificate, startSecureFixture } from '../http/secure-fixture.ts'
 import { freePort } from '../support/free-port.ts'
 import { missingProgram } from '../support/programs.ts'
 import { ROOT } from '../support/server-process.ts'
@@ -30,12 +30,13 @@ const clientOf = (host: number) => `\n    tcp-request connection set-src ipv4(20
 async function startHaproxy(t: TestContext, replacements: readonly (readonly [from: string, to: string])[]) {
   const folder = mkdtempSync(join(tmpdir(), 'sser-haproxy-'))
   const file = join(folder, 'haproxy.cfg')
+  writeFileSync(join(folder, 'own.pem'), certificate.certificate + certificate.key)
   const text = replacements.reduce((done, [from, to]) => {
     assert(done.includes(from), `the page no longer says ${from}`)
     return done.replace(from, to)
   }, configuration)
   writeFileSync(file, text)
-  const child = spawn('haproxy', ['-db', '-f', file], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn('haproxy', ['-db', '-f', file], { stdio: ['ignore', 'pipe', 'pipe'], cwd: folder })
   const proxy = { said: '' }
   for (const channel of [child.stdout, child.stderr]) {
     channel.setEncoding('utf8').on('data', (more: string) => {
@@ -101,4 +102,29 @@ test('HAProxy says whose the bytes are that it hands on, with TLS in them and wi
   assert.deepEqual([await http1(securePort, true), await http2(securePort)], [401, 401])
   assert.deepEqual([await http2(securePort), await http1(securePort, true)], [429, 429])
   assert.deepEqual([secure.proxiesRefused, plain.proxiesRefused], [[], []])
+})
+
+test('HAProxy that takes the TLS off says so, and its clients are not sent to HTTPS again', {
+  skip: missingProgram('haproxy'),
+  timeout: 120_000,
+}, async (t) => {
+  const http = {
+    trustedProxies: [{ address: proxyHost, prefix: 32, family: 'ipv4' as const }],
+    proxyHeaderTimeoutMs: 60_000,
+  }
+  const { port, securePort, proxiesRefused } = await startSecureFixture(t, {}, { http })
+  const [tlsPort, plainPort] = [await freePort(), await freePort()]
+  const { proxy, isRunning } = await startHaproxy(t, [
+    ['bind :443\n    default_backend sser_https', `bind 127.0.0.1:${plainPort}\n    default_backend sser_http`],
+    ['127.0.0.1:8888', `127.0.0.1:${securePort}`],
+    ['127.0.0.1:8889 send-proxy-v2', `127.0.0.1:${port} send-proxy-v2-ssl`],
+    ['bind :80', `bind 127.0.0.1:${tlsPort} ssl crt own.pem`],
+    ['maxconn 20000', 'maxconn 200'],
+  ])
+  await until('HAProxy answers', async () => {
+    assert(isRunning(), `HAProxy ended: ${proxy.said}`)
+    return (await http1(tlsPort, true).catch(() => undefined)) === 401
+  })
+  assert.equal(await http1(plainPort, false), 301)
+  assert.deepEqual(proxiesRefused, [])
 })

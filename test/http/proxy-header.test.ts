@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { parseProxyHeader, proxyHeaderBytesMax } from '../../src/http/proxy-header.ts'
-import { header2, header6Of, headerOf, localHeader } from '../support/proxy-headers.ts'
+import { header2, header6Of, headerOf, localHeader, tlsField } from '../support/proxy-headers.ts'
 import { Random } from '../support/random.ts'
 
 const documentation = [0x20, 0x01, 0x0d, 0xb8, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0x0f]
@@ -37,10 +37,37 @@ test('a header gives the address and its own length, whatever stands behind it',
     for (const behind of ['', 'G', 'GET / HTTP/1.1\r\n\r\n', '\r\n\r\n\0', 'PROXY UNKNOWN\r\n'])
       assert.deepEqual(
         parseProxyHeader(Buffer.concat([bytes, text(behind)])),
-        { bytes: bytes.length, address },
+        { bytes: bytes.length, address, isSecure: false },
         `${what} before ${JSON.stringify(behind)}`,
       )
   }
+})
+
+test('whether the client has spoken TLS to the proxy is told by one field, wherever it stands and where it is whole', () => {
+  const isSecure = (...fields: readonly (readonly number[])[]) => {
+    const told = parseProxyHeader(headerOf('203.0.113.7', fields.flat()))
+    assert(typeof told === 'object')
+    assert.equal(told.address, '203.0.113.7')
+    return told.isSecure
+  }
+  const other = [0x04, 0, 2, 0x20, 0]
+  assert(isSecure(tlsField(1)))
+  assert(isSecure(other, tlsField(7), other))
+  assert(isSecure([0x20, 0, 1, 1]))
+  for (const [what, fields] of [
+    ['TLS is not what the client spoke', tlsField(0)],
+    ['only a certificate was seen', tlsField(6)],
+    ['a field of its own kind without a byte', [0x20, 0, 0, 1]],
+    ['within another field', [0x04, 0, 4, 0x20, 0, 1, 1]],
+    ['cut off', tlsField(1).slice(0, -1)],
+    ['behind one that is cut off', [...tlsField(1).slice(0, -1).with(0, 4), ...tlsField(1)].slice(0, 20)],
+    ['a byte', [0x20]],
+  ] as const)
+    assert(!isSecure(fields), what)
+  const spokenByItself = parseProxyHeader(header2(0x20, 0x11, [...zeros(12), ...tlsField(1)]))
+  assert.deepEqual(spokenByItself, { bytes: 46, address: undefined, isSecure: false })
+  const v6 = parseProxyHeader(header6Of(documentation, tlsField(1)))
+  assert(typeof v6 === 'object' && v6.isSecure)
 })
 
 test('cut at any byte it is waited for', () => {

@@ -9,7 +9,7 @@ import { request as requestSecurely } from 'node:https'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import type { HttpOptions } from '../../src/http/http-server.ts'
-import { header2, header6Of, headerOf, localHeader } from '../support/proxy-headers.ts'
+import { header2, header6Of, headerOf, localHeader, tlsField } from '../support/proxy-headers.ts'
 import { until } from '../support/until.ts'
 import { API_TOKEN, type Fixture, RawConnection, startFixture } from './fixture.ts'
 import { startSecureFixture } from './secure-fixture.ts'
@@ -219,6 +219,22 @@ test('behind TLS of its own only a trusted proxy may say that its client speaks 
   }
   assert.deepEqual([await ask(headerOf('203.0.113.7')), await ask(headerOf('10.1.2.3'))], ['301', '200'])
   assert.equal(await ask(localHeader), '301')
+})
+
+test('a proxy that takes the TLS off says so in its header: its clients are served on the plain port, and told to come by HTTPS', async (t) => {
+  const { port } = await startSecureFixture(t, {}, { http: { ...options, strictTransportSeconds: 3600 } })
+  const ask = async (header: Buffer, more = '') => {
+    const words = `GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n${more}\r\n`
+    const answer = await fromProxy(t, port, Buffer.concat([header, Buffer.from(words)])).end()
+    return [statusOf(answer), /strict-transport-security: (.*)\r/.exec(answer)?.[1]]
+  }
+  const told = ['200', 'max-age=3600']
+  assert.deepEqual(await ask(headerOf('203.0.113.7', tlsField(1))), told)
+  assert.deepEqual(await ask(headerOf('203.0.113.7', tlsField(0))), ['301', undefined])
+  // The client's own word does not count, whatever it is; that of a trusted proxy further out does.
+  assert.deepEqual(await ask(headerOf('203.0.113.7', tlsField(1)), 'x-forwarded-proto: http\r\n'), told)
+  assert.deepEqual(await ask(headerOf('10.1.2.3', tlsField(1)), 'x-forwarded-proto: http\r\n'), ['301', undefined])
+  assert.deepEqual(await ask(headerOf('10.1.2.3', tlsField(1))), told)
 })
 
 test('nobody that comes through such a proxy is on this machine itself, and who comes without one is', async (t) => {

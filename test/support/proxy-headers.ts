@@ -17,5 +17,10 @@ export function header6Of(address: readonly number[], fields: readonly number[] 
   return header2(0x21, 0x21, [...address, ...address.toReversed(), 0xab, 0xcd, 0x01, 0xbb, ...fields])
 }
 
+/** PP2_TYPE_SSL as HAProxy writes it; `client`: 1, where the client has spoken TLS to it. A name within it tells the version. */
+export function tlsField(client: number): readonly number[] {
+  return [0x20, 0, 15, client, 0, 0, 0, 0, 0x21, 0, 7, ...Buffer.from('TLSv1.3')]
+}
+
 /** The proxy speaks for itself. */
 export const localHeader = header2(0x20, 0x00, [])
