@@ -145,6 +145,8 @@ export class StreamCursor implements Cursor {
    */
   #findMore(): boolean | Promise<boolean> {
     const found = (this.#postings as PostingCursor).next(POSTINGS_PER_STEP)
+    // Where the index cannot be read at the moment, the next call must not find those that were handed out.
+    this.#pending = []
     this.#pendingAt = 0
     if (!(found instanceof Promise)) {
       this.#pending = found

@@ -528,3 +528,30 @@ test('row 42: a want of descriptors while a key is looked up is told, and says n
   assert.equal(await log.findKey(100, key), offset)
   await log.close()
 })
+
+test('row 42: whoever goes on where an index could not be read for want of memory gets no record twice', async () => {
+  const { log, files } = await memoryLog({ segmentBytesMax: 256 * 1024 })
+  const known: Known[] = []
+  for (let i = 0; i < 1000; i += 1) known.push(await append(log, 100, `${i}`))
+  await log.close()
+  const again = await openSmall(files, '/d', { pageCacheBytesMax: 0 })
+  const cursor = again.cursor(0, 100)
+  const refusing = {
+    get position() {
+      return cursor.position
+    },
+    close: () => cursor.close(),
+    next: async () => {
+      files.refusal = systemError('ENOMEM', 'read')
+      // What is at hand is given all the same.
+      const step = await cursor.next().catch((error: unknown) => {
+        assert.match(String(error), /ENOMEM/)
+        return undefined
+      })
+      files.refusal = undefined
+      return step ?? (await cursor.next())
+    },
+  }
+  assert.deepEqual(await readThrough(refusing), { records: known, gaps: [] })
+  await again.close()
+})
