@@ -20,6 +20,8 @@ export interface Candidate {
 }
 
 export interface ChoiceLimits {
+  /** Of records of all inputs that are read, dead ones included: how much of them is alive is a guess. */
+  readonly inputBytesMax: number
   readonly outputBytesMax: number
   readonly outputRecordsMax: number
   /** Of live records that lie by number: these are sorted in memory. One segment may have more. */
@@ -126,6 +128,10 @@ function deadShareOf({ bytes, liveBytes }: Candidate): number {
   return bytes === 0 ? 0 : 1 - liveBytes / bytes
 }
 
+function bytesToRead({ bytes, liveRecords }: Candidate): number {
+  return liveRecords === 0 ? 0 : bytes
+}
+
 function isDead({ liveRecords, isDamaged }: Candidate): boolean {
   return liveRecords === 0 && !isDamaged
 }
@@ -141,6 +147,7 @@ class Row {
   /** Whether a neighbour was refused because the output would have been too large. */
   isFull = false
   #records = 0
+  #readBytes = 0
   #sortedBytes = 0
 
   constructor(candidates: readonly Candidate[], begin: number, limits: ChoiceLimits) {
@@ -159,9 +166,10 @@ class Row {
   takes(i: number, isWanted: (candidate: Candidate) => boolean): boolean {
     const one = this.#candidates[i]
     if (one === undefined || !isWanted(one) || this.length >= INPUTS_MAX) return false
-    const { outputBytesMax, outputRecordsMax, sortedBytesMax } = this.#limits
+    const { inputBytesMax, outputBytesMax, outputRecordsMax, sortedBytesMax } = this.#limits
+    const isTooMuch = this.#readBytes + bytesToRead(one) > inputBytesMax
     const isTooLarge = this.liveBytes + one.liveBytes > outputBytesMax
-    if (isTooLarge || this.#records + one.liveRecords > outputRecordsMax) {
+    if (isTooMuch || isTooLarge || this.#records + one.liveRecords > outputRecordsMax) {
       this.isFull = true
       return false
     }
@@ -183,6 +191,7 @@ class Row {
     this.liveBytes += one.liveBytes
     this.largestBytes = Math.max(this.largestBytes, one.liveBytes)
     this.#records += one.liveRecords
+    this.#readBytes += bytesToRead(one)
     if (!one.isStreamOrdered) this.#sortedBytes += one.liveBytes
   }
 }

@@ -75,8 +75,9 @@ const NOTHING_DONE: CompactionReport = { runs: 0, bytesRead: 0, bytesWritten: 0 
 
 /** An output holds what so many full segments do. */
 const OUTPUT_SEGMENTS_MAX = 4
-/** Positions must stay below 2 GiB, with padding and headers. */
 const OUTPUT_BYTES_LIMIT = 1.5 * 2 ** 30
+/** Should all of it be alive, padding and headers must not take positions over 4 GiB. */
+const INPUT_BYTES_LIMIT = 3 * 2 ** 30
 const OUTPUT_RECORDS_MAX = 2 ** 20
 const SORTED_BYTES_MAX = 64 * 2 ** 20
 
@@ -305,6 +306,7 @@ export class Compactor {
       return { ...(standing ?? UNKNOWN), isStreamOrdered: segment.order === ORDER_BY_STREAM, isDamaged }
     })
     return chooseRun(candidates, {
+      inputBytesMax: INPUT_BYTES_LIMIT,
       outputBytesMax: Math.min(OUTPUT_SEGMENTS_MAX * this.#host.segmentBytesMax, OUTPUT_BYTES_LIMIT),
       outputRecordsMax: OUTPUT_RECORDS_MAX,
       sortedBytesMax: SORTED_BYTES_MAX,

@@ -3,7 +3,13 @@ import { describe, test } from 'node:test'
 import { type Candidate, type Choice, type ChoiceLimits, chooseRun } from '../../storage-engine/compaction-choice.ts'
 import { Random } from '../support/random.ts'
 
-const LIMITS: ChoiceLimits = { outputBytesMax: 400, outputRecordsMax: 4000, sortedBytesMax: 100, deadShareMin: 0.5 }
+const LIMITS: ChoiceLimits = {
+  inputBytesMax: 1000,
+  outputBytesMax: 400,
+  outputRecordsMax: 4000,
+  sortedBytesMax: 100,
+  deadShareMin: 0.5,
+}
 
 /** A segment whose records lie by number; ten records a hundred bytes. */
 function rolled(liveBytes: number, bytes = liveBytes): Candidate {
@@ -56,6 +62,11 @@ describe('which run is next', () => {
     ['less than half is not', [rolled(100), rolled(51, 100), rolled(100)], undefined],
     ['the sparsest is the seed', [ordered(40, 100), rolled(100), ordered(10, 100), ordered(30, 100)], 'sparse 2-4'],
     ['what is sorted at once is bounded', [rolled(50, 200), rolled(40, 200), rolled(61, 200)], 'sparse 0-2'],
+    [
+      'what is read is bounded, however much of it may be dead: an output of it all has room for its positions',
+      [ordered(1, 400), ordered(2, 500), ordered(3, 200), ordered(4, 500)],
+      'sparse 0-2',
+    ],
     ['an output is bounded', [ordered(200, 500), ordered(150, 500), ordered(100, 500)], 'sparse 1-3'],
     [
       'four that lie by number: as many as can be sorted',
