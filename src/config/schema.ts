@@ -534,7 +534,9 @@ const kvSchema = joi
       .description(
         'Whether there is a persistent store. Where it is off no topic and no event is written to the disk, and creating a topic with `persist: true` gets a 400.',
       ),
-    dsn: unneeded('the store is a log in the folder that storage.directory names').meta(meta({ secret: true })),
+    dsn: unneeded(
+      'the store is a log in the folder that storage.directory names; topics of the original’s own store are not taken over: create them anew, or name them in pubsub.staticPubSubs',
+    ).meta(meta({ secret: true })),
   })
   .default()
   .description('The persistent store, under the name that the original gave it.')
