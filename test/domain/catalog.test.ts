@@ -1,46 +1,18 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Catalog } from '../../src/domain/catalog.ts'
-import {
-  EntryError,
-  EVENTS_DROPPED,
-  encodeEventsDropped,
-  encodeTopicChanged,
-  encodeTopicCreated,
-  encodeTopicDeleted,
-  TOPIC_CHANGED,
-  TOPIC_CREATED,
-  TOPIC_DELETED,
-} from '../../src/domain/entry.ts'
+import { EntryError, TOPIC_CREATED } from '../../src/domain/entry.ts'
 import { formatEventId } from '../../src/domain/event-id.ts'
 import { Feed } from '../../src/domain/feed.ts'
-import type { LogRecord } from '../../src/domain/ports.ts'
 import { unlimited } from '../../src/domain/retention.ts'
-import { hashToken } from '../../src/domain/token.ts'
 import { HostedTopic } from '../../src/domain/topic.ts'
+import { changed, created, deleted, dropped, entry, tokenSha256 } from '../support/catalog-entries.ts'
 import { fakeWorld } from '../support/hub-worlds.ts'
 import { Random } from '../support/random.ts'
 
 const world = fakeWorld()
 const durable = new Feed(world.durable, true, 0)
 const memory = new Feed(world.memory, false, 0)
-const tokenSha256 = hashToken('token')
-
-function entry(offset: number, kind: number, payload: Uint8Array): LogRecord {
-  return { offset, streamId: 1, kind, length: 40 + payload.length, timeMs: 0, key: new Uint8Array(0), payload }
-}
-
-function created(offset: number): LogRecord {
-  return entry(
-    offset,
-    TOPIC_CREATED,
-    encodeTopicCreated({ tokenSha256, name: 'n', retention: unlimited, createdAtMs: offset }),
-  )
-}
-
-function deleted(offset: number, topic: number): LogRecord {
-  return entry(offset, TOPIC_DELETED, encodeTopicDeleted({ topic }))
-}
 
 test('folding the entries gives the topics that were created and not deleted', () => {
   const random = new Random()
@@ -67,11 +39,13 @@ test('folding the entries gives the topics that were created and not deleted', (
 
 test('an entry that is folded again takes nothing back of what later ones have said', () => {
   const catalog = new Catalog()
-  const changed = (offset: number, name: string) =>
-    entry(offset, TOPIC_CHANGED, encodeTopicChanged({ topic: 100, name, retention: unlimited }))
-  const dropped = (offset: number, through: number) =>
-    entry(offset, EVENTS_DROPPED, encodeEventsDropped({ topic: 100, through }))
-  const entries = [created(100), changed(200, 'first'), dropped(300, 250), changed(400, 'second'), dropped(500, 450)]
+  const entries = [
+    created(100),
+    changed(200, 100, 'first'),
+    dropped(300, 100, 250),
+    changed(400, 100, 'second'),
+    dropped(500, 100, 450),
+  ]
   for (const each of entries) catalog.apply(each, durable)
   const topic = catalog.byStream(100)
   for (const each of entries) {
