@@ -239,6 +239,22 @@ test('after a start a key has the rest of its time, also where the clock was set
   }
 })
 
+test('after a start the keys of a topic that is gone take no place from others', async () => {
+  const clock = new FakeClock()
+  const options = { idempotencyKeysMax: 2 }
+  const world = fakeWorld({ now: () => clock.wallMs() })
+  const hub = await openHub(world, { clock, options })
+  const { topic } = await hub.createTopic({ persist: true })
+  const { topic: gone } = await hub.createTopic({ persist: true })
+  const number = await hub.publish(topic, eventOf('x'), keyed('a'))
+  for (const key of ['b', 'c']) await hub.publish(gone, eventOf('y'), keyed(key))
+  await hub.deleteTopic(gone.id)
+  await hub.close()
+  const next = await openHub(await world.restart(), { clock, options })
+  assert.equal(await next.publish(next.topic(topic.id) as Topic, eventOf('x'), keyed('a')), number)
+  await next.close()
+})
+
 test('compaction takes the keys that are too old, and leaves the others', async () => {
   let nowMs = Date.now()
   const clock = { ...realClock(), wallMs: () => nowMs }

@@ -119,6 +119,10 @@ test("a publisher's id of eleven characters is read both ways where it may be a 
   assert.deepEqual(await other.resolve(formatEventId(125)), [110, ''])
   assert.deepEqual(await other.resolve('7'), [120, ''], 'never a flood for an id that is merely short')
   assert.deepEqual(await other.resolve('00000000007'), [130, ''], 'nor for one that is padded')
+  // The first number that any stream of a topic in the configuration is given lies before the topic's own.
+  const configured = place({ floor: 95, isDurable: false, keys: { 120: formatEventId(95), 130: formatEventId(96) } })
+  assert.deepEqual(await configured.resolve(formatEventId(95)), [95, ''])
+  assert.deepEqual(await configured.resolve(formatEventId(96)), [130, ''])
 })
 
 test('a time is a gap only where what was dropped may have been late enough', async () => {
