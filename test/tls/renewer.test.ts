@@ -100,6 +100,34 @@ test('an authority that wants to be left alone is left alone, also by the next s
   assert.equal(fake.asked.length, asked)
 })
 
+test('no authority, and no clock, keeps an order waiting for longer than may be waited', async (t) => {
+  const directory = folder(t)
+  const headers = { 'retry-after': String((400 * dayMs) / 1000) }
+  const fake = await startFake(t, (_path, response) => refuse(response, 429, 'rateLimited', headers))
+  const { renewer, failed } = open(t, directory, fake.authority)
+  await renewer.look()
+  assert(failed[0]!.nextAtMs - Date.now() <= dayMs)
+  // As it stands there after the clock was set back.
+  const failures = { ...failuresOf(directory), lastAtMs: Date.now() + 400 * dayMs, nextAtMs: Date.now() + 401 * dayMs }
+  writeFileSync(join(directory, 'acme-failures.json'), JSON.stringify(failures))
+  const { nextAtMs } = await renewer.status()
+  assert(nextAtMs - Date.now() <= dayMs)
+})
+
+test('what was ordered while it waited for the lock is not ordered again', async (t) => {
+  const directory = folder(t)
+  const fake = await startFake(t, (_path, response) => refuse(response, 500, 'serverInternal'))
+  const lock = async () => {
+    const pair = await makeSelfSigned(names, Date.now(), own.key)
+    await new AcmeCache(directory).keepCertificate(fake.authority.directoryUrl, pair)
+    return { release: async () => undefined }
+  }
+  const { renewer, failed } = open(t, directory, fake.authority, { lock })
+  assert.equal(await renewer.look(), true, 'there is another one to be shown')
+  assert.deepEqual(failed, [])
+  assert(!fake.asked.includes('/newAccount'))
+})
+
 test('behind each failure is waited longer, up to a bound, and by chance a little less', async (t) => {
   const directory = folder(t)
   const fake = await startFake(t, (_path, response) => refuse(response, 500, 'serverInternal'))
