@@ -1,9 +1,10 @@
 /** A compacted segment takes the place of what it was made from: in memory in one turn, on the disk step by step. */
 
 import assert from 'node:assert/strict'
-import { indexName, segmentName } from '../../storage-engine/data-directory.ts'
+import { indexName, parseName, segmentName } from '../../storage-engine/data-directory.ts'
 import { SyncFailure } from '../../storage-engine/errors.ts'
 import type { FaultyFiles } from '../../storage-engine/faulty-files.ts'
+import { FOOTER_BYTES } from '../../storage-engine/format.ts'
 import { IndexDoubt } from '../../storage-engine/index-file.ts'
 import { decodeManifest, type Manifest } from '../../storage-engine/manifest.ts'
 import { recoverLog } from '../../storage-engine/recovery.ts'
@@ -18,6 +19,7 @@ const row = rolledRow(6)
 const everything = knownOf(row)
 const first = merged(row.slice(0, 2), 20)
 const second = merged([first, row[2]!], 21)
+const limits = { segmentBytesMax: 2 ** 20, segmentRecordsMax: 2 ** 20, logBytesMax: undefined }
 
 interface Opened {
   readonly files: FaultyFiles
@@ -27,7 +29,6 @@ interface Opened {
 async function open(): Promise<Opened> {
   const files = await folderOf(row)
   const context = contextOf(files)
-  const limits = { segmentBytesMax: 2 ** 20, segmentRecordsMax: 2 ** 20, logBytesMax: undefined }
   return { files, segments: new SegmentSet(context, await recoverLog(context), limits) }
 }
 
@@ -74,6 +75,21 @@ test('the segment behind a number is the first that may hold a higher one', asyn
     assert.equal(segments.segmentAfter(segment.last - 1), segment)
     assert.equal(segments.segmentAfter(segment.last), filled[i + 1] ?? segments.active)
   }
+  await segments.close()
+})
+
+test('damage at the end of a segment lies before the next one, up to the last number that it may have held', async () => {
+  const files = await folderOf(row)
+  // Its last batch, and the footer, by which the last number would be known all the same.
+  const { bytes } = row[1]!
+  files.patch(pathOf(row[1]!), bytes.length - FOOTER_BYTES - 20, Buffer.alloc(FOOTER_BYTES + 20))
+  const context = contextOf(files)
+  const segments = new SegmentSet(context, await recoverLog(context), limits)
+  const [damage] = segments.all[1]!.unindexedDamages
+  assert.ok(damage !== undefined && damage.after < damage.through)
+  assert.equal(segments.segmentAfter(damage.after), segments.all[1])
+  assert.equal(segments.segmentAfter(damage.through - 1), segments.all[1])
+  assert.equal(segments.segmentAfter(damage.through), segments.all[2])
   await segments.close()
 })
 
@@ -212,6 +228,11 @@ test('row 1: the power goes at any step of a replacement, and nothing is lost an
     const isWhole = isThrough && !files.crashed
     for (const disk of [files.powerLoss(), files.afterCrash({ writes: 'kept', truncates: 'kept', names: 'kept' })]) {
       assert.deepEqual(await startAndCompare(disk, everything, `killed at ${at}`), [])
+      const names = await disk.list(FOLDER)
+      for (const parsed of names.map(parseName)) {
+        const isAlone = parsed.kind === 'index' && !names.includes(segmentName(parsed.generation))
+        assert.ok(!isAlone, `killed at ${at}: a sidecar that nothing names any more`)
+      }
     }
     if (isWhole) return
   }
