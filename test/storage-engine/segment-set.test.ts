@@ -199,6 +199,24 @@ test('what cannot be read of a segment that was replaced meanwhile is no damage'
   await segments.close()
 })
 
+test('files that were removed do not come back behind a manifest that does not name them any more', async () => {
+  const opened = await open()
+  const { files, segments } = opened
+  await replace(opened, first, 2)
+  while (segments.manifest.replaced.length > 0) await new Promise(setImmediate)
+  const held = files.hold('syncDirectory')
+  const replaced = replace(opened, second, 2)
+  await held.arrived
+  // The manifest has its name; of all that the folder has not been synced since, only removals are undone.
+  const names = ({ change }: { readonly change: string }) => (change === 'remove' ? 'lost' : 'kept')
+  const disk = files.afterCrash({ writes: 'kept', truncates: 'kept', names })
+  assert.deepEqual(await startAndCompare(disk, everything, 'behind the second manifest'), [])
+  assert.ok(!(await hasFile(disk, segmentName(1))))
+  held()
+  await replaced
+  await segments.close()
+})
+
 test('bytes on the disk are those of segments and sidecars, and generations are never given twice', async () => {
   const opened = await open()
   const { files, segments } = opened
