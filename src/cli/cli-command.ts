@@ -12,7 +12,7 @@ export class CliCommand extends Command {
 
   constructor(name?: string) {
     super(name)
-    this.helpOption('-h, --help', 'show this')
+    this.helpOption('-h, --help', 'show this help')
     this.addHelpText('after', () => this.#ending())
   }
 

@@ -47,9 +47,11 @@ export function programOf(host: CliHost): CliCommand {
       getErrHelpWidth: () => HELP_COLUMNS,
     })
     .configureHelp({ groupItems: ownOptionsFirst })
-    .showHelpAfterError('(--help tells more)')
+    .showHelpAfterError('(--help says more)')
     .usage('[command] [options]')
-    .note('Without a command: serve. docs/cli.md tells all of it on one page, docs/configuration.md every setting.')
+    .note(
+      'Without a command, sser serves. docs/cli.md has all commands on one page, docs/configuration.md every setting.',
+    )
     .example('sser --version')
   addServeCommand(program, host)
   addTopicCommand(program, host)
@@ -77,7 +79,7 @@ function ended(error: unknown, [command = '']: readonly string[], { stderr }: Cl
   const tell = (words: string) => stderr.write(`sser ${command}: ${words}\n`)
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitUsage
   if (error instanceof UsageError) {
-    tell(`${error.message}\n(--help tells more)`)
+    tell(`${error.message}\n(--help says more)`)
     return exitUsage
   }
   if (error instanceof Interruption) return error.exitCode

@@ -317,7 +317,7 @@ test('wrong use is told with 64 and a word about the help, and reads nothing', a
   ]) {
     const ran = await run(args)
     assert.deepEqual([ran.code, ran.out], [64, ''], args.join(' '))
-    assert.match(ran.err, args.length === 0 ? /^Usage: sser log / : /^sser( log)?: .+\n\(--help tells more\)\n$/s)
+    assert.match(ran.err, args.length === 0 ? /^Usage: sser log / : /^sser( log)?: .+\n\(--help says more\)\n$/s)
   }
 })
 

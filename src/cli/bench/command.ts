@@ -18,7 +18,7 @@ interface BenchOptions extends ServerOptions {
 
 export function addBenchCommand(program: CliCommand, host: CliHost): void {
   withServerOptions(program.command('bench'))
-    .description('measure a running server: publish for some seconds, and see when it arrives')
+    .description('measure a running server: publish for some seconds, and time the delivery')
     .option('--publishers <N>', 'so many at a time, each waiting for its answers', '4')
     .option('--subscribers <N>', 'so many streams', '10')
     .option('--seconds <N>', 'how long to publish', '5')

@@ -20,7 +20,7 @@ interface PublishOptions extends ServerOptions {
 
 export function addPublishCommand(program: CliCommand, host: CliHost): void {
   withServerOptions(program.command('publish <topic> [message]'))
-    .description('publish events; prints the id of each. Without a message all of standard input is one.')
+    .description('publish events; print the id of each. Without a message, all of standard input is one.')
     .option('--type <TYPE>', "the event's type")
     .option('--id <ID>', "the publisher's own id of the event")
     .option('--parse', 'messages are JSON, and sent as such instead of as text')

@@ -18,14 +18,14 @@ interface SubscribeCommandOptions extends ServerOptions {
 export function addSubscribeCommand(program: CliCommand, host: CliHost): void {
   withServerOptions(program.command('subscribe <topic...>'))
     .description(
-      'print the events of a topic, or of several in one order, as they come; goes on after every interruption',
+      'print the events of a topic, or of several in one order, as they come; reconnect after every interruption',
     )
     .option(
       '--since <WHEN>',
-      'begin with the earliest event that is kept (earliest), or at a time such as 2026-01-31T08:00:00Z',
+      'begin at the earliest stored event (earliest), or at a time such as 2026-01-31T08:00:00Z',
     )
-    .option('--last-event-id <ID>', 'begin behind this event')
-    .option('--state <FILE>', 'keep the place in this file: the next call goes on where this one ended')
+    .option('--last-event-id <ID>', 'begin after this event')
+    .option('--state <FILE>', 'keep the place in this file; the next call resumes where this one ended')
     .option('--count <N>', 'end after so many events')
     .note(
       'A message with line breaks is printed as it is; --json keeps each event on one line, with its id, type\n' +

@@ -15,13 +15,13 @@ interface CreateOptions extends ServerOptions {
 }
 
 export function addTokenCommand(program: CliCommand, host: CliHost): void {
-  const token = program.command('token').description('issue, see and revoke further tokens of a topic')
+  const token = program.command('token').description('issue, list and revoke tokens of a topic')
   const subcommand = (nameAndArguments: string, description: string) =>
     withServerOptions(token.command(nameAndArguments).description(description))
   const call = () => ({ signal: host.stopSignal() })
 
-  subcommand('create <topic>', 'issue a token; prints its id and the secret, which is shown this once')
-    .option('--subscribe', 'it may subscribe; the default, if nothing is named')
+  subcommand('create <topic>', 'issue a token; print its id, and the secret, which is shown only this once')
+    .option('--subscribe', 'it may subscribe; the default')
     .option('--publish', 'it may publish')
     .option('--label <TEXT>', 'for people')
     .option('--expires <TIME>', 'when it ends, such as 2027-01-31T12:00:00Z')
@@ -32,7 +32,7 @@ export function addTokenCommand(program: CliCommand, host: CliHost): void {
       await print(host, options.json === true ? line(issued) : `id     ${issued.id}\ntoken  ${issued.token}\n`)
     })
 
-  subcommand('list <topic>', 'its further tokens, one a line: id, end, rights, label')
+  subcommand('list <topic>', 'list its tokens, one a line: id, end, rights, label')
     .example('sser token list $TOPIC')
     .action(async (topic: string, options: ServerOptions) => {
       const client = await clientOf(options, host)
@@ -41,7 +41,7 @@ export function addTokenCommand(program: CliCommand, host: CliHost): void {
       }
     })
 
-  subcommand('revoke <topic> <token>', 'by its id; the streams that it opened end')
+  subcommand('revoke <topic> <token>', 'revoke a token by its id; the streams that it opened end')
     .example('sser token revoke $TOPIC $TOKEN_ID')
     .action(async (topic: string, id: string, options: ServerOptions) => {
       const client = await clientOf(options, host)

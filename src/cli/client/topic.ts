@@ -30,13 +30,13 @@ interface ListOptions extends ServerOptions {
 }
 
 export function addTopicCommand(program: CliCommand, host: CliHost): void {
-  const topic = program.command('topic').description('make, see, change, empty and delete topics')
+  const topic = program.command('topic').description('create, list, change, empty and delete topics')
   const subcommand = (nameAndArguments: string, description: string) =>
     withServerOptions(topic.command(nameAndArguments).description(description))
   const call = () => ({ signal: host.stopSignal() })
 
-  withTopicOptions(subcommand('create', 'make a topic; prints its id and the token that subscribes to it'))
-    .option('--memory', 'keep its events in memory only, until the server ends')
+  withTopicOptions(subcommand('create', 'create a topic; print its id, and the token that subscribes to it'))
+    .option('--memory', 'keep its events in memory only, until the server stops; else they are kept on disk')
     .example('sser topic create --name orders --max-age 720h', "TOPIC=$(sser topic create | sed -n 's/^id *//p')")
     .action(async (options: TopicOptions & { readonly memory?: boolean }) => {
       const wanted = { persist: options.memory !== true, ...settingsOf(options) }
@@ -45,10 +45,10 @@ export function addTopicCommand(program: CliCommand, host: CliHost): void {
       await print(host, options.json === true ? line({ id, token }) : `id     ${id}\ntoken  ${token}\n`)
     })
 
-  subcommand('list', 'all topics, one a line: id, events, bytes, subscribers, name')
+  subcommand('list', 'list all topics, one a line: id, events, bytes, subscribers, name')
     .option('--search <TEXT>', 'only those with this in their name or id')
-    .addOption(new Option('--sort <BY>', 'by this; by id, where nothing is said').choices(SORTS))
-    .option('--desc', 'the highest first')
+    .addOption(new Option('--sort <BY>', 'what to sort by; the id by default').choices(SORTS))
+    .option('--desc', 'highest first')
     .example(
       'sser topic list',
       'sser topic list --search orders --sort bytes --desc',
@@ -72,7 +72,7 @@ export function addTopicCommand(program: CliCommand, host: CliHost): void {
       }
     })
 
-  subcommand('show <topic>', 'one topic: its settings, and what it holds')
+  subcommand('show <topic>', 'show a topic: its settings, and what it holds')
     .example('sser topic show $TOPIC')
     .action(async (id: string, options: ServerOptions) => {
       const client = await clientOf(options, host)
@@ -80,7 +80,7 @@ export function addTopicCommand(program: CliCommand, host: CliHost): void {
       await print(host, options.json === true ? line(details) : page(details))
     })
 
-  withTopicOptions(subcommand('update <topic>', 'change its name or what it keeps; what is not named stays'))
+  withTopicOptions(subcommand('update <topic>', 'change its name or its limits; what is not named stays as it is'))
     .example(`sser topic update $TOPIC --max-events 1000 --max-age ${NONE}`)
     .action(async (id: string, options: TopicOptions) => {
       const changes = settingsOf(options)
@@ -92,7 +92,7 @@ export function addTopicCommand(program: CliCommand, host: CliHost): void {
       await print(host, options.json === true ? line(details) : page(details))
     })
 
-  subcommand('empty <topic>', 'drop its events; subscribers that had not read them are told of a gap')
+  subcommand('empty <topic>', 'drop its events; subscribers that have not read them yet are told of a gap')
     .option('--through <ID>', 'only those up to and including this id')
     .example('sser topic empty $TOPIC')
     .action(async (id: string, { through, ...options }: ServerOptions & { readonly through?: string }) => {
@@ -100,7 +100,10 @@ export function addTopicCommand(program: CliCommand, host: CliHost): void {
       await client.topics.empty(id, { ...call(), ...(through === undefined ? {} : { through }) })
     })
 
-  subcommand('delete <topic>', 'delete it with its events; its streams end. Also where there is no such topic.')
+  subcommand(
+    'delete <topic>',
+    'delete it with its events, and end its streams. It is no error if there is no such topic.',
+  )
     .example('sser topic delete $TOPIC')
     .action(async (id: string, options: ServerOptions) => {
       const client = await clientOf(options, host)

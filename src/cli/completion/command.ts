@@ -17,7 +17,7 @@ const SHELLS: Readonly<Record<string, (commands: readonly CommandWords[]) => str
 export function addCompletionCommand(program: CliCommand, host: CliHost): void {
   program
     .command('completion')
-    .description('print what lets a shell complete the commands and options of sser')
+    .description('print a script with which a shell completes the commands and options of sser')
     .addArgument(new Argument('<shell>', 'the shell').choices(Object.keys(SHELLS)))
     .note('For bash: the first example, in ~/.bashrc; for zsh the second, in a folder of fpath; for fish the third.')
     .example(

@@ -22,11 +22,7 @@ const ENVIRONMENTS = ['development', 'staging', 'production']
 export function withConfigOptions(command: CliCommand): CliCommand {
   return command
     .option('--config <DIR>', 'the folder of the configuration; else SSER_CONFIG_DIR, else ./_config')
-    .addOption(
-      new Option('--env <NAME>', 'in the place of APP_ENV, which is development where it is not set').choices(
-        ENVIRONMENTS,
-      ),
-    )
+    .addOption(new Option('--env <NAME>', 'in place of APP_ENV; development by default').choices(ENVIRONMENTS))
     .option('--json', 'print JSON, for a program to read')
 }
 

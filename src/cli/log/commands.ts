@@ -34,7 +34,7 @@ const EXIT_CODES: ExitCodes = [
 export function addLogCommand(program: CliCommand, host: CliHost): void {
   const log = program
     .command('log')
-    .description('look into a log, copy it, and put it right')
+    .description('inspect, back up and repair a log')
     .note(
       'info, verify, compact and backup work on the log of a stopped server, or of one that runs; dump, restore\n' +
         'and repair on that of a stopped one. docs/operating.md says what to do in each case.',
@@ -44,7 +44,7 @@ export function addLogCommand(program: CliCommand, host: CliHost): void {
     log
       .command(`${name}${folder}`)
       .description(description)
-      .option('--directory <DIR>', 'the folder of the log, or the data folder above it; without it the configured one')
+      .option('--directory <DIR>', 'the folder of the log, or the data folder above it; else the configured one')
       .option('--json', name === 'dump' ? 'as it is always printed' : 'print JSON, for a program to read')
       .exits(EXIT_CODES)
       .action(async (...given: readonly unknown[]) => {
@@ -55,11 +55,11 @@ export function addLogCommand(program: CliCommand, host: CliHost): void {
         host.exitCode = await runLogCommand(name, argument, options, host)
       })
 
-  subcommand('info', '', 'what it consists of; of a server that runs, what it is doing as well').example(
+  subcommand('info', '', 'show what it consists of, and what its server, if one runs, is doing').example(
     'sser log info',
     'sser log info --directory _storage/log',
   )
-  subcommand('verify', '', 'read every byte; name each damage, and whose events it concerns').example(
+  subcommand('verify', '', 'read every byte; name all damage, and whose events it concerns').example(
     'sser log verify --json',
   )
   subcommand('dump', '', 'print every record, one JSON object a line')
@@ -71,10 +71,10 @@ export function addLogCommand(program: CliCommand, host: CliHost): void {
       'sser log dump --directory _storage/log --from 2026-01-01T00:00:00Z --no-payloads',
       'sser log dump --topic $TOPIC | tail -n 1',
     )
-  subcommand('compact', '', 'rewrite it now without what is dead, and say what that has freed').example(
+  subcommand('compact', '', 'rewrite it now without what is dead, and say how much that has freed').example(
     'sser log compact',
   )
-  subcommand('backup', ' <folder>', 'copy it into a folder; a second time only what is new')
+  subcommand('backup', ' <folder>', 'copy it into a folder; into the same one again, only what is new')
     .option('--verify', 'read every byte of the copy when it is made')
     .example('sser log backup _backup --verify')
   subcommand('restore', ' <folder>', 'make a log of the backup in that folder').example(

@@ -31,16 +31,16 @@ const SHARED_CODES: ExitCodes = [
 export function addTlsCommand(program: CliCommand, host: CliHost): void {
   const tls = program
     .command('tls')
-    .description('make, see, renew and check certificates')
+    .description('create, show, renew and check certificates')
     .note('docs/https.md says what a server does by itself, and what to do about each message.')
 
   tls
     .command('self-signed <name...>')
-    .description('make a certificate that nobody vouches for, and its key, for these names and addresses')
-    .option('--cert <FILE>', 'where the certificate goes', 'cert.pem')
-    .option('--key <FILE>', 'where its key goes, readable for this user only', 'key.pem')
+    .description('create a self-signed certificate and its key, for these names and addresses')
+    .option('--cert <FILE>', 'where to write the certificate', 'cert.pem')
+    .option('--key <FILE>', 'where to write its key, readable by this user only', 'key.pem')
     .option('--days <N>', 'how long it holds from now on; browsers take no more than 397', '396')
-    .option('--force', 'write over what lies there')
+    .option('--force', 'overwrite existing files')
     .option('--json', 'print JSON, for a program to read')
     .note(
       'A server makes one for itself where it has no other. This is for one that several machines are to trust.\n' +
@@ -59,7 +59,7 @@ export function addTlsCommand(program: CliCommand, host: CliHost): void {
       host.exitCode = await selfSigned(names, options, host)
     })
 
-  withConfigOptions(tls.command('status').description('the certificate that is shown, and how its renewal stands'))
+  withConfigOptions(tls.command('status').description('show the certificate in use, and the state of its renewal'))
     .note('Of the server that runs in the data folder, or else of what a start would find. Nothing is changed.')
     .example('sser tls status', 'sser tls status --json')
     .exits([
@@ -75,7 +75,7 @@ export function addTlsCommand(program: CliCommand, host: CliHost): void {
   withConfigOptions(
     tls
       .command('check')
-      .description('look at the configuration, the names, the ports and the authority before a first start'),
+      .description('check the configuration, the names, the ports and the authority before a first start'),
   )
     .note(
       'Each finding is told with what to do. For as long as it takes, this listens on the ports of the configuration that are\n' +
