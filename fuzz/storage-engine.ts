@@ -21,10 +21,12 @@ import {
   verifyRecord,
 } from '../storage-engine/format.ts'
 import { IndexDoubt, IndexFile, PAGE_BYTES, writeIndexFile } from '../storage-engine/index-file.ts'
+import { hashKey } from '../storage-engine/key-hash.ts'
 import { MemoryFiles } from '../storage-engine/memory-files.ts'
-import { hashKey, MemoryIndex, type SegmentIndex } from '../storage-engine/memory-index.ts'
+import { MemoryIndex } from '../storage-engine/memory-index.ts'
 import { type ScanSource, scanSegment } from '../storage-engine/scan.ts'
 import { nextCacheId, recordsOf } from '../storage-engine/segment.ts'
+import type { SegmentIndex } from '../storage-engine/segment-index.ts'
 import { damaged, forgery } from './damage.ts'
 import type { Random } from './random.ts'
 import type { RoundTarget } from './target.ts'

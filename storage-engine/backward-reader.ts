@@ -5,11 +5,11 @@
 
 import { isGone, type LogGap } from './cursor.ts'
 import type { LogRecord, Offset } from './format.ts'
-import type { Posting } from './memory-index.ts'
 import type { Damage } from './observer.ts'
 import { readRecords } from './read-records.ts'
 import type { Segment } from './segment.ts'
 import { damagesTo } from './segment-damage.ts'
+import type { Posting } from './segment-index.ts'
 import type { SegmentSet } from './segment-set.ts'
 
 /** Descending by number; the number of a gap is where it ends. */

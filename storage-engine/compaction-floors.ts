@@ -2,12 +2,13 @@
  * How much of a segment is alive, by the word of the judge: for each of its streams up to which number it is dead.
  */
 
-import type { CompactionJudge } from './compaction-run.ts'
+import type { CompactionJudge } from './compaction-judge.ts'
 import { CATALOG_STREAM, type Offset } from './format.ts'
-import { lowerBound, type StreamPosting, type StreamTotals } from './memory-index.ts'
+import { lowerBound } from './lower-bound.ts'
 import type { Pacer } from './pacer.ts'
 import { readRecords } from './read-records.ts'
 import type { Segment } from './segment.ts'
+import type { StreamPosting, StreamTotals } from './segment-index.ts'
 import type { SegmentSet } from './segment-set.ts'
 import { totalsIn } from './stream-reads.ts'
 

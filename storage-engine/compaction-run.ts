@@ -8,6 +8,7 @@
 import type { Arenas } from './arenas.ts'
 import { BatchBuilder, type Place } from './batch-builder.ts'
 import { catalogElsewhere, Floors } from './compaction-floors.ts'
+import type { CompactionJudge } from './compaction-judge.ts'
 import { MergedRecords, sortedRecords } from './compaction-sources.ts'
 import { indexName, temporaryName } from './data-directory.ts'
 import { SyncFailure } from './errors.ts'
@@ -17,37 +18,18 @@ import {
   CATALOG_STREAM,
   encodeHeader,
   headerBytes,
-  type LogRecord,
   type Offset,
   ORDER_BY_STREAM,
   type RecordView,
   type SegmentHeader,
 } from './format.ts'
 import { writeIndexFile } from './index-file.ts'
-import { type ExpectedSize, MemoryIndex, type StreamTotals } from './memory-index.ts'
+import { type ExpectedSize, MemoryIndex } from './memory-index.ts'
 import type { Pacer } from './pacer.ts'
-import { openIndexFile } from './recovery.ts'
 import { Segment } from './segment.ts'
 import type { SegmentSet } from './segment-set.ts'
+import { openIndexFile } from './sidecar.ts'
 import { BACKGROUND_SYNC_BYTES, createWholeFile, syncOrFail } from './whole-file.ts'
-
-/** Who knows what the records mean, and with it which of them are dead. */
-export interface CompactionJudge {
-  /**
-   * For each stream (ascending) the number through which its records are dead; 0: none; Infinity: all of them. Never
-   * asked for the engine's own stream and the catalogue's.
-   */
-  marks(streams: readonly StreamTotals[]): Promise<readonly Offset[]>
-  /** As `marks`, and no crash can take back what it says. */
-  floors(streams: readonly StreamTotals[]): Promise<readonly Offset[]>
-  /**
-   * Whether a record of the catalogue is still needed. `isElsewhere` tells whether the catalogue's record of that number
-   * lies in a segment that is not rewritten with this one.
-   */
-  isNeeded(record: LogRecord, isElsewhere: (offset: Offset) => Promise<boolean>): Promise<boolean>
-  /** Has the records of these streams up to their last number dropped, though they are alive; resolves when durable. */
-  drop(streams: readonly StreamTotals[]): Promise<void>
-}
 
 export interface RunOutput {
   readonly segment: Segment

@@ -18,7 +18,7 @@ import {
 import type { Damage } from './observer.ts'
 import type { Pacer } from './pacer.ts'
 import { RecordRows } from './record-rows.ts'
-import { type ScanItem, scanSegment, UNKNOWN_CHAIN } from './scan.ts'
+import { type ScanItem, scanSegment, UNKNOWN_CHAIN, type Unverified } from './scan.ts'
 import type { Segment } from './segment.ts'
 import { sortInSlices } from './sort-in-slices.ts'
 
@@ -207,7 +207,7 @@ async function* verifiedBatches(segment: Segment, pacer: Pacer): AsyncGenerator<
     },
   }
   let after = segment.chainBefore.last
-  let unverified: Extract<ScanItem, { kind: 'unverified' }> | undefined
+  let unverified: Unverified | undefined
   for await (const item of scanSegment(source, segment.headerEnd, UNKNOWN_CHAIN, segment.order)) {
     if (item.kind === 'unverified') unverified ??= item
     if (item.kind !== 'batch') continue
@@ -221,7 +221,7 @@ async function* verifiedBatches(segment: Segment, pacer: Pacer): AsyncGenerator<
 /** Where records lie by stream, any of the segment's numbers may be meant. */
 function damaged(
   segment: Segment,
-  { position, end, reason }: Extract<ScanItem, { kind: 'unverified' }>,
+  { position, end, reason }: Unverified,
   after: Offset,
   through: Offset,
 ): DamagedInput {

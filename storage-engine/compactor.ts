@@ -8,7 +8,8 @@
 import { Arenas } from './arenas.ts'
 import { type Candidate, type Choice, type ChoiceReason, chooseRun } from './compaction-choice.ts'
 import { type Standing, standingOf } from './compaction-floors.ts'
-import { type CompactionJudge, compactSegments, removeOutput } from './compaction-run.ts'
+import type { CompactionJudge } from './compaction-judge.ts'
+import { compactSegments, removeOutput } from './compaction-run.ts'
 import { DamagedInput } from './compaction-sources.ts'
 import { StorageError, SyncFailure, systemCode } from './errors.ts'
 import { CATALOG_STREAM, type Offset, ORDER_BY_STREAM } from './format.ts'
@@ -45,16 +46,6 @@ export interface CompactionHost {
   fail(cause: SyncFailure): StorageError
   /** Those who wait for room may look again. */
   lookForRoom(): void
-}
-
-/** One run, as it is told. */
-export interface CompactedRun {
-  readonly reason: ChoiceReason
-  readonly inputs: number
-  /** Of all files, before and after. */
-  readonly bytesBefore: number
-  readonly bytesAfter: number
-  readonly durationMs: number
 }
 
 /** What runs have done since the log was opened, or during one call of `compact`. */

@@ -9,13 +9,13 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { StorageError, systemCode } from './errors.ts'
 import { aligned, type LogRecord, type Offset, ORDER_BY_STREAM } from './format.ts'
 import { IndexDoubt } from './index-file.ts'
-import type { Posting, PostingCursor, SegmentIndex, StreamPosting } from './memory-index.ts'
 import type { Damage } from './observer.ts'
 import { isShortage } from './open-files.ts'
 import { readRecords, recordAt, type Unreadable } from './read-records.ts'
-import { scanSegment, UNKNOWN_CHAIN } from './scan.ts'
-import { recordsOf, type Segment } from './segment.ts'
+import { scanSegment, UNKNOWN_CHAIN, type Unverified } from './scan.ts'
+import { recordsOf, type Segment, scanSource } from './segment.ts'
 import { damagesTo } from './segment-damage.ts'
+import type { Posting, PostingCursor, SegmentIndex, StreamPosting } from './segment-index.ts'
 import type { SegmentSet } from './segment-set.ts'
 
 /** A stretch of numbers in which this reader may have lost something. */
@@ -374,13 +374,12 @@ export class LogCursor implements Cursor {
     // Damage before the segment's own records, as of a file that is missing, has no place among its batches.
     yield* this.#passDamages(segment.unindexedDamages.filter(({ file }) => file !== segment.name))
     const mark = await segments.query(segment, (index) => index.markBefore(after))
-    const source = {
-      seed: segment.seed,
-      sizeBytes: end,
-      read: (target: Uint8Array, position: number) => segment.read(target, position),
-    }
-    let damagedFrom: { readonly position: number; readonly end: number; readonly reason: string } | undefined
-    for await (const item of scanSegment(source, mark?.batchPosition ?? segment.headerEnd, UNKNOWN_CHAIN)) {
+    let damagedFrom: Unverified | undefined
+    for await (const item of scanSegment(
+      scanSource(segment, end),
+      mark?.batchPosition ?? segment.headerEnd,
+      UNKNOWN_CHAIN,
+    )) {
       if (item.kind === 'unverified') {
         damagedFrom = item
         continue

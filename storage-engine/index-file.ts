@@ -20,19 +20,19 @@ import {
   segmentSeed,
   writeU64,
 } from './format.ts'
-import {
-  type IndexMark,
-  lowerBound,
-  type MemoryIndex,
-  type NumberCursor,
-  type Posting,
-  type PostingCursor,
-  type SegmentIndex,
-  type StreamPosting,
-  type StreamTotals,
-} from './memory-index.ts'
+import { lowerBound } from './lower-bound.ts'
+import type { MemoryIndex } from './memory-index.ts'
 import { isShortage } from './open-files.ts'
 import { type Pacer, turnByTurn } from './pacer.ts'
+import type {
+  IndexMark,
+  NumberCursor,
+  Posting,
+  PostingCursor,
+  SegmentIndex,
+  StreamPosting,
+  StreamTotals,
+} from './segment-index.ts'
 import type { EndSlice } from './sort-in-slices.ts'
 import { BACKGROUND_SYNC_BYTES } from './whole-file.ts'
 

@@ -3,13 +3,13 @@
 import type { LogRecord, Offset } from './format.ts'
 import { IndexDoubt, IndexFile } from './index-file.ts'
 import { damageFinding, type Finding, type InspectedSegment, type LostRecord, place } from './inspect-findings.ts'
-import { isCompacted, type Loaded, scanSource, type Unverified } from './loaded-log.ts'
+import { isCompacted, type Loaded } from './loaded-log.ts'
 import { lostOf, readRecord, recordsIn } from './lost-records.ts'
-import type { SegmentIndex } from './memory-index.ts'
 import { readRecords, type Unreadable } from './read-records.ts'
-import { rebuildIndex } from './recovery.ts'
-import { scanSegment } from './scan.ts'
-import { recordsOf, type Segment, type SegmentContext } from './segment.ts'
+import { scanSegment, type Unverified } from './scan.ts'
+import { recordsOf, type Segment, type SegmentContext, scanSource } from './segment.ts'
+import type { SegmentIndex } from './segment-index.ts'
+import { rebuildIndex } from './sidecar.ts'
 
 /** Which records are wanted: the bounds are part of the range. */
 export interface RecordRange {

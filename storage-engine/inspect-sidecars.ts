@@ -7,11 +7,11 @@ import { FOOTER_BYTES, type SegmentFooter } from './format.ts'
 import { type IndexFile, PAGE_BYTES, pageVerifies, writeIndexFile } from './index-file.ts'
 import { type Finding, type InspectedSegment, place } from './inspect-findings.ts'
 import type { Loaded } from './loaded-log.ts'
-import { fits, openIndex } from './lost-records.ts'
 import { MemoryFiles } from './memory-files.ts'
 import type { MemoryIndex } from './memory-index.ts'
 import { isShortage } from './open-files.ts'
 import type { Segment, SegmentContext } from './segment.ts'
+import { fits, openIndex } from './sidecar.ts'
 
 const PAGES_PER_READ = 64
 

@@ -33,6 +33,7 @@ import { PAGE_BYTES, pageVerifies } from './index-file.ts'
 import { damageFinding, type Finding, type FindingKind, type InspectedSegment, place } from './inspect-findings.ts'
 import { type InspectedItem, InspectedRecords, isPart, type RecordRange, type Settled } from './inspect-records.ts'
 import { InspectedSidecars } from './inspect-sidecars.ts'
+import { hashKey } from './key-hash.ts'
 import {
   continues,
   deciderOf,
@@ -51,23 +52,21 @@ import {
   overlapDamage,
   provenEnd,
   type ScannedBatch,
-  scanSource,
   shortDamage,
   tailAmong,
   UNKNOWN_THROUGH,
-  type Unverified,
   unverifiedDamage,
 } from './loaded-log.ts'
-import { fits, lostRecords, openIndex } from './lost-records.ts'
+import { lostRecords } from './lost-records.ts'
 import { readNewestManifest } from './manifest.ts'
-import { hashKey, MemoryIndex } from './memory-index.ts'
+import { MemoryIndex } from './memory-index.ts'
 import { silentObserver } from './observer.ts'
 import { isShortage, OpenFiles } from './open-files.ts'
 import { ReadOnlyFiles } from './read-only-files.ts'
-import { sealedEndOf } from './recovery.ts'
-import { type Chain, scanSegment } from './scan.ts'
-import { recordsOf, Segment, type SegmentContext } from './segment.ts'
+import { type Chain, scanSegment, type Unverified } from './scan.ts'
+import { recordsOf, Segment, type SegmentContext, scanSource } from './segment.ts'
 import { readSegmentHeader, type SegmentFile, verifiesInFull } from './segment-files.ts'
+import { fits, openIndex, sealedEndOf } from './sidecar.ts'
 
 export interface InspectionOptions {
   /** `outline` reads what a start reads; `full` reads every byte. */

@@ -16,13 +16,12 @@ import {
 } from './format.ts'
 import { IndexDoubt } from './index-file.ts'
 import type { CompactedEntry } from './manifest.ts'
-import type { IndexMark, MemoryIndex } from './memory-index.ts'
+import type { MemoryIndex } from './memory-index.ts'
 import type { Damage } from './observer.ts'
-import { type Chain, type ScanItem, scanSegment, UNKNOWN_CHAIN, UNKNOWN_CRC, UNREADABLE } from './scan.ts'
-import type { Segment } from './segment.ts'
+import { type Chain, scanSegment, UNKNOWN_CHAIN, UNKNOWN_CRC, UNREADABLE, type Unverified } from './scan.ts'
+import { type Segment, scanSource } from './segment.ts'
 import { damageOf } from './segment-damage.ts'
-
-export type Unverified = Extract<ScanItem, { kind: 'unverified' }>
+import type { IndexMark } from './segment-index.ts'
 
 /** A segment whose content is known. */
 export interface Loaded {
@@ -303,13 +302,4 @@ export function missingSegments(
 export function missingDamage(missing: MissingSegment, after: Offset, through: Offset): Damage {
   const place = { file: segmentName(missing.generation), position: 0, bytes: 0 }
   return { ...place, after, through: Math.max(after, missing.last ?? through), reason: missing.reason }
-}
-
-/** The segment's bytes up to `sizeBytes`. */
-export function scanSource(segment: Segment, sizeBytes: number) {
-  return {
-    seed: segment.seed,
-    sizeBytes,
-    read: (target: Uint8Array, position: number) => segment.read(target, position),
-  }
 }

@@ -23,13 +23,14 @@ import {
   verifyRecord,
   writeU64,
 } from './format.ts'
-import { hashKey, type KeyHash, type Posting, type StreamTotals, withoutOuterBlanks } from './memory-index.ts'
+import { hashKey, type KeyHash, withoutOuterBlanks } from './key-hash.ts'
 import type { Damage, StorageObserver } from './observer.ts'
 import { isShortage, OpenFiles } from './open-files.ts'
 import { type PinnedLog, pinLog } from './pinned-log.ts'
 import { recoverLog } from './recovery.ts'
 import { isDiskFull, Reserve } from './reserve.ts'
 import type { Segment, SegmentContext } from './segment.ts'
+import type { Posting, StreamTotals } from './segment-index.ts'
 import { SegmentSet } from './segment-set.ts'
 import type { Sequencer } from './sequencer.ts'
 import { postingsOf, totalsAbove, totalsOfStream } from './stream-reads.ts'

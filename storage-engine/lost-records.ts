@@ -3,14 +3,15 @@
  */
 
 import { systemCode } from './errors.ts'
-import { FOOTER_BYTES, RecordView, type SegmentFooter, verifyRecord } from './format.ts'
-import { IndexDoubt, type IndexFile } from './index-file.ts'
+import { FOOTER_BYTES, RecordView, verifyRecord } from './format.ts'
+import { IndexDoubt } from './index-file.ts'
 import type { LostRecord } from './inspect-findings.ts'
-import type { Loaded, Unverified } from './loaded-log.ts'
-import type { Posting } from './memory-index.ts'
+import type { Loaded } from './loaded-log.ts'
 import { isShortage } from './open-files.ts'
-import { openIndexFile } from './recovery.ts'
+import type { Unverified } from './scan.ts'
 import type { Segment, SegmentContext } from './segment.ts'
+import type { Posting } from './segment-index.ts'
+import { fits, openIndex } from './sidecar.ts'
 
 export interface PlacedRecord extends LostRecord {
   /** Undefined where it is lost. */
@@ -63,25 +64,6 @@ export async function readRecord(segment: Segment, { position, length }: Posting
     return undefined
   }
   return verifyRecord(bytes, 0, segment.seed, position) ? new RecordView(bytes, 0) : undefined
-}
-
-/** The sidecar; undefined where it is doubtful. */
-export async function openIndex(context: SegmentContext, segment: Segment): Promise<IndexFile | undefined> {
-  try {
-    return await openIndexFile(context, segment)
-  } catch (error) {
-    if (!(error instanceof IndexDoubt)) throw error
-    return undefined
-  }
-}
-
-/** Whether a start takes the sidecar's word for what the segment holds. */
-export function fits({ summary }: IndexFile, footer: SegmentFooter, contentEnd: number): boolean {
-  return (
-    summary.contentEnd === contentEnd &&
-    summary.lastCrc === footer.lastCrc &&
-    summary.recordCount === footer.recordCount
-  )
 }
 
 /** Those of the records that cannot be read. */

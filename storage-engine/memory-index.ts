@@ -7,79 +7,21 @@
  */
 
 import assert from 'node:assert'
-import { hash } from 'node:crypto'
 import { type Offset, ORDER_BY_OFFSET, type RecordOrder, type RecordView } from './format.ts'
+import type { KeyHash } from './key-hash.ts'
+import { lowerBound } from './lower-bound.ts'
 import { NumberOrder } from './number-order.ts'
 import { NO_ROW, NumberTable } from './number-table.ts'
+import type {
+  IndexMark,
+  NumberCursor,
+  Posting,
+  PostingCursor,
+  SegmentIndex,
+  StreamPosting,
+  StreamTotals,
+} from './segment-index.ts'
 import type { EndSlice } from './sort-in-slices.ts'
-
-/** Where one record of a stream lies. */
-export interface Posting {
-  readonly offset: Offset
-  readonly position: number
-  /** Without padding. */
-  readonly length: number
-}
-
-/** The same of any stream. */
-export interface StreamPosting extends Posting {
-  readonly streamId: number
-}
-
-/** What a stream has in a segment, or in several. */
-export interface StreamTotals {
-  readonly streamId: number
-  readonly count: number
-  /** Lengths of its records, without padding. */
-  readonly bytes: number
-  readonly first: Offset
-  readonly last: Offset
-}
-
-/** A record every so often in the order of numbers, by which readers of everything, and readers from a time, find where to begin. */
-export interface IndexMark {
-  /** The latest time of all records of the segment with lower numbers; 0 for the first. */
-  readonly timeMsBefore: number
-  readonly offset: Offset
-  /** Where the batch begins that holds the record. */
-  readonly batchPosition: number
-}
-
-/** A stream's records in a segment, forward. An array where the answer is known at once, for decisions in one turn. */
-export interface PostingCursor {
-  next(countMax: number): readonly Posting[] | Promise<readonly Posting[]>
-}
-
-/** A segment's records of all streams, in the order of numbers. */
-export interface NumberCursor {
-  /** Some, at most so many; none at the end. */
-  next(countMax: number): Promise<readonly StreamPosting[]>
-}
-
-/** What is asked of a segment's index, whether in memory or in a file. */
-export interface SegmentIndex {
-  readonly recordCount: number
-  /** Different hashes of keys. */
-  readonly keyCount: number
-  /** Of the file that it is read from; 0 in memory. */
-  readonly sizeBytes: number
-  /** The stream's records with numbers above `after`. */
-  seek(streamId: number, after: Offset): PostingCursor | Promise<PostingCursor>
-  /** The stream's last records with numbers below `before`, the last one first, no more than `countMax`. */
-  seekBack(streamId: number, before: Offset, countMax: number): readonly Posting[] | Promise<readonly Posting[]>
-  /** The record that lies first of those whose key has this hash; the reader compares the key itself. */
-  findKey(keyHash: number): Posting | undefined | Promise<Posting | undefined>
-  /** The last mark at or before the record that follows `after`; undefined: begin at the segment's begin. */
-  markBefore(after: Offset): IndexMark | undefined | Promise<IndexMark | undefined>
-  /** A number such that every record up to it is older than `timeMs`, close below the first that is not. */
-  olderThan(timeMs: number): Offset | Promise<Offset>
-  /** What each stream has in the segment, some streams at a time, ascending. */
-  totals(): AsyncIterable<readonly StreamTotals[]>
-  /** What that stream has in it; undefined: nothing. */
-  totalsOf(streamId: number): StreamTotals | undefined | Promise<StreamTotals | undefined>
-  /** All records with numbers above `after`. Asked only where they are ordered by stream. */
-  byNumber(after: Offset): Promise<NumberCursor>
-}
 
 export const RECORDS_PER_MARK = 256
 
@@ -91,31 +33,6 @@ export interface ExpectedSize {
 }
 
 const UNKNOWN_SIZE: ExpectedSize = { records: 0, streams: 0, keys: 0 }
-
-/** 52 bits of SHA-256: collisions cannot be met by chance, and one that is made on purpose is noticed by the reader. */
-export type KeyHash = (streamId: number, key: Uint8Array) => number
-
-export function hashKey(streamId: number, key: Uint8Array): number {
-  const core = withoutOuterBlanks(key)
-  const bytes = Buffer.allocUnsafe(8 + core.length)
-  bytes.writeDoubleLE(streamId, 0)
-  bytes.set(core, 8)
-  const digest = hash('sha256', bytes, 'buffer')
-  return digest.readUInt32LE(0) * 0x10_0000 + (digest.readUInt32LE(4) & 0xf_ffff)
-}
-
-/** Keys that differ in outer spaces and tabs only count as one: transports take those off (RFC 9110, section 5.5). */
-export function withoutOuterBlanks(key: Uint8Array): Uint8Array {
-  let begin = 0
-  let end = key.length
-  while (begin < end && isBlank(key[begin])) begin += 1
-  while (end > begin && isBlank(key[end - 1])) end -= 1
-  return key.subarray(begin, end)
-}
-
-function isBlank(byte: number | undefined): boolean {
-  return byte === 0x20 || byte === 0x09
-}
 
 const CAPACITY_AT_FIRST = 256
 const STREAMS_AT_ONCE = 256
@@ -459,18 +376,6 @@ function lastMark(marks: readonly IndexMark[], isPast: (mark: IndexMark) => bool
 function offsetBefore(marks: readonly IndexMark[], timeMs: number): Offset {
   const mark = lastMark(marks, ({ timeMsBefore }) => timeMsBefore >= timeMs)
   return mark === undefined ? 0 : mark.offset - 1
-}
-
-/** The first of 0 to `count` for which `isPast` holds; it must hold for all that follow one for which it does. */
-export function lowerBound(count: number, isPast: (i: number) => boolean): number {
-  let low = 0
-  let high = count
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if (isPast(middle)) high = middle
-    else low = middle + 1
-  }
-  return low
 }
 
 function grown(column: Uint32Array): Uint32Array {

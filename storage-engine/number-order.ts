@@ -4,7 +4,7 @@
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { IndexMark } from './memory-index.ts'
+import type { IndexMark } from './segment-index.ts'
 import { type EndSlice, sortInSlices } from './sort-in-slices.ts'
 
 const CAPACITY_AT_FIRST = 256

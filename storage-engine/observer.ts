@@ -1,6 +1,6 @@
 /** What the engine tells about itself; the silent one is for whoever does not care. Called synchronously: be quick. */
 
-import type { CompactedRun } from './compactor.ts'
+import type { ChoiceReason } from './compaction-choice.ts'
 import type { StorageError } from './errors.ts'
 import type { Offset } from './format.ts'
 
@@ -21,6 +21,16 @@ export interface Damage {
 export interface RecordName {
   readonly streamId: number
   readonly offset: Offset
+}
+
+/** A compaction run that is through. */
+export interface CompactedRun {
+  readonly reason: ChoiceReason
+  readonly inputs: number
+  /** Of all files, before and after. */
+  readonly bytesBefore: number
+  readonly bytesAfter: number
+  readonly durationMs: number
 }
 
 export interface StorageObserver {

@@ -5,9 +5,9 @@
 
 import { systemCode } from './errors.ts'
 import { RecordView, verifyRecord } from './format.ts'
-import type { Posting, StreamPosting } from './memory-index.ts'
 import { isShortage } from './open-files.ts'
 import type { Segment } from './segment.ts'
+import type { Posting, StreamPosting } from './segment-index.ts'
 
 /** Why a record is not there. */
 export type Unreadable = 'cannot be read' | 'does not verify'

@@ -36,7 +36,7 @@ import {
   sealRecord,
   segmentSeed,
 } from './format.ts'
-import { IndexDoubt, IndexFile, writeIndexFile } from './index-file.ts'
+import { IndexDoubt, type IndexFile, writeIndexFile } from './index-file.ts'
 import {
   continues,
   deciderOf,
@@ -57,22 +57,20 @@ import {
   provenEnd,
   type Scan,
   type ScannedBatch,
-  scanSource,
   shortDamage,
   tailAmong,
   UNKNOWN_THROUGH,
-  type Unverified,
   unverifiedDamage,
 } from './loaded-log.ts'
 import { type Manifest, noManifest, readNewestManifest, removeReplaced, writeManifest } from './manifest.ts'
-import { MemoryIndex } from './memory-index.ts'
+import type { MemoryIndex } from './memory-index.ts'
 import type { Damage } from './observer.ts'
 import { isShortage } from './open-files.ts'
-import { type Chain, scanSegment, UNKNOWN_CHAIN } from './scan.ts'
-import { nextCacheId, recordsOf, Segment, type SegmentContext } from './segment.ts'
-import { damageOf } from './segment-damage.ts'
+import { type Chain, scanSegment, type Unverified } from './scan.ts'
+import { recordsOf, Segment, type SegmentContext, scanSource } from './segment.ts'
 import { createSegmentFile, readSegmentHeader, type SegmentFile, verifiesInFull } from './segment-files.ts'
 import { firstNumberAt, RESERVATION } from './sequencer.ts'
+import { fits, openIndexFile, sealedEndOf } from './sidecar.ts'
 import { syncDirectoryOrFail, syncOrFail } from './whole-file.ts'
 
 export interface RecoveredLog {
@@ -260,13 +258,8 @@ class Recovery {
     let doubt: string
     try {
       const index = await this.#loadIndex(segment)
-      const { summary } = index
-      const fits =
-        summary.contentEnd === found.sizeBytes - FOOTER_BYTES &&
-        summary.lastCrc === footer.lastCrc &&
-        summary.recordCount === footer.recordCount
-      if (fits) {
-        segment.adopt(index, summary, footer.last)
+      if (fits(index, footer, found.sizeBytes - FOOTER_BYTES)) {
+        segment.adopt(index, index.summary, footer.last)
         segment.markSealed()
         const loaded = { found, segment, footer, scan: undefined, sealedEnd: 0 }
         this.#reportHeader(loaded)
@@ -656,49 +649,6 @@ class Recovery {
   #path(found: Found): string {
     return `${this.#context.directory}/${found.name}`
   }
-}
-
-/** The sidecar of a sealed segment; throws IndexDoubt where it wants to be made again. */
-export async function openIndexFile(context: SegmentContext, segment: Segment): Promise<IndexFile> {
-  const path = `${context.directory}/${indexName(segment.generation)}`
-  // A handle on a sidecar that was replaced would go on reading the old one.
-  context.openFiles.forget(path)
-  const source = {
-    cacheId: nextCacheId(),
-    readableBytes: Number.MAX_SAFE_INTEGER,
-    read: (target: Uint8Array, position: number) => context.openFiles.read(path, target, position),
-  }
-  return await IndexFile.load(path, segment.identity, segment.generation, source, context.pages)
-}
-
-/** Where the content ended when the segment was sealed, by the word of its sidecar; 0 without one that verifies. */
-export async function sealedEndOf(context: SegmentContext, segment: Segment): Promise<number> {
-  if (!context.hasSidecars) return 0
-  try {
-    const { summary } = await openIndexFile(context, segment)
-    return summary.contentEnd
-  } catch (error) {
-    if (!(error instanceof IndexDoubt)) throw error
-    return 0
-  }
-}
-
-/** Reads a sealed segment in full for its index. What does not verify is told, with the numbers that it may hold. */
-export async function rebuildIndex(
-  context: SegmentContext,
-  segment: Segment,
-): Promise<{ readonly index: MemoryIndex; readonly damages: readonly Damage[] }> {
-  const index = new MemoryIndex(context.keyHash, segment.order)
-  const unverified: Unverified[] = []
-  const source = scanSource(segment, segment.contentEnd)
-  for await (const item of scanSegment(source, segment.headerEnd, UNKNOWN_CHAIN, segment.order)) {
-    if (item.kind === 'unverified') unverified.push(item)
-    if (item.kind !== 'batch') continue
-    for (const [at, record] of recordsOf(item.bytes, item.header.count)) {
-      index.add(record, item.position + at, item.position)
-    }
-  }
-  return { index, damages: unverified.map((item) => damageOf(segment, index, item)) }
 }
 
 function headerFields(batch: Buffer): Omit<BatchHeader, 'length' | 'crc' | 'previousCrc'> {

@@ -27,6 +27,9 @@ export type ScanItem =
   | { readonly kind: 'footer'; readonly position: number; readonly footer: SegmentFooter }
   | { readonly kind: 'unverified'; readonly position: number; readonly end: number; readonly reason: string }
 
+/** Bytes that are neither. */
+export type Unverified = Extract<ScanItem, { kind: 'unverified' }>
+
 /** What lies before some place: the CRC that the next batch is chained to, and the number that it exceeds. */
 export interface Chain {
   readonly crc: number

@@ -9,15 +9,11 @@
 import { ORDER_BY_STREAM } from './format.ts'
 import type { MemoryIndex } from './memory-index.ts'
 import type { Damage, RecordName } from './observer.ts'
-import type { ScanItem } from './scan.ts'
+import type { Unverified } from './scan.ts'
 import type { Segment } from './segment.ts'
 
 /** `index` is that of all records of the segment that verify. */
-export function damageOf(
-  segment: Segment,
-  index: MemoryIndex,
-  { position, end, reason }: Extract<ScanItem, { kind: 'unverified' }>,
-): Damage {
+export function damageOf(segment: Segment, index: MemoryIndex, { position, end, reason }: Unverified): Damage {
   const place = { file: segment.name, position, bytes: end - position }
   const row = index.rowAt(position)
   if (segment.order === ORDER_BY_STREAM) {

@@ -21,10 +21,12 @@ import {
   segmentSeed,
 } from './format.ts'
 import type { SegmentSummary } from './index-file.ts'
-import { type KeyHash, MemoryIndex, type SegmentIndex } from './memory-index.ts'
+import type { KeyHash } from './key-hash.ts'
+import { MemoryIndex } from './memory-index.ts'
 import type { Damage, StorageObserver } from './observer.ts'
 import type { OpenFiles } from './open-files.ts'
-import type { Chain } from './scan.ts'
+import type { Chain, ScanSource } from './scan.ts'
+import type { SegmentIndex } from './segment-index.ts'
 import { syncOrFail } from './whole-file.ts'
 
 /** What all segments of a log share. */
@@ -292,5 +294,14 @@ export function* recordsOf(batch: Buffer, count: number): Generator<readonly [nu
     const record = new RecordView(batch, at)
     yield [at, record]
     at += aligned(record.length)
+  }
+}
+
+/** The bytes of a segment up to `sizeBytes`, to be scanned. */
+export function scanSource(segment: Segment, sizeBytes: number): ScanSource {
+  return {
+    seed: segment.seed,
+    sizeBytes,
+    read: (target: Uint8Array, position: number) => segment.read(target, position),
   }
 }

@@ -6,8 +6,8 @@
 import { isGone } from './cursor.ts'
 import type { Offset } from './format.ts'
 import { IndexDoubt } from './index-file.ts'
-import type { Posting, StreamTotals } from './memory-index.ts'
 import type { Segment } from './segment.ts'
+import type { Posting, StreamTotals } from './segment-index.ts'
 import type { SegmentSet } from './segment-set.ts'
 
 const POSTINGS_AT_ONCE = 512

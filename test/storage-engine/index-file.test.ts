@@ -12,8 +12,8 @@ import {
   writeIndexFile,
 } from '../../storage-engine/index-file.ts'
 import { MemoryFiles } from '../../storage-engine/memory-files.ts'
-import type { SegmentIndex } from '../../storage-engine/memory-index.ts'
 import { nextCacheId } from '../../storage-engine/segment.ts'
+import type { SegmentIndex } from '../../storage-engine/segment-index.ts'
 import { Random } from '../support/random.ts'
 import {
   compareByNumber,

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { encodeRecord, RecordView } from '../../storage-engine/format.ts'
-import { hashKey, MemoryIndex, type Posting } from '../../storage-engine/memory-index.ts'
+import { hashKey } from '../../storage-engine/key-hash.ts'
+import { MemoryIndex } from '../../storage-engine/memory-index.ts'
 import { NO_ROW, NumberTable } from '../../storage-engine/number-table.ts'
+import type { Posting } from '../../storage-engine/segment-index.ts'
 import { Random } from '../support/random.ts'
 import { segmentIndexSuite } from './segment-index-suite.ts'
 

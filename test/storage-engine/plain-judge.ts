@@ -3,9 +3,9 @@
  * trimmed by records of stream 1, which it folds. Its marks are durable before `floors` tells them.
  */
 
-import type { CompactionJudge } from '../../storage-engine/compaction-run.ts'
+import type { CompactionJudge } from '../../storage-engine/compaction-judge.ts'
 import { CATALOG_STREAM, type Log, type LogRecord, type Offset } from '../../storage-engine/index.ts'
-import type { StreamTotals } from '../../storage-engine/memory-index.ts'
+import type { StreamTotals } from '../../storage-engine/segment-index.ts'
 
 export const CREATED = 1
 export const DELETED = 2

@@ -13,18 +13,16 @@ import {
   ORDER_BY_STREAM,
   type RecordOrder,
 } from '../../storage-engine/format.ts'
-import {
-  hashKey,
-  type IndexMark,
-  type KeyHash,
-  MemoryIndex,
-  type Posting,
-  RECORDS_PER_MARK,
-  type SegmentIndex,
-  type StreamPosting,
-  type StreamTotals,
-} from '../../storage-engine/memory-index.ts'
+import { hashKey, type KeyHash } from '../../storage-engine/key-hash.ts'
+import { MemoryIndex, RECORDS_PER_MARK } from '../../storage-engine/memory-index.ts'
 import { recordsOf } from '../../storage-engine/segment.ts'
+import type {
+  IndexMark,
+  Posting,
+  SegmentIndex,
+  StreamPosting,
+  StreamTotals,
+} from '../../storage-engine/segment-index.ts'
 import { Random } from '../support/random.ts'
 
 interface Listed extends Posting {

@@ -4,12 +4,11 @@
  */
 
 import assert from 'node:assert/strict'
-import type { CompactedRun } from '../../storage-engine/compactor.ts'
 import type { Cursor, LogGap } from '../../storage-engine/cursor.ts'
 import type { Files } from '../../storage-engine/files.ts'
 import type { Offset } from '../../storage-engine/format.ts'
 import { Log, type LogOptions } from '../../storage-engine/log.ts'
-import { type Damage, type StorageObserver, silentObserver } from '../../storage-engine/observer.ts'
+import { type CompactedRun, type Damage, type StorageObserver, silentObserver } from '../../storage-engine/observer.ts'
 import { Sequencer } from '../../storage-engine/sequencer.ts'
 
 export const NOW_MS = Date.UTC(2026, 5, 1)

@@ -8,6 +8,7 @@ import { BlockCache } from '../../storage-engine/block-cache.ts'
 import { manifestName, segmentName } from '../../storage-engine/data-directory.ts'
 import { FaultyFiles } from '../../storage-engine/faulty-files.ts'
 import type { Files } from '../../storage-engine/files.ts'
+import { hashKey } from '../../storage-engine/key-hash.ts'
 import type { Log } from '../../storage-engine/log.ts'
 import {
   encodeManifest,
@@ -16,7 +17,6 @@ import {
   noManifest,
   type ReplacedEntry,
 } from '../../storage-engine/manifest.ts'
-import { hashKey } from '../../storage-engine/memory-index.ts'
 import { OpenFiles } from '../../storage-engine/open-files.ts'
 import type { SegmentContext } from '../../storage-engine/segment.ts'
 import { type Known, NOW_MS, openSmall, readAll, Told } from './small-log.ts'

@@ -1,0 +1,69 @@
+/**
+ * The sidecar of one segment of a log: opened, compared with its segment, and what stands in for it where it is doubtful. The
+ * bytes are index-file.ts's affair.
+ */
+
+import { indexName } from './data-directory.ts'
+import type { SegmentFooter } from './format.ts'
+import { IndexDoubt, IndexFile } from './index-file.ts'
+import { MemoryIndex } from './memory-index.ts'
+import type { Damage } from './observer.ts'
+import { scanSegment, UNKNOWN_CHAIN, type Unverified } from './scan.ts'
+import { nextCacheId, recordsOf, type Segment, type SegmentContext, scanSource } from './segment.ts'
+import { damageOf } from './segment-damage.ts'
+
+/** The sidecar of a sealed segment; throws IndexDoubt where it wants to be made again. */
+export async function openIndexFile(context: SegmentContext, segment: Segment): Promise<IndexFile> {
+  const path = `${context.directory}/${indexName(segment.generation)}`
+  // A handle on a sidecar that was replaced would go on reading the old one.
+  context.openFiles.forget(path)
+  const source = {
+    cacheId: nextCacheId(),
+    readableBytes: Number.MAX_SAFE_INTEGER,
+    read: (target: Uint8Array, position: number) => context.openFiles.read(path, target, position),
+  }
+  return await IndexFile.load(path, segment.identity, segment.generation, source, context.pages)
+}
+
+/** The sidecar; undefined where it is doubtful. */
+export async function openIndex(context: SegmentContext, segment: Segment): Promise<IndexFile | undefined> {
+  try {
+    return await openIndexFile(context, segment)
+  } catch (error) {
+    if (!(error instanceof IndexDoubt)) throw error
+    return undefined
+  }
+}
+
+/** Whether a start takes the sidecar's word for what the segment holds. */
+export function fits({ summary }: IndexFile, footer: SegmentFooter, contentEnd: number): boolean {
+  return (
+    summary.contentEnd === contentEnd &&
+    summary.lastCrc === footer.lastCrc &&
+    summary.recordCount === footer.recordCount
+  )
+}
+
+/** Where the content ended when the segment was sealed, by the word of its sidecar; 0 without one that verifies. */
+export async function sealedEndOf(context: SegmentContext, segment: Segment): Promise<number> {
+  const index = context.hasSidecars ? await openIndex(context, segment) : undefined
+  return index?.summary.contentEnd ?? 0
+}
+
+/** Reads a sealed segment in full for its index. What does not verify is told, with the numbers that it may hold. */
+export async function rebuildIndex(
+  context: SegmentContext,
+  segment: Segment,
+): Promise<{ readonly index: MemoryIndex; readonly damages: readonly Damage[] }> {
+  const index = new MemoryIndex(context.keyHash, segment.order)
+  const unverified: Unverified[] = []
+  const source = scanSource(segment, segment.contentEnd)
+  for await (const item of scanSegment(source, segment.headerEnd, UNKNOWN_CHAIN, segment.order)) {
+    if (item.kind === 'unverified') unverified.push(item)
+    if (item.kind !== 'batch') continue
+    for (const [at, record] of recordsOf(item.bytes, item.header.count)) {
+      index.add(record, item.position + at, item.position)
+    }
+  }
+  return { index, damages: unverified.map((item) => damageOf(segment, index, item)) }
+}
