@@ -239,7 +239,7 @@ test('the identifier of a certificate is that of the example in RFC 9773', async
 })
 
 /** The payload of what acme-client signs. */
-function payloadOf(text: string): { readonly replaces?: string } {
+function payloadOf(text: string): { readonly replaces?: string; readonly csr?: string } {
   const { payload } = JSON.parse(text) as { payload: string }
   return JSON.parse(Buffer.from(payload, 'base64url').toString('utf8') || '{}')
 }
@@ -269,6 +269,61 @@ test('an order says which certificate it replaces, and goes without that where t
     const outcome = await open(t, directory, fake.authority).renewer.renew()
     assert.equal(outcome.kind, 'failed')
     assert.deepEqual(orders, expected, kind)
+  }
+})
+
+/** What an authority makes of a request, in PEM; `change` is what it does wrong. */
+function signed(csr: string, change: (made: forge.pki.Certificate) => void): string {
+  const request = forge.asn1.fromDer(Buffer.from(csr, 'base64url').toString('latin1'))
+  const made = forge.pki.createCertificate()
+  made.publicKey = forge.pki.certificationRequestFromAsn1(request).publicKey as forge.pki.PublicKey
+  made.serialNumber = '01'
+  made.validity.notBefore = new Date(Date.now() - dayMs)
+  made.validity.notAfter = new Date(Date.now() + dayMs)
+  made.setIssuer([{ name: 'commonName', value: 'An authority' }])
+  made.setExtensions([{ name: 'subjectAltName', altNames: [{ type: 2, value: names[0] }] }])
+  change(made)
+  made.sign(forge.pki.privateKeyFromPem(own.key), forge.md.sha256.create())
+  return forge.pki.certificateToPem(made)
+}
+
+test('what an authority sends is kept only if it fits the key and the names, and has not ended', async (t) => {
+  const wrong: readonly [RegExp | undefined, (made: forge.pki.Certificate) => void][] = [
+    [undefined, () => undefined],
+    [
+      /^The authority has sent a certificate that ended at .*clock of this machine/,
+      (made) => {
+        made.validity.notAfter = new Date(Date.now() - 60_000)
+      },
+    ],
+    [
+      /does not fit what was ordered/,
+      (made) => made.setExtensions([{ name: 'subjectAltName', altNames: [{ type: 2, value: 'other.acme.test' }] }]),
+    ],
+    [
+      /does not fit what was ordered/,
+      (made) => {
+        made.publicKey = forge.pki.certificateFromPem(own.certificate).publicKey
+      },
+    ],
+  ]
+  for (const [words, change] of wrong) {
+    let pem = ''
+    const fake = await startFake(t, (path, response, text) => {
+      const base = fake.authority.directoryUrl.replace('/dir', '')
+      const order = { status: pem === '' ? 'ready' : 'valid', authorizations: [], finalize: `${base}/finalize` }
+      if (path === '/finalize') pem = signed(payloadOf(text).csr ?? '', change)
+      if (path === '/certificate') response.end(pem)
+      else if (path === '/newAccount') response.writeHead(200, { location: `${base}/account` }).end('{}')
+      else if (path === '/newOrder') response.writeHead(201, { location: `${base}/order` }).end(JSON.stringify(order))
+      else response.end(JSON.stringify({ ...order, certificate: `${base}/certificate` }))
+    })
+    const directory = folder(t)
+    const { renewer, failed } = open(t, directory, fake.authority, { keyType: 'RSA' })
+    assert.equal(await renewer.look(), true)
+    const kept = await new AcmeCache(directory).certificate()
+    assert.equal(kept === undefined, words !== undefined)
+    assert.match(failed[0]?.words ?? '', words ?? /^$/)
   }
 })
 
