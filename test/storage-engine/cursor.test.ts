@@ -52,6 +52,23 @@ async function appendSome(log: Log, count: number, random: Random): Promise<Know
   return known
 }
 
+test('what was dropped ahead of a cursor is a gap, up to the last of it, though it was found already', async () => {
+  const { log } = await memoryLog({ segmentBytesMax: 2 ** 20 })
+  const known: Known[] = []
+  for (let i = 0; i < 6; i += 1) known.push(await append(log, 100, 'x'.repeat(30_000)))
+  const cursor = log.cursor(0, 100)
+  const step = await cursor.next()
+  assert(step !== undefined && 'records' in step)
+  const [next, behind] = known.slice(step.records.length)
+  assert(next !== undefined && behind !== undefined)
+  const after = cursor.position
+  log.dropped(100, next.offset)
+  assert.deepEqual(await cursor.next(), { gap: { after, through: next.offset, reason: 'evicted' } })
+  assert.equal((await readThrough(cursor)).records[0]?.offset, behind.offset)
+  cursor.close()
+  await log.close()
+})
+
 test('each stream, and everything, is read from any number as from a list, also after a new start', async (t) => {
   const random = new Random()
   t.diagnostic(`seed ${random.seed}`)
