@@ -1,6 +1,6 @@
 /**
- * Large pieces of memory in which compaction sorts segments, used again from run to run of a round: each that went to the
- * collector would bring its next full collection nearer, and hold up the event loop for that.
+ * Large buffers in which compaction sorts segments, reused from run to run within a round. Leaving each one to the
+ * garbage collector would bring its next full collection, which stalls the event loop, that much closer.
  */
 
 export class Arenas {

@@ -1,10 +1,10 @@
 /**
- * What the segments' files in a folder are to the log: part of it, replaced by a compaction, or left by one that was cut
- * off. Recovery and inspection decide it here, from the headers and the newest manifest; what must be read in full for
- * that is asked of the caller. Nothing is changed.
+ * Decides what each segment file in the folder is: part of the log, replaced by a compaction, or left over from one
+ * that was cut short. Recovery and inspection both decide it here, from the headers and the newest manifest; the caller
+ * supplies the answer where a file has to be read in full. Changes nothing.
  *
- * The rules, with their reasons, are in docs/log-format.md, "Compaction". In short: silence never deletes. A file goes
- * only where a manifest that verifies says what stands for it, and that verifies in full.
+ * The rules and their reasons are in docs/log-format.md, "Compaction". In short: silence never deletes. A file goes
+ * only if a manifest that verifies names its replacement, and that replacement verifies in full.
  */
 
 import { manifestName } from './data-directory.ts'

@@ -1,10 +1,10 @@
 /**
- * Copies of a log: which files belong into one, making and renewing it, and the way back. A copy is whole when
- * `backup.json` lies in it, which is written last and taken away first. While it is not whole, another name keeps the
- * folder for this log.
+ * Backups: which files belong to one, making and updating it, and restoring a log from it. A copy is complete if
+ * `backup.json` is in it, which is written last and removed first. While it is incomplete, a file of another name
+ * reserves the folder for this log.
  *
- * Sealed segments never change, so that what a copy holds already is not copied again. Who copies sees to it that no file
- * of the log goes away or changes meanwhile: by a pin, or by the folder's lock.
+ * Sealed segments never change, so whatever a copy already holds is not copied again. The caller makes sure that no
+ * file of the log goes away or changes meanwhile, by a pin or by holding the folder's lock.
  */
 
 import { createHash } from 'node:crypto'

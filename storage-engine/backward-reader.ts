@@ -1,6 +1,6 @@
 /**
- * Reads a stream backward, from any number on to its beginning: some records at a time, the last one first. What cannot
- * be read is told as a gap in its place. It goes on where compaction replaces the segment that it was in.
+ * Reads one stream backward from any number to its beginning, a few records at a time, newest first. Whatever cannot be
+ * read is reported as a gap in its place. Carries on if compaction replaces the segment it is in.
  */
 
 import { isGone, type LogGap } from './cursor.ts'

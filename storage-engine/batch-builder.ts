@@ -1,6 +1,6 @@
 /**
- * Collects records into the bytes of one batch, in place, in a buffer that is used again. Where the batch will lie is
- * known for certain only when it is its turn: `seal` sets the checksums that were not set for the right place before.
+ * Collects records into the bytes of one batch, in place, in a buffer that is reused. Where the batch will lie is
+ * certain only when its turn comes: `seal` redoes the checksums if they were made for another place.
  */
 
 import assert from 'node:assert'

@@ -1,9 +1,9 @@
 /**
- * Blocks of files that were read lately, shared by all readers, bounded in bytes. A block that is being read is read
- * once, however many ask for it: a thousand clients that come back at the same moment cost one read of each block.
+ * Recently read blocks of files, shared by all readers and bounded in bytes. Concurrent requests for the same block
+ * share one read: a thousand clients that reconnect at the same moment cost one read of each block.
  *
- * Only bytes that will never change may be asked for: everything below a file's `readableBytes`. Buffers are never
- * written again once they are in the cache, so that views into them stay valid for as long as anyone holds them.
+ * Only bytes that will never change may be requested: everything below a file's `readableBytes`. A buffer in the cache
+ * is never written to again, so views into it stay valid for as long as anyone holds them.
  */
 
 export interface BlockSource {

@@ -1,4 +1,4 @@
-/** The checkpoints of a log: writes the next one, keeps the newest two, and finds the newest that can be believed. */
+/** The checkpoints of a log: writes the next one, keeps the newest two, and finds the newest that can be trusted. */
 
 import { type Checkpoint, CheckpointDoubt, openCheckpoint, writeCheckpoint } from './checkpoint.ts'
 import { checkpointName, parseName } from './data-directory.ts'

@@ -1,8 +1,8 @@
 /**
- * Checkpoints: the state of a fold over the log up to some number, so that a start need not fold all of it again. They
- * only ever save reading. One that is in doubt is passed over; without any the log says the same.
+ * Checkpoints: the state of a fold over the log up to some number, so that a start need not fold the whole log again.
+ * They only ever save reading: a doubtful one is skipped, and the log alone yields the same state.
  *
- * The bytes are described in docs/log-format.md, "Checkpoint". What the state is, only who wrote it knows.
+ * The bytes are described in docs/log-format.md, "Checkpoint". Only the writer of the state knows what it means.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises'

@@ -1,11 +1,11 @@
 /**
- * Which segments a compaction run rewrites next, and why. Pure.
+ * Chooses the segments that compaction rewrites next, and says why. Pure.
  *
- * Three things make a run worth its writing, in this order: segments of which nothing is alive, since nothing of them
- * need be read; segments of which much is dead; and segments that readers of one stream would find their history in
- * fewer pieces of. For the last one a byte is written once to come from the order of numbers to that of streams, and
- * after that only where the segment that it lies in at least doubles: as often as the smallest segment can be doubled
- * until it is full. Where nothing dies and nothing is written, there is soon nothing more to do.
+ * Three things make a run worth its writes, in this order: segments with nothing alive in them, which need not even be
+ * read; segments of which much is dead; and segments in which the readers of one stream would find its history in fewer
+ * pieces afterwards. For the third, a byte is written once to get from number order to stream order, and after that
+ * only if the segment it lies in at least doubles in size, so no more often than the smallest segment can be doubled
+ * until it is full. A log in which nothing dies and nothing is written soon has nothing left to do.
  */
 
 /** A sealed segment, as far as the choice is concerned. */

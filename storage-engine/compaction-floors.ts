@@ -1,6 +1,4 @@
-/**
- * How much of a segment is alive, by the word of the judge: for each of its streams up to which number it is dead.
- */
+/** How much of a segment is alive: for each of its streams, the number up to which the judge says it is dead. */
 
 import type { CompactionJudge } from './compaction-judge.ts'
 import { CATALOG_STREAM, type Offset } from './format.ts'

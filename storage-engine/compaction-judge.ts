@@ -1,6 +1,6 @@
 /**
- * What compaction asks of whoever knows what the records mean: which of them are dead. A crash must never bring back what
- * a run has left out, so a run asks only for what is durable.
+ * What compaction asks of whoever knows what the records mean: which of them are dead. A crash must never bring back
+ * what a run has left out, so a run asks only about what is durable.
  */
 
 import type { LogRecord, Offset } from './format.ts'

@@ -1,8 +1,8 @@
 /**
- * One run of compaction: the living records of a row of sealed segments, by stream, in one new segment that is durable
- * when the run is through, with its sidecar. Nothing is changed but that new files appear, which nobody names yet.
+ * One compaction run: writes the live records of a row of sealed segments, by stream, into one new segment. That
+ * segment and its sidecar are durable when the run ends. Nothing else changes: nothing refers to the new files yet.
  *
- * What is dead the judge says, and only what is durable: a crash must never bring back what a run has left out.
+ * The judge says what is dead, and only if that is durable: a crash must never bring back what a run has left out.
  */
 
 import type { Arenas } from './arenas.ts'

@@ -1,7 +1,7 @@
 /**
- * What a compaction run reads: the living records of its inputs, by stream, then by number. A segment that lies by
- * stream is read as it is; one that lies by number is read in full first and sorted in memory. Both are read forward in
- * large pieces, and every record is verified; a segment with one that does not verify cannot be an input.
+ * The input of a compaction run: the live records of its segments, by stream, then by number. A segment in stream order
+ * is read as it lies; one in number order is first read in full and sorted in memory. Both are read forward in large
+ * pieces, and every record is verified; a segment with a record that does not verify cannot be an input.
  */
 
 import type { Arenas } from './arenas.ts'

@@ -1,8 +1,8 @@
 /**
- * Compaction in the background: rewrites sealed segments by stream, without what is dead, one run after the other, as
- * long as one is worth it (compaction-choice.ts). A run that cannot be finished leaves the log as it was; what it met is
- * told, or tried again later. Near the log's quota anything dead is worth a run, and, where the log is to drop its oldest
- * records rather than be full, the judge is asked to.
+ * Background compaction: rewrites sealed segments by stream, without what is dead, one run after another for as long as
+ * a run is worthwhile (compaction-choice.ts). A run that cannot be finished leaves the log as it was, and what stopped
+ * it is reported or tried again later. Near the log's quota any dead record makes a run worthwhile; and if the log is
+ * to drop its oldest records rather than refuse new ones, the judge is asked to drop them.
  */
 
 import { Arenas } from './arenas.ts'

@@ -1,7 +1,7 @@
 /**
- * What the linearity of CRC-32 is good for: from how two checksums differ at one place follows how they differ so many
- * bytes further on, whatever those bytes are. So a record that moves gets the checksum for its new place out of the one
- * for its old place, without a look at its bytes, and a record that was spoiled on the way never gets one that fits.
+ * CRC-32 is linear: the difference between two checksums at one place determines their difference any number of bytes
+ * further on, whatever those bytes are. So a record that moves gets the checksum for its new place from the one for its
+ * old place, without its bytes being looked at, and a record that was corrupted on the way never gets one that matches.
  */
 
 /** CRC-32 as zlib has it: the polynomial with its bits reversed, the highest power in the lowest bit. */

@@ -1,6 +1,7 @@
 /**
- * CRC-32 of a part of a buffer, as zlib has it. On a long part zlib is the fastest. Most records are short, and for them
- * the call and the view that it wants take longer than the sum: those are summed here, by tables, eight bytes a step.
+ * CRC-32 of part of a buffer, with the same result as zlib's. For long parts zlib is fastest. Most records are short,
+ * and for those the call, and the view it needs, cost more than the checksum; they are summed here instead, by tables,
+ * eight bytes per step.
  */
 
 import { crc32 } from 'node:zlib'

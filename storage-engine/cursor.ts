@@ -1,8 +1,8 @@
 /**
- * Reads forward through the segments: the records of one stream, through the indexes, or everything, batch by batch.
- * A cursor works while the writer writes, over rolls, and while compaction replaces the segment that it reads: then it
- * goes on in the new one, behind its position. It holds no file and no lock. What it cannot read it says: a gap is never
- * passed over in silence.
+ * Reads forward through the segments: the records of one stream, through the indexes, or everything, batch by batch. A
+ * cursor works while the writer writes, across rolls, and while compaction replaces the segment it is reading: it then
+ * carries on in the new one, behind its position. It holds no file and no lock. Whatever it cannot read it reports: a
+ * gap is never passed over in silence.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises'

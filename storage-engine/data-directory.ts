@@ -1,6 +1,6 @@
 /**
- * Every name that the engine gives to a file, made and parsed here and nowhere else. Numbers have a fixed width, so
- * that a sorted listing is in their order. A generation is never used twice.
+ * Every file name that the engine uses, made and parsed here and nowhere else. Numbers have a fixed width, so that a
+ * sorted listing is in their order. A generation is never used twice.
  */
 
 const NUMBERED = /^(?:segment-(\d{16})\.(log|index)|(manifest|checkpoint)-(\d{16}))$/

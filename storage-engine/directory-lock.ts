@@ -1,21 +1,23 @@
 /**
- * One writer per folder, by a lock that the kernel drops with its holder: after `kill -9` the next start gets it at
- * once, with nothing to clean up, and no two starters can both take over. It tells living from dead by the kernel
- * alone, never by a process id, which means nothing in another container on the same volume.
+ * One writer per folder, by a lock that the kernel releases when its holder dies: after `kill -9` the next start gets
+ * it at once, with nothing to clean up, and two processes that start together cannot both take it over. Only the kernel
+ * decides who is alive, never a process id, which means nothing in another container on the same volume.
  *
- * Two ways, both taken where both are to be had, so that a process that has only one of them is kept out as well:
+ * There are two ways, and both are used where both are available, so that a process that has only one of them is kept
+ * out too:
  *
- * - flock(2) on the file `LOCK`. Node cannot call it; the program `flock` can, on a descriptor that it inherits. The
- *   lock belongs to the open file, which stays with this process when the program has ended.
- * - A listening Unix socket `LOCK.0000000007`. It takes a connection while its holder lives, even one whose event loop
- *   is busy, and refuses it after. The highest number counts; who finds it dead claims the next one. A claim is a hard
- *   link to a socket that already listens: it appears under its number alive, or fails because the number is taken. The
- *   highest number is never removed, by a clean stop neither: numbers that went back could be claimed twice.
+ * - flock(2) on the file `LOCK`. Node cannot call it, but the program `flock` can, on a descriptor that it inherits.
+ *   The lock belongs to the open file, which this process still holds when the program has exited.
+ * - A listening Unix socket, `LOCK.0000000007`. It accepts connections while its holder lives, even one whose event
+ *   loop is busy, and refuses them afterwards. The highest number counts; whoever finds it dead claims the next one. A
+ *   claim is a hard link to a socket that is already listening: it either appears under its number alive, or fails
+ *   because the number is taken. The highest number is never removed, not even by a clean stop: a number that was free
+ *   again could be claimed twice.
  *
- * The socket way sees only processes of the same kernel. Where several machines share a folder over the network, all
+ * The socket is visible only to processes of the same kernel. If several machines share the folder over a network, all
  * of them need the program `flock`, and a file system that honours it between them.
  *
- * What stands in `LOCK` (process id, host, boot, start) is for the message to the next one only.
+ * The content of `LOCK` (process id, host, boot, start) only serves the message that the next process shows.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'

@@ -1,9 +1,9 @@
 /**
- * `Files` over the real disk. It adds to node:fs what a log needs and nothing more: no symbolic links, regular files
- * only, short writes carried on, folders synced. It knows nothing of what the bytes mean, retries nothing that failed,
- * and hands on the operating system's errors as they are.
+ * `Files` over the real disk. Adds to node:fs what a log needs and nothing more: no symbolic links, regular files only,
+ * short writes continued, folders synced. It knows nothing of what the bytes mean, retries nothing that failed, and
+ * passes on the operating system's errors unchanged.
  *
- * The calls are node:fs's callback ones, each wrapped in one promise: a commit is one `write` and one `sync`, and each
+ * It uses node:fs's callback functions, each wrapped in one promise: a commit is one `write` and one `sync`, and each
  * of these is one trip to the thread pool.
  */
 

@@ -1,6 +1,6 @@
 /**
- * Every failure that the storage engine reports on purpose, with a code that callers may switch on. The message is
- * written for an operator: what happened, where, and what to do. `cause` holds the error of the operating system, if any.
+ * Every failure that the storage engine reports deliberately, with a code that callers may switch on. The message is
+ * for an operator: what happened, where, and what to do. `cause` is the operating system's error, if there is one.
  */
 
 export type StorageErrorCode =

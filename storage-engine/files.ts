@@ -1,9 +1,10 @@
 /**
- * The only contact with a disk. Three implementations: the real disk, memory, and a faulty disk for tests that loses,
- * tears and reorders what was not synced. Errors are the operating system's own (`code` ENOENT, ENOSPC, EIO, …).
+ * The port: the engine's only contact with a disk. Three implementations: the real disk, memory, and for tests a faulty
+ * disk that loses, tears and reorders what was not synced. Errors are the operating system's own (`code` ENOENT,
+ * ENOSPC, EIO, …).
  *
- * What may be relied on after a crash, and nothing else:
- * - bytes of a file that a later `sync()` of that file covered;
+ * After a crash you may rely on the following and nothing else:
+ * - the bytes of a file that a later `sync()` of that file covered;
  * - names (created, renamed, removed) that a later `syncDirectory()` of their folder covered.
  */
 

@@ -2,11 +2,11 @@
  * The bytes of the log, in one place: segment header, batch, record, footer. Shared by writer, reader and recovery;
  * docs/log-format.md says the same in words, with an example. Pure: no files, no clock, no state.
  *
- * Everything is little-endian and starts at a multiple of 8. Numbers of 64 bits stay below 2^53.
+ * Everything is little-endian and starts at a multiple of 8. 64-bit numbers stay below 2^53.
  *
- * A CRC's start value is `seed ^ position`: the seed stands for the log's identity and the segment's generation. A CRC
- * maps different start values to different results, so bytes that are intact but lie in another place, another
- * segment or another log never verify.
+ * Every CRC starts from `seed ^ position`, where the seed stands for the log's identity and the segment's generation. A
+ * CRC maps different start values to different results, so intact bytes in another place, another segment or another
+ * log never verify.
  */
 
 import { crc32 } from 'node:zlib'

@@ -1,9 +1,10 @@
 /**
  * The sidecar of a sealed segment: its index in a file, read page by page, so that memory does not grow with the log.
- * It can always be made again from its segment; one that does not fit its segment, or a page that does not verify, is
- * reported as an `IndexDoubt`, and the segment is scanned again. See docs/log-format.md, "The sidecar".
+ * It can always be rebuilt from its segment: if it does not fit its segment, or a page does not verify, that is
+ * reported as an `IndexDoubt` and the segment is scanned again. See docs/log-format.md, "The sidecar".
  *
- * In memory stays the header and, for each page of streams and of keys, its first entry: 8 bytes for 102 or 170 of them.
+ * Only the header stays in memory, and the first entry of each page of streams and of keys: 8 bytes for every 102 or
+ * 170 of them.
  */
 
 import { crc32 } from 'node:zlib'

@@ -1,4 +1,4 @@
-/** The engine's face: the only file of this folder that others import. */
+/** The engine's public face: the only file of this folder that others import. */
 
 export {
   type CopyReport,

@@ -1,4 +1,4 @@
-/** What an inspection of a log says: what is not as it should be, with its place, and what the segments are. */
+/** The result of inspecting a log: what is not as it should be, and where, and what its segments are. */
 
 import type { Offset } from './format.ts'
 import type { Damage } from './observer.ts'

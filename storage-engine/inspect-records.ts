@@ -1,4 +1,4 @@
-/** Reads the records of a log that is inspected, in order, and says what is damaged between them. */
+/** Reads the records of a log under inspection, in order, and reports what is damaged between them. */
 
 import type { LogRecord, Offset } from './format.ts'
 import { IndexDoubt, IndexFile } from './index-file.ts'

@@ -1,4 +1,4 @@
-/** What the sidecars of a log that is inspected are worth: each is whole, doubtful or missing, and none is ever needed. */
+/** The state of each sidecar of a log under inspection: intact, doubtful or missing. None is ever needed. */
 
 import { indexName } from './data-directory.ts'
 import { systemCode } from './errors.ts'

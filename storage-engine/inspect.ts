@@ -1,9 +1,9 @@
 /**
- * Looks into a log that no process has open, and changes nothing: what its files are, what is damaged, where, and whose
- * records that concerns. It goes on where a start would be refused. Where the log ends, and what counts as a torn tail,
- * is decided by the functions that recovery itself decides with; a test compares the two.
+ * Looks into a log that no process has open, and changes nothing: what its files are, what is damaged and where, and
+ * whose records that affects. It carries on where a start would be refused. Where the log ends, and what counts as a
+ * torn tail, is decided by the very functions that recovery uses; a test compares the two.
  *
- * The caller holds the folder's lock, or knows that nobody writes. Memory stays bounded by one segment's index.
+ * The caller holds the folder's lock, or knows that nobody is writing. Memory use is bounded by one segment's index.
  */
 
 import {

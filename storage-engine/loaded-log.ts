@@ -1,6 +1,6 @@
 /**
- * What was loaded of a log's segments, and what follows from it: where the log ends, what is damaged, what is missing.
- * Recovery and inspection decide it here. Changes nothing. The rules are in docs/log-format.md, "Recovery".
+ * What follows from the segments of a log once they are loaded: where the log ends, what is damaged, what is missing.
+ * Shared by recovery and inspection. Changes nothing. The rules are in docs/log-format.md, "Recovery".
  */
 
 import { type Found, holdsPlace } from './arrangement.ts'

@@ -1,7 +1,8 @@
 /**
- * The log: open and recover, append, follow, read, close. It knows bytes in streams; what they mean is for the domain.
+ * The log: open and recover, append, follow, read, close. It knows streams of bytes; what they mean is up to the
+ * domain.
  *
- * Of one log there is one writer in all the world; whoever opens it on a disk holds the folder's lock.
+ * A log has exactly one writer anywhere: whoever opens it on a disk holds the folder's lock.
  */
 
 import assert from 'node:assert'

@@ -1,6 +1,4 @@
-/**
- * Whose records bytes that do not verify have cost, by the word of the segment's sidecar.
- */
+/** Finds out from a segment's sidecar whose records were lost with bytes that do not verify. */
 
 import { systemCode } from './errors.ts'
 import { FOOTER_BYTES, RecordView, verifyRecord } from './format.ts'

@@ -1,6 +1,6 @@
 /**
- * The manifest: which compacted segments are part of the log, and which files they have replaced that may not be gone
- * yet. Each change makes a new file with the next number; only the one with the highest number ever counts.
+ * The manifest: which compacted segments are part of the log, and which of the files they replaced may still be there.
+ * Each change writes a new file with the next number; only the one with the highest number ever counts.
  *
  * The bytes are described in docs/log-format.md, "Manifest". Encoding and decoding are pure.
  */

@@ -1,9 +1,9 @@
 /**
- * `Files` in memory: for logs that are not kept, and for tests that need no disk. It behaves as the disk does, errors
- * included, but for durability: `sync` does nothing, and everything ends with the object. The bytes of a removed file
- * are freed with the last handle on it, as on a disk.
+ * `Files` in memory: for logs that are not kept, and for tests that need no disk. Behaves as the disk does, errors
+ * included, except for durability: `sync` does nothing, and everything ends with the object. The bytes of a removed
+ * file are freed with the last handle to it, as on a disk.
  *
- * `MemoryContent` and `Folders` are also what the simulated disk (faulty-files.ts) is made of.
+ * The simulated disk (faulty-files.ts) is built from `MemoryContent` and `Folders` too.
  */
 
 import assert from 'node:assert'

@@ -1,9 +1,9 @@
 /**
- * The index of a segment that is being written or scanned, in memory: where each stream's records lie and how much they
- * are, which record bears a key, where to begin for a time or a number. Flat columns, 24 bytes a record and 17 to 35
- * more for a key; no object per record.
+ * The index, in memory, of a segment that is being written or scanned: where each stream's records lie and how many
+ * bytes they take, which record has a given key, and where to begin for a time or a number. Flat columns, 24 bytes per
+ * record plus 17 to 35 per key; no object per record.
  *
- * When the segment is sealed its content goes into a sidecar file (index-file.ts), which answers the same questions.
+ * When the segment is sealed, the content goes into a sidecar file (index-file.ts), which answers the same questions.
  */
 
 import assert from 'node:assert'

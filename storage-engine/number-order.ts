@@ -1,6 +1,6 @@
 /**
- * What the index of a segment that is ordered by stream keeps of each record besides, so that its records and its marks
- * can be told in the order of numbers. Flat columns, 20 bytes a record; sorted when first asked for.
+ * What the index of a segment in stream order keeps for each record in addition, so that records and marks can be
+ * listed in number order. Flat columns, 20 bytes per record, sorted on first use.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises'

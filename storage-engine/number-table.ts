@@ -1,6 +1,7 @@
 /**
- * A set of numbers, each with an index: how many came before it. Two flat columns, by open addressing. In a `Map`, a
- * number above 2^31 is an object of its own: half a million of them take 40 MB, here 7 to 13. Nothing is ever removed.
+ * A set of numbers, each with an index: how many were added before it. Two flat columns with open addressing. In a
+ * `Map`, every number above 2^31 is an object of its own: half a million of them take 40 MB, here 7 to 13. Nothing is
+ * ever removed.
  */
 
 import { type EndSlice, sortInSlices } from './sort-in-slices.ts'

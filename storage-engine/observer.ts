@@ -1,4 +1,7 @@
-/** What the engine tells about itself; the silent one is for whoever does not care. Called synchronously: be quick. */
+/**
+ * What the engine reports about itself, and a silent observer for those who do not care. Calls are synchronous: be
+ * quick.
+ */
 
 import type { ChoiceReason } from './compaction-choice.ts'
 import type { StorageError } from './errors.ts'

@@ -1,6 +1,6 @@
 /**
- * Read handles on many files, of which only so many are open at a time: a log of a thousand segments must not need a
- * thousand descriptors. The least recently used one is closed, never one that is being read from.
+ * Read handles on many files, of which only a bounded number are open at a time: a log of a thousand segments must not
+ * need a thousand descriptors. The least recently used one is closed first, but never while it is being read from.
  */
 
 import { systemCode } from './errors.ts'

@@ -1,7 +1,7 @@
 /**
- * Keeps work in the background from holding up what is in front: it is done in slices of a millisecond, each with a rest
- * behind it, a longer one while there are commits; at no more than so many bytes a second; and each read or write lets
- * the commit go first that is on its way to the disk. It can be stopped at every one of these places.
+ * Keeps background work out of the way of foreground work. It runs in slices of a millisecond, each followed by a rest,
+ * which is longer while there are commits; its bytes per second are bounded; and before every read or write it lets the
+ * commit in flight go first. It can be stopped at each of these points.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises'

@@ -1,6 +1,6 @@
 /**
- * A log as it is at one moment, for whoever copies it: which files it consists of, none of which is removed or changed
- * until it is released. The log goes on meanwhile, in files that do not belong to it.
+ * A log as it is at one moment, for whoever copies it: the files it consists of, none of which is removed or changed
+ * until the pin is released. Meanwhile the log goes on in files that are not part of it.
  */
 
 import { indexName, manifestName } from './data-directory.ts'

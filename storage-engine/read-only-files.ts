@@ -1,4 +1,4 @@
-/** Files that may only be looked at: a mistake of whoever inspects a log must not be able to change anything. */
+/** Files that may only be read: a bug in the inspection of a log must not be able to change anything. */
 
 import type { DataFile, Files } from './files.ts'
 import { systemError } from './system-error.ts'

@@ -1,6 +1,6 @@
 /**
- * Reads records by their postings and verifies each: one that is in memory already, or many, wherever they lie in their
- * segment, in few large pieces past the cache. Decides nothing about those that it cannot read.
+ * Reads records by their postings and verifies each of them: one that is already in memory, or many, wherever they lie
+ * in their segment, in a few large reads past the cache. Decides nothing about those that it cannot read.
  */
 
 import { systemCode } from './errors.ts'

@@ -1,6 +1,7 @@
 /**
- * Some records of one segment in memory, as compaction handles them: where each lies, and its stream, in columns. In a
- * run they go by in millions; an object or a view of bytes for each would keep the collector busy, and so the event loop.
+ * Some records of one segment in memory, as compaction handles them: the place and the stream of each, in columns.
+ * Millions pass through in a run; an object or a view for each would keep the garbage collector, and so the event loop,
+ * busy.
  */
 
 import { lengthAt, RecordView } from './format.ts'

@@ -1,13 +1,14 @@
 /**
- * Makes a folder of segments into a log again, after a clean stop, a crash, or damage. The rules, with their reasons,
- * are in docs/log-format.md, "Recovery". In short:
+ * Turns a folder of segments back into a log, after a clean stop, a crash, or damage. The rules and their reasons are
+ * in docs/log-format.md, "Recovery". In short:
  *
  * - The tail is in the last segment that holds a batch. Bytes there that do not verify are a torn tail, unless
- *   something behind them says that they were durable: then they are damage, as anywhere else.
- * - What was recovered but is not proven to be on the disk is copied into a new segment before anything is served.
- *   Nothing recovered is ever written over.
+ *   something behind them says that they were durable, or the disk refuses to read them: then they are damage, as
+ *   anywhere else.
+ * - Whatever was recovered but is not proven to be on the disk is copied into a new segment before anything is served.
+ *   Nothing recovered is ever overwritten.
  * - Damage stops nothing: it is reported with its place, and everything else stays readable.
- * - What cannot be ours (another log, a newer format) is refused before anything is touched.
+ * - Whatever cannot be ours (another log, a newer format) is refused before anything is touched.
  */
 
 import { randomBytes } from 'node:crypto'

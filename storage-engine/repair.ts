@@ -1,10 +1,10 @@
 /**
- * Puts a log right that nobody has open, by an operator's wish, as far as that can be done without guessing: what keeps a
- * start from being tried is moved away, indexes that are damaged are moved away too and made again by the start, and
- * damaged segments are replaced by the same ones out of a backup, which never differ.
+ * Repairs a log that nobody has open, at an operator's request, as far as that takes no guessing: files that keep a
+ * start from being attempted are moved away; so are damaged indexes, which the next start rebuilds; and damaged
+ * segments are replaced by the same ones from a backup, which never differ.
  *
- * Nothing is destroyed: what is moved or replaced lies in a folder of its own afterwards. Damage that no backup mends stays
- * where it is, so that readers go on being told of it.
+ * Nothing is destroyed: whatever is moved or replaced ends up in a folder of its own. Damage that no backup can mend
+ * stays where it is, so that readers still learn of it.
  */
 
 import { copyFile } from './backup.ts'

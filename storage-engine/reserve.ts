@@ -1,6 +1,6 @@
 /**
- * A written-out file that gives its room back when the disk is full, so that what makes room (deletions, above all)
- * can still be written. While it is not whole, nothing but such entries is taken.
+ * A file full of zeros whose room is given back when the disk is full, so that whatever makes room (above all,
+ * deletions) can still be written. While it is not whole, no other entries are accepted.
  */
 
 import { RESERVE_NAME } from './data-directory.ts'

@@ -1,7 +1,7 @@
 /**
- * Reads a segment from its beginning, batch by batch, and says of every byte what it is: part of a batch that
- * verifies, part of the footer, or neither. It decides nothing about what does not verify: whether that is a torn tail
- * or damage is for recovery to say, which knows the rest of the log.
+ * Reads a segment from its beginning, batch by batch, and says of every byte what it is: part of a batch that verifies,
+ * part of the footer, or neither. It decides nothing about bytes that do not verify: whether they are a torn tail or
+ * damage is for recovery to say, which knows the rest of the log.
  */
 
 import { systemCode } from './errors.ts'

@@ -1,9 +1,9 @@
 /**
- * Which numbers of which streams may be lost with bytes of a segment that do not verify, by the word of the records
+ * Which numbers of which streams may have been lost with bytes of a segment that do not verify, judging by the records
  * around them that do.
  *
- * In a segment that is ordered by stream that may be any number, but only of the streams from that of the record before
- * to that of the record behind, and of these two only what is missing between.
+ * In a segment in stream order it may be any number, but only of the streams from that of the record before the damage
+ * to that of the record behind it, and of these two only the numbers in between.
  */
 
 import { ORDER_BY_STREAM } from './format.ts'

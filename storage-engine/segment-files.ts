@@ -1,6 +1,4 @@
-/**
- * Making and reading the files of segments, which appear under their final names only when what they hold is durable.
- */
+/** Creates and reads the files of segments, which appear under their final names only when their content is durable. */
 
 import { segmentName } from './data-directory.ts'
 import { systemCode } from './errors.ts'

@@ -1,6 +1,6 @@
 /**
- * What is asked of the index of a segment, and the words in which it answers. Two implementations: `MemoryIndex` of a segment
- * that is being written, and `IndexFile` of one that is sealed, whose index lies in a sidecar.
+ * The questions that a segment's index answers, and the form of its answers. Two implementations: `MemoryIndex` while
+ * the segment is being written, and `IndexFile` once it is sealed and its index lies in a sidecar.
  */
 
 import type { Offset } from './format.ts'

@@ -1,7 +1,7 @@
 /**
- * All segments of a log in their order, the last of which is written. Rolls to the next one, lets sidecars be made in the
- * background, puts what a compaction has written in the place of what it read, drops the oldest where the log is bounded,
- * and finds the segment for a number.
+ * All segments of a log in order; the last one is being written. Rolls to the next one, has sidecars written in the
+ * background, swaps the output of a compaction in for its inputs, drops the oldest segments of a bounded log, and finds
+ * the segment for a number.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises'

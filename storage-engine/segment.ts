@@ -1,6 +1,6 @@
 /**
- * One segment of the log: a file, its index, and what is known of its content. The active one is written by the
- * writer; a sealed one never changes. Knows nothing of other segments.
+ * One segment of the log: a file, its index, and what is known of its content. The active one is written by the writer;
+ * a sealed one never changes. Knows nothing of other segments.
  */
 
 import type { BlockCache, BlockSource } from './block-cache.ts'

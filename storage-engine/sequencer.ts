@@ -1,7 +1,7 @@
 /**
- * Gives the numbers of all logs of one process: ascending, never twice, not even over a crash or with a clock that
- * runs backwards. A number is given only below the ceiling that a durable batch has reserved; a start begins at the
- * larger of the last ceiling and the clock. Without a durable log the clock alone decides.
+ * Hands out the numbers of all logs of one process: ascending, never twice, not even across a crash or with a clock
+ * that runs backwards. A number is handed out only below the ceiling that a durable batch has reserved; a start begins
+ * at the last ceiling or at the clock, whichever is higher. Without a durable log the clock alone decides.
  */
 
 import { StorageError } from './errors.ts'

@@ -1,6 +1,6 @@
 /**
- * The sidecar of one segment of a log: opened, compared with its segment, and what stands in for it where it is doubtful. The
- * bytes are index-file.ts's affair.
+ * The sidecar of one segment: opened, compared with its segment, and rebuilt. Its bytes are the business of
+ * index-file.ts.
  */
 
 import { indexName } from './data-directory.ts'

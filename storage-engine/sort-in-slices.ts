@@ -1,7 +1,7 @@
 /**
- * Sorts the rows of a large column of whole numbers without holding the event loop: digit by digit from the lowest one,
- * in slices between which other work gets its turn. Knows nothing of what the numbers are. Takes 8 bytes a row while it
- * works.
+ * Sorts the rows of a large column of whole numbers without holding up the event loop: digit by digit from the lowest,
+ * in slices between which other work gets its turn. Knows nothing of what the numbers mean. Needs 8 bytes per row while
+ * it works.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises'

@@ -1,6 +1,6 @@
 /**
- * What the indexes tell without a look at the records: where those of a stream lie, and how much each stream has. Readers
- * survive that compaction replaces the segment that they are in.
+ * What the indexes say without any record being read: where the records of a stream lie, and how much each stream has.
+ * It does not matter to a reader if compaction replaces the segment it is in.
  */
 
 import { isGone } from './cursor.ts'

@@ -1,6 +1,6 @@
 /**
- * Errors that look like the operating system's own (`code`, `errno`, `syscall`, `path`, and Node's wording), for what
- * the implementations of `Files` refuse by themselves and for the disks that are only simulated.
+ * Errors that look like the operating system's own (`code`, `errno`, `syscall`, `path`, and Node's wording), for
+ * whatever the implementations of `Files` refuse by themselves, and for simulated disks.
  */
 
 import { getSystemErrorMap } from 'node:util'

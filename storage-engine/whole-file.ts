@@ -1,6 +1,6 @@
 /**
- * Files that appear under their names only when they are whole and durable: temporary name, write, sync, rename, sync of
- * the folder. Whoever finds one knows that all of it was on the disk once.
+ * Files that appear under their names only when they are complete and durable: write under a temporary name, sync,
+ * rename, sync the folder. Whoever finds such a file knows that all of it was on the disk once.
  */
 
 import { temporaryName } from './data-directory.ts'
