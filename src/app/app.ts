@@ -247,6 +247,7 @@ async function openHub(
 ): Promise<void> {
   const sequencer = new Sequencer()
   if (config.kv.enabled) {
+    await openControl(config, logger, parts)
     const path = join(config.storage.directory, logFolder)
     const told = telling(storageObserver(logger, service, onRecovering), metrics.tally.storageObserver)
     const observer: StorageObserver = {
@@ -284,7 +285,7 @@ async function openHub(
     drainRetryMs: config.server.retryMs * drainSpread,
   })
   parts.hub = hub
-  if (parts.durable !== undefined) await lookAfter(parts.durable, hub, config, logger, parts)
+  if (parts.durable !== undefined) lookAfter(parts.durable, hub, config, logger, parts)
   const metricsTopic = hub.addStaticTopic({ id: METRICS_TOPIC_ID, name: 'metrics', token: metricsToken })
   parts.figures = new FigureFeed(systemClock, (event) => hub.publish(metricsTopic, event))
   for (const topic of config.pubsub.staticPubSubs) hub.addStaticTopic(topic)
@@ -297,9 +298,18 @@ async function openHub(
   logger.info({ topics: active_topics, ...parts.durable?.statistics() }, 'The server is ready.')
 }
 
-/** What runs alongside a durable log: compaction, checkpoints, and the socket for commands on this machine. */
-async function lookAfter(durable: Log, hub: Hub, config: Config, logger: Logger, parts: Parts): Promise<void> {
-  const { log, storage } = config
+/** The socket for commands on this machine. Certificates are looked at and ordered while the log is still read. */
+async function openControl({ storage }: Config, logger: Logger, parts: Parts): Promise<void> {
+  try {
+    parts.control = await startControlServer(storage.directory, parts.tls)
+  } catch (error) {
+    logger.warn({ error }, 'The control socket could not be made: `sser log` works on a stopped server only.')
+  }
+}
+
+/** What runs alongside a durable log: compaction, checkpoints, and commands that reach it. */
+function lookAfter(durable: Log, hub: Hub, config: Config, logger: Logger, parts: Parts): void {
+  const { log } = config
   const { enabled, bytesPerSecond, deadShare, intervalMs } = log.compaction
   const { judge } = hub
   if (enabled && judge === undefined) {
@@ -314,11 +324,7 @@ async function lookAfter(durable: Log, hub: Hub, config: Config, logger: Logger,
     () => hub.checkpoint(),
     (error) => logger.warn({ error }, 'A checkpoint could not be written; the next start may take longer.'),
   )
-  try {
-    parts.control = await startControlServer(storage.directory, durable, parts.tls)
-  } catch (error) {
-    logger.warn({ error }, 'The control socket could not be made: `sser log` works on a stopped server only.')
-  }
+  parts.control?.serveLog(durable)
 }
 
 /** How the durable log is opened, by the server and by commands that open it while no server runs. */
@@ -367,11 +373,11 @@ async function stop(
   if (parts.hub !== undefined) await withinGrace(parts.hub.drain())
   await withinGrace(service.idle())
   await http.close(Math.max(0, endsAtMs - systemClock.monotonicMs()))
+  await parts.control?.close()
   await parts.tls?.close()
   // An unfinished recovery still uses its files and holds the lock: the end of the process ends both.
   if (!isOpened) return
   parts.figures?.close()
-  await parts.control?.close()
   // Without connections, all sinks have ended.
   await parts.hub?.close()
   await parts.checkpointer?.close()

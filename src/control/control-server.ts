@@ -21,6 +21,8 @@ export interface ControlCertificates {
 }
 
 export interface ControlServer {
+  /** From now on commands reach the log; until then they are told that it is being read. */
+  serveLog(log: ControlHost): void
   /** Ends every connection, and with it every pin. Idempotent. */
   close(): Promise<void>
 }
@@ -40,11 +42,10 @@ const WAITING_BYTES_MAX = 64 * 1024
  */
 export async function startControlServer(
   directory: string,
-  host: ControlHost,
   certificates?: ControlCertificates,
 ): Promise<ControlServer> {
   const folder = await SocketFolder.open(directory)
-  const control = new Control(host, certificates)
+  const control = new Control(certificates)
   const path = join(directory, CONTROL_SOCKET_NAME)
   try {
     // It gets its final name only once it has its mode.
@@ -60,6 +61,7 @@ export async function startControlServer(
   }
   let closing: Promise<void> | undefined
   return {
+    serveLog: (log) => control.serveLog(log),
     close() {
       // A socket that cannot be removed must not keep the log from being closed; the next server replaces it.
       closing ??= rm(path, { force: true })
@@ -72,17 +74,20 @@ export async function startControlServer(
 }
 
 class Control {
-  readonly #host: ControlHost
+  #log: ControlHost | undefined
   readonly #certificates: ControlCertificates | undefined
   readonly #server: net.Server
   readonly #sockets = new Set<net.Socket>()
   #pins = 0
 
-  constructor(host: ControlHost, certificates: ControlCertificates | undefined) {
-    this.#host = host
+  constructor(certificates: ControlCertificates | undefined) {
     this.#certificates = certificates
     this.#server = net.createServer((socket) => this.#serve(socket))
     this.#server.maxConnections = CONNECTIONS_MAX
+  }
+
+  serveLog(log: ControlHost): void {
+    this.#log = log
   }
 
   listen(path: string): Promise<void> {
@@ -129,13 +134,12 @@ class Control {
   /** Never rejects: a command's failure is its reply. */
   async #answer(socket: net.Socket, line: string): Promise<void> {
     try {
-      switch (decodeCommand(line)) {
+      const command = decodeCommand(line)
+      switch (command) {
         case 'info':
-          return end(socket, { kind: 'info', figures: this.#figures() })
         case 'pin':
-          return await this.#pin(socket)
         case 'compact':
-          return await this.#compact(socket)
+          return await this.#askLog(socket, command)
         case 'certificate':
           return end(socket, {
             kind: 'certificate',
@@ -155,18 +159,24 @@ class Control {
     }
   }
 
-  #figures(): LiveFigures {
-    return { pid: process.pid, uptimeMs: Math.round(process.uptime() * 1000), statistics: this.#host.statistics() }
+  async #askLog(socket: net.Socket, command: 'info' | 'pin' | 'compact'): Promise<void> {
+    const log = this.#log
+    if (log === undefined) {
+      const message = 'The server is starting and still reads its log; GET /readyz says how far it is. Try again then.'
+      return end(socket, refused('BUSY', message))
+    }
+    if (command === 'info') return end(socket, { kind: 'info', figures: figuresOf(log) })
+    return await (command === 'pin' ? this.#pin(socket, log) : compact(socket, log))
   }
 
-  async #pin(socket: net.Socket): Promise<void> {
+  async #pin(socket: net.Socket, log: ControlHost): Promise<void> {
     if (this.#pins >= PINS_MAX) {
       const message = `The log is being copied or read by ${this.#pins} others already. Try again when one is through.`
       return end(socket, refused('BUSY', message))
     }
     this.#pins += 1
     try {
-      const { release, ...pinned } = await this.#host.pin()
+      const { release, ...pinned } = await log.pin()
       try {
         socket.write(encodeReply({ kind: 'pinned', pinned }))
         await closed(socket)
@@ -178,23 +188,27 @@ class Control {
     }
   }
 
-  async #compact(socket: net.Socket): Promise<void> {
-    if (this.#host.statistics().compaction === undefined) {
-      return end(socket, refused('OFF', 'Compaction is switched off (log.compaction.enabled).'))
-    }
-    const report = await this.#host.compact((soFar) => {
-      if (socket.writableLength > WAITING_BYTES_MAX || socket.destroyed) return
-      socket.write(encodeReply({ kind: 'progress', report: soFar }))
-    })
-    end(socket, { kind: 'compacted', report })
-  }
-
   /** Continues even if the client has gone away. */
   async #renew(socket: net.Socket): Promise<void> {
     const outcome = await this.#certificates?.renew()
     if (outcome !== undefined) return end(socket, { kind: 'renewed', outcome })
     end(socket, refused('OFF', 'The server that runs orders no certificates: it was started with other settings.'))
   }
+}
+
+function figuresOf(log: ControlHost): LiveFigures {
+  return { pid: process.pid, uptimeMs: Math.round(process.uptime() * 1000), statistics: log.statistics() }
+}
+
+async function compact(socket: net.Socket, log: ControlHost): Promise<void> {
+  if (log.statistics().compaction === undefined) {
+    return end(socket, refused('OFF', 'Compaction is switched off (log.compaction.enabled).'))
+  }
+  const report = await log.compact((soFar) => {
+    if (socket.writableLength > WAITING_BYTES_MAX || socket.destroyed) return
+    socket.write(encodeReply({ kind: 'progress', report: soFar }))
+  })
+  end(socket, { kind: 'compacted', report })
 }
 
 function refused(code: string, message: string): ControlReply {

@@ -10,6 +10,7 @@ import { type TestContext, test } from 'node:test'
 import { type App, type Logger, startApp } from '../../src/app/app.ts'
 import { startFailureWords } from '../../src/cli/start-failure.ts'
 import { loadConfig } from '../../src/config/config.ts'
+import { askCertificate, askInfo } from '../../src/control/control-client.ts'
 import { createLogger } from '../../src/logger.ts'
 import { freePort } from '../support/free-port.ts'
 import { builtMain, ROOT } from '../support/server-process.ts'
@@ -30,6 +31,13 @@ interface Started {
 }
 
 async function start(directory: string, env: Record<string, string> = {}): Promise<Started> {
+  const started = await startUnready(directory, env)
+  await started.app.ready
+  return started
+}
+
+/** It listens, and may still read its log. */
+async function startUnready(directory: string, env: Record<string, string> = {}): Promise<Started> {
   let text = ''
   const config = loadConfig({
     env: {
@@ -48,7 +56,6 @@ async function start(directory: string, env: Record<string, string> = {}): Promi
   }
   const logger: Logger = createLogger({ level: config.logging.level, destination, pretty: false })
   const app = await startApp(config, logger)
-  await app.ready
   return { app, api: `http://127.0.0.1:${app.address.port}/api/v1`, log: () => text }
 }
 
@@ -223,6 +230,18 @@ function run(
     ended: async () => ((await exit) as [number | null])[0],
   }
 }
+
+test('before the log is read commands are answered by the server all the same, as far as they need none', async (t) => {
+  const directory = await folder(t)
+  // Nothing that could be read: the server goes no further.
+  await writeFile(join(directory, 'log'), '')
+  const { app } = await startUnready(directory)
+  await assert.rejects(app.ready)
+  assert.deepEqual(await askCertificate(directory), { pid: process.pid })
+  await assert.rejects(askInfo(directory), { code: 'BUSY' })
+  await app.close()
+  await assert.rejects(askCertificate(directory), { code: 'ABSENT' })
+})
 
 test('the program says where it listens, its lines work when pasted, and a signal ends it with 0', async (t) => {
   const directory = await folder(t)

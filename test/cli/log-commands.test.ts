@@ -53,7 +53,8 @@ async function publish(log: Log, { topic }: Made, text: string): Promise<void> {
 async function withRunning(data: string, use: (log: Log) => Promise<void>): Promise<void> {
   const lock = await acquireDirectoryLock(data)
   const log = await openLog(join(data, 'log'))
-  const control = await startControlServer(data, log)
+  const control = await startControlServer(data)
+  control.serveLog(log)
   try {
     await use(log)
   } finally {

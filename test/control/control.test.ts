@@ -9,8 +9,16 @@ import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { askCompaction, askInfo, askPin, ControlError } from '../../src/control/control-client.ts'
-import { type ControlHost, startControlServer } from '../../src/control/control-server.ts'
+import {
+  askCertificate,
+  askCompaction,
+  askInfo,
+  askPin,
+  askRenewal,
+  ControlError,
+} from '../../src/control/control-client.ts'
+import { type ControlHost, type ControlServer, startControlServer } from '../../src/control/control-server.ts'
+import type { TlsStatus } from '../../src/tls/status.ts'
 import { StorageError } from '../../storage-engine/index.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'sser-control-'))
@@ -75,6 +83,12 @@ class AskedLog implements ControlHost {
   }
 }
 
+async function serveLog(folder: string, log: ControlHost): Promise<ControlServer> {
+  const server = await startControlServer(folder)
+  server.serveLog(log)
+  return server
+}
+
 async function rejectsWith(code: string, work: Promise<unknown>): Promise<void> {
   await assert.rejects(work, (error) => error instanceof ControlError && error.code === code)
 }
@@ -82,7 +96,7 @@ async function rejectsWith(code: string, work: Promise<unknown>): Promise<void> 
 test('the log is told about, pinned and compacted, by a socket that only its owner may use', async () => {
   const folder = newFolder()
   const log = new AskedLog()
-  const server = await startControlServer(folder, log)
+  const server = await serveLog(folder, log)
   assert.equal(statSync(join(folder, 'control.sock')).mode & 0o777, 0o600)
   const info = await askInfo(folder)
   assert.equal(info.pid, process.pid)
@@ -108,7 +122,7 @@ test('the log is told about, pinned and compacted, by a socket that only its own
 test('a pin ends when its connection is cut, and one that the server ends is not held', async () => {
   const folder = newFolder()
   const log = new AskedLog()
-  const server = await startControlServer(folder, log)
+  const server = await serveLog(folder, log)
   const socket = net.connect(join(folder, 'control.sock'))
   socket.write('{"command":"pin"}\n')
   await once(socket, 'data')
@@ -127,7 +141,7 @@ test('a pin ends when its connection is cut, and one that the server ends is not
 test('a server whose socket cannot be removed ends its connections all the same', async () => {
   const folder = newFolder()
   const log = new AskedLog()
-  const server = await startControlServer(folder, log)
+  const server = await serveLog(folder, log)
   const pin = await askPin(folder)
   rmSync(join(folder, 'control.sock'))
   mkdirSync(join(folder, 'control.sock'))
@@ -138,10 +152,27 @@ test('a server whose socket cannot be removed ends its connections all the same'
   assert.equal(log.pins, 0)
 })
 
+test('while the log is still read, certificates are told of and ordered, and commands on the log are to come again', async () => {
+  const folder = newFolder()
+  const status: TlsStatus = { certificate: undefined, order: undefined }
+  const server = await startControlServer(folder, {
+    status: async () => status,
+    renew: async () => ({ kind: 'ordered' }),
+  })
+  assert.equal((await askCertificate(folder)).pid, process.pid)
+  assert.deepEqual(await askRenewal(folder), { kind: 'ordered' })
+  for (const ask of [askInfo, askPin, (of: string) => askCompaction(of, () => undefined)]) {
+    await assert.rejects(ask(folder), { code: 'BUSY', message: /still reads its log.*Try again/ })
+  }
+  server.serveLog(new AskedLog())
+  assert.equal((await askInfo(folder)).pid, process.pid)
+  await server.close()
+})
+
 test('no more than four pin the log at once, and the next one is told so', async () => {
   const folder = newFolder()
   const log = new AskedLog()
-  const server = await startControlServer(folder, log)
+  const server = await serveLog(folder, log)
   const pins = [await askPin(folder), await askPin(folder), await askPin(folder), await askPin(folder)]
   await rejectsWith('BUSY', askPin(folder))
   const released = log.released()
@@ -157,7 +188,7 @@ test('what a command fails with is its answer, and an unknown one is refused', a
   const log = new AskedLog()
   log.failure = new StorageError('STORAGE_FAILED', 'The disk has failed.')
   log.isCompacting = false
-  const server = await startControlServer(folder, log)
+  const server = await serveLog(folder, log)
   await rejectsWith('STORAGE_FAILED', askPin(folder))
   await rejectsWith(
     'OFF',
@@ -179,7 +210,7 @@ test('the socket of a dead server is told apart from one that answers, and is re
   // What kill -9 leaves: a name that nobody listens behind.
   writeFileSync(join(folder, 'control.sock'), '')
   await rejectsWith('ABSENT', askInfo(folder))
-  const server = await startControlServer(folder, new AskedLog())
+  const server = await serveLog(folder, new AskedLog())
   assert.equal((await askInfo(folder)).pid, process.pid)
   await server.close()
 })
@@ -189,7 +220,7 @@ test('a folder whose path has no room in the address of a socket is reached all 
 }, async () => {
   const folder = join(newFolder(), 'x'.repeat(100), 'y'.repeat(100))
   mkdirSync(folder, { recursive: true })
-  const server = await startControlServer(folder, new AskedLog())
+  const server = await serveLog(folder, new AskedLog())
   assert.equal((await askInfo(folder)).pid, process.pid)
   await server.close()
   assert.equal(existsSync(join(folder, 'control.sock')), false)

@@ -2,7 +2,7 @@
 import { askCertificate, ControlError } from '../../control/control-client.ts'
 import type { LiveCertificate } from '../../control/protocol.ts'
 
-/** Undefined where no server answers: none is running, or it has no durable log, or it is still starting. */
+/** Undefined where no server answers: none is running, or it has no data folder of its own. */
 export async function liveCertificate(dataFolder: string): Promise<LiveCertificate | undefined> {
   try {
     return await askCertificate(dataFolder)
