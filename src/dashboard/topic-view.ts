@@ -9,6 +9,7 @@ import { publishForm } from './publish-form.ts'
 import { snippetsOf } from './snippets.ts'
 import { keptToken, onTokenKept } from './tab-tokens.ts'
 import { type TokenWish, withToken } from './token-form.ts'
+import { topicSettings } from './topic-settings.ts'
 import { topicTokens } from './topic-tokens.ts'
 import type { View } from './view.ts'
 
@@ -26,6 +27,7 @@ export function topicView(topic: string): View {
   const { signal } = ended
   const name = make('h2', { id: 'topic-title', tabindex: '-1' }, `Topic ${topic}`)
   const settings = make('div', {})
+  const changes = make('div', {})
   const manage = make('div', {})
   const figures = new Map<string, HTMLElement>()
   const facts = make('dl', { class: 'figures facts' })
@@ -56,12 +58,19 @@ export function topicView(topic: string): View {
     fact('Size', bytesText(details.bytes))
     fact('Open streams', wholeText(details.subscribers))
     fact('Latest event', details.latest === null ? '–' : timeText(Date.parse(details.latest.time)))
-    if (!facts.isConnected) settings.replaceChildren(facts, mistake)
-    if (isShown) return
+    if (!isShown) showForms(details, token)
     isShown = true
-    if (details.static)
+    if (!facts.isConnected) settings.replaceChildren(facts, mistake, changes)
+  }
+
+  /** Once: a form that somebody fills in stays as it is. */
+  function showForms(details: TopicDetails, token: string): void {
+    if (details.static) {
       manage.replaceChildren(make('p', {}, 'This topic is defined in the configuration, and so is its token.'))
-    else manage.replaceChildren(topicTokens(topic, token, showSnippets), deletion(topic, token))
+      return
+    }
+    changes.append(topicSettings(details, token, (changed) => show(changed, token)))
+    manage.replaceChildren(topicTokens(topic, token, showSnippets), deletion(topic, token))
   }
 
   async function load(): Promise<void> {

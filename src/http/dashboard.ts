@@ -38,6 +38,7 @@ const scripts = [
   'tab-tokens',
   'tail',
   'token-form',
+  'topic-settings',
   'topic-tokens',
   'topic-view',
   'topics-view',

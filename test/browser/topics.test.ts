@@ -160,6 +160,43 @@ test('a topic is made, published to, replayed, given a token, and deleted', { sk
   assert.deepEqual(complaints, [])
 })
 
+test("a topic's name and limits are changed on its page; what the server refuses changes nothing", {
+  skip,
+}, async (t) => {
+  const topic = await world.api.createTopic()
+  const settings = async () => {
+    const { text } = await world.api.call('GET', `/api/v1/pubsubs/${topic.id}`)
+    const { name, retention } = (JSON.parse(text) as { pubsub: { name: string; retention: object } }).pubsub
+    return { name, retention }
+  }
+  const { page, complaints } = await openPage(
+    await newContext(t, world.browser),
+    `${world.server.url}/#/topics/${topic.id}`,
+  )
+  await signIn(page, API_TOKEN)
+  await page.getByText('Change', { exact: true }).click()
+  await page.getByLabel('Name', { exact: true }).fill('Measurements')
+  await page.getByLabel('Drop events older than').fill('a while')
+  await page.getByLabel('Keep at most so many events').fill('1000')
+  await page.getByRole('button', { name: 'Save' }).click()
+  await page.locator('.mistake', { hasText: 'max_age' }).waitFor()
+  assert.deepEqual(await settings(), { name: null, retention: { max_age: null, max_bytes: null, max_events: null } })
+
+  await page.getByLabel('Drop events older than').fill('1h')
+  await page.getByRole('button', { name: 'Save' }).click()
+  await page.getByRole('heading', { name: 'Measurements', level: 2 }).waitFor()
+  await page.getByText('for 3600s, the last 1,000 events').waitFor()
+  const retention = { max_age: '3600s', max_bytes: null, max_events: 1000 }
+  assert.deepEqual(await settings(), { name: 'Measurements', retention })
+
+  await page.getByLabel('Keep at most so many events').fill('')
+  await page.getByRole('button', { name: 'Save' }).click()
+  await page.getByText('for 3600s', { exact: true }).waitFor()
+  assert.deepEqual(await settings(), { name: 'Measurements', retention: { ...retention, max_events: null } })
+  assert.deepEqual(complaints, [])
+  await world.api.deleteTopic(topic.id)
+})
+
 test('what hostile publishers write is shown, and never interpreted', { skip }, async (t) => {
   const hostile = [
     '<img src=x onerror="globalThis.hit=1">',
@@ -292,6 +329,7 @@ test('axe finds nothing in the table and on the page of a topic', { skip }, asyn
     await page.getByRole('link', { name: 'Readings of the weather' }).click()
     await page.locator('.state', { hasText: 'Live' }).waitFor()
     await page.getByRole('button', { name: 'Delete topic' }).waitFor()
+    await page.getByText('Change', { exact: true }).click()
     await assertGoodToLookAt(page, `topic-${name}`)
     if (!name.startsWith('phone')) continue
     await page.getByRole('button', { name: 'Delete topic' }).click()
