@@ -75,18 +75,17 @@ export class InspectedRecords {
       while (missing[0] !== undefined && this.#placeOf(missing[0].file) < loaded.segment.placeFrom) {
         yield* damageIn(range, missing.shift() as Finding)
       }
-      const { segment } = loaded
-      const { timeMsMin, timeMsMax } = segment.summary()
-      if (segment.chain.last < range.from) continue
-      // A damaged segment may hold more than its summary says.
-      const isWhole = loaded.footer !== undefined && loaded.scan === undefined
-      if (isWhole && (segment.first > range.through || timeMsMin > range.throughMs || timeMsMax < range.fromMs))
-        continue
-      if (range.streamId !== undefined && segment.index instanceof IndexFile) {
-        yield* this.#streamRecords(loaded, end, range, range.streamId, segment.index)
-      } else yield* this.#allRecords(loaded, end, range)
+      if (mayHold(loaded, range)) yield* this.#recordsOf(loaded, end, range)
+      for (const finding of this.#findings) if (isBehindAll(finding, loaded)) yield* damageIn(range, finding)
     }
     for (const damage of missing) yield* damageIn(range, damage)
+  }
+
+  async *#recordsOf(loaded: Loaded, end: number, range: RecordRange): AsyncGenerator<InspectedItem> {
+    const { index } = loaded.segment
+    if (range.streamId !== undefined && index instanceof IndexFile) {
+      yield* this.#streamRecords(loaded, end, range, range.streamId, index)
+    } else yield* this.#allRecords(loaded, end, range)
   }
 
   async *#streamRecords(
@@ -208,6 +207,19 @@ export class InspectedRecords {
       if (postings.length === 0 || (postings.at(-1)?.offset ?? 0) >= range.through) return
     }
   }
+}
+
+function mayHold({ segment, footer, scan }: Loaded, range: RecordRange): boolean {
+  if (segment.chain.last < range.from) return false
+  // A damaged segment may hold more than its summary says.
+  if (footer === undefined || scan !== undefined) return true
+  const { timeMsMin, timeMsMax } = segment.summary()
+  return segment.first <= range.through && timeMsMin <= range.throughMs && timeMsMax >= range.fromMs
+}
+
+/** What was lost with the end of a segment: no bytes are left for a scan to come across. */
+function isBehindAll({ kind, file, position, bytes }: Finding, { found }: Loaded): boolean {
+  return kind === 'damage' && file === found.name && (bytes === 0 || position >= found.sizeBytes)
 }
 
 function isWanted({ offset, timeMs, streamId }: LogRecord, range: RecordRange): boolean {

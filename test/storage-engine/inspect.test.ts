@@ -31,6 +31,7 @@ import { encodeManifest, type Manifest } from '../../storage-engine/manifest.ts'
 import type { Damage } from '../../storage-engine/observer.ts'
 import { Random } from '../support/random.ts'
 import { test } from '../support/unwatched.ts'
+import { openWithLostFooter } from './lost-footer.ts'
 import { type Known, openSmall, readAll, SMALL, Told } from './small-log.ts'
 import { knownOf, manifestOf, merged, replacedBy, rolledRow } from './written-folder.ts'
 import type { WrittenSegment } from './written-segment.ts'
@@ -568,3 +569,24 @@ function unreadableFrom(file: DataFile, end: number): DataFile {
     },
   }
 }
+
+test('what was lost with the end of a segment is told among the records, to whoever asks for its numbers', async () => {
+  const { files, log, offsets, streamId, damage } = await openWithLostFooter()
+  await log.close()
+  for (const depth of ['outline', 'full'] as const) {
+    const inspection = await inspectLog(files, '/log', { depth })
+    const read = async (range: Partial<RecordRange>) => {
+      const items: (number | string)[] = []
+      for await (const item of inspection.records({ ...EVERYTHING, streamId, ...range })) {
+        items.push('record' in item ? item.record.offset : item.damage.reason)
+      }
+      return items
+    }
+    const lost = damage.reason
+    assert.deepEqual(await read({}), [...offsets.slice(0, 3), lost, ...offsets.slice(3)])
+    assert.deepEqual(await read({ from: damage.through }), [lost, ...offsets.slice(3)])
+    assert.deepEqual(await read({ from: damage.through + 1 }), offsets.slice(3))
+    assert.deepEqual(await read({ through: damage.after }), offsets.slice(0, 3))
+    await inspection.close()
+  }
+})

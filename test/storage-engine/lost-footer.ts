@@ -9,6 +9,8 @@ import type { Damage } from '../../storage-engine/observer.ts'
 import { openSmall } from './small-log.ts'
 
 export interface LostFooter {
+  /** With the log in `/log`. */
+  readonly files: MemoryFiles
   readonly log: Log
   /** Of the records of `streamId`, ascending: three before the damage, and three behind it. */
   readonly offsets: readonly Offset[]
@@ -35,5 +37,5 @@ export async function openWithLostFooter(): Promise<LostFooter> {
   assert(damage !== undefined && log.damages.length === 1)
   assert.equal(damage.after, offsets[2])
   assert(damage.through > damage.after && damage.through < offsets[3]!)
-  return { log, offsets, streamId, damage }
+  return { files, log, offsets, streamId, damage }
 }
