@@ -39,7 +39,13 @@ export class Reserve {
     await this.#restoring
     if (!this.#isWhole) return false
     this.#isWhole = false
-    await this.#files.remove(this.#path)
+    try {
+      await this.#files.remove(this.#path)
+    } catch (error) {
+      // Removed by hand, to make room: it has been given already.
+      if (systemCode(error) === 'ENOENT') return false
+      throw error
+    }
     await this.#syncDirectory()
     return true
   }

@@ -154,6 +154,19 @@ describe('a full disk', () => {
     await opened.log.close()
   })
 
+  test('row 86: a reserve that somebody has removed is none, and the disk is full for deletions as well', async () => {
+    const { files, history, opened } = await start({ ...oneSegment, reserveBytes: 4096 })
+    files.deleteFile(`${DIRECTORY}/reserve`)
+    files.capacityBytes = files.usedBytes
+    for (let i = 0; i < 2; i += 1) {
+      assert.equal((await history.append(opened, [11], { isUrgent: true }))?.code, 'STORAGE_FULL')
+    }
+    files.capacityBytes += 1000
+    assert.equal(await history.append(opened, [11], { isUrgent: true }), undefined)
+    await history.compare(opened)
+    await opened.log.close()
+  })
+
   test('row 86: a log opens on a disk that is full to the last byte, by its reserve', async () => {
     const options = { ...oneSegment, reserveBytes: 8192 }
     const { files, history } = await start(options)
