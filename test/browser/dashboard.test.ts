@@ -58,7 +58,7 @@ test('with no topic it shows what to paste; figures and chart follow what is pub
     return false
   })()`
   await holds(page, isDrawn)
-  assert.match((await page.locator('#health').textContent()) ?? '', /^Healthy/)
+  await page.locator('#health', { hasText: /^Healthy/ }).waitFor()
   assert.deepEqual(complaints, [])
   await world.api.deleteTopic(topic.id)
 })
@@ -116,7 +116,7 @@ test('over HTTPS and HTTP/2 it does the same, and tells of a certificate that br
   assert.deepEqual(protocols, ['h2'])
   await page.getByRole('link', { name: 'Overview' }).click()
   await page.locator('#notices li', { hasText: /^The certificate is self-signed: / }).waitFor()
-  assert.match((await page.locator('#health').textContent()) ?? '', /^Healthy/)
+  await page.locator('#health', { hasText: /^Healthy/ }).waitFor()
   await assertGoodToLookAt(page, 'board-notice')
 })
 
