@@ -313,7 +313,10 @@ function lookAfter(durable: Log, hub: Hub, config: Config, logger: Logger, parts
   const { enabled, bytesPerSecond, deadShare, intervalMs } = log.compaction
   const { judge } = hub
   if (enabled && judge === undefined) {
-    logger.error({}, 'The log is not compacted, since topics may be missing: see what was said of damage, and mend it.')
+    logger.error(
+      {},
+      'The log is not compacted, because topics may be missing: see the reports of damage, and repair it.',
+    )
   } else if (enabled && judge !== undefined) {
     const limits = { bytesPerSecondMax: bytesPerSecond, deadShareMin: deadShare, intervalMs }
     durable.startCompaction({ judge, ...limits })

@@ -44,7 +44,7 @@ export function httpObserver(logger: Logger, monotonicMs: () => number = () => p
       const unsaid = throttledLines.spend()
       if (unsaid === undefined) return
       const others = unsaid === 0 ? {} : { addressesBefore: unsaid }
-      logger.warn({ address, wrongTokens, ...others }, 'An address has to wait: too many wrong tokens came from there.')
+      logger.warn({ address, wrongTokens, ...others }, 'An address has to wait: it has sent too many wrong tokens.')
     },
     limitReached(limit) {
       // The line above says more.
@@ -54,7 +54,7 @@ export function httpObserver(logger: Logger, monotonicMs: () => number = () => p
       const unsaid = lines.spend()
       if (unsaid === undefined) return
       const before = unsaid === 0 ? {} : { timesBefore: unsaid }
-      logger.warn({ limit, ...before }, 'A limit was reached: somebody was refused, or asked to come back.')
+      logger.warn({ limit, ...before }, 'A limit was reached: a client was refused, or told to come back later.')
     },
     proxyRefused(proxy, reason) {
       const unsaid = proxyLines.spend()
@@ -62,7 +62,7 @@ export function httpObserver(logger: Logger, monotonicMs: () => number = () => p
       const before = unsaid === 0 ? {} : { timesBefore: unsaid }
       logger.warn(
         { proxy, reason, ...before },
-        'A trusted proxy was cut off: no header of the PROXY protocol came first.',
+        'A trusted proxy was cut off: it did not begin with a PROXY protocol header.',
       )
     },
     requestFailed({ error, ...fields }) {
@@ -77,18 +77,18 @@ export function tlsObserver(logger: Logger): TlsObserver {
   return {
     certificateUsed(source, { names, notAfterMs, issuer, fingerprint }, isInterim) {
       const fields = { names, expires: new Date(notAfterMs).toISOString(), issuer, fingerprint }
-      if (source === 'files') logger.info(fields, 'New connections are shown the certificate of the configured files.')
-      else if (source === 'acme') logger.info(fields, 'New connections are shown the certificate that was ordered.')
+      if (source === 'files') logger.info(fields, 'New connections get the certificate from the configured files.')
+      else if (source === 'acme') logger.info(fields, 'New connections get the certificate that was ordered.')
       else if (isInterim)
-        logger.warn(fields, 'The certificate is self-signed until the first order is through; browsers warn of it.')
+        logger.warn(fields, 'The certificate is self-signed until the first order succeeds; browsers warn of it.')
       else logger.warn(fields, 'The certificate is self-signed: connections are encrypted, and browsers warn of it.')
     },
     orderBegins: (names, directory) =>
-      logger.info({ names, directory }, 'A certificate is ordered; by that the terms of the authority are agreed to.'),
+      logger.info({ names, directory }, 'A certificate is being ordered, which accepts the terms of the authority.'),
     orderFailed: (reason, nextAtMs) =>
       logger.error(
         { reason, next: new Date(nextAtMs).toISOString() },
-        'No certificate could be ordered; what is shown stays as it is.',
+        'No certificate could be ordered; the current one stays in use.',
       ),
     stapled: (untilMs) =>
       logger.info({ until: new Date(untilMs).toISOString() }, 'An OCSP response is stapled to the certificate.'),
@@ -99,11 +99,11 @@ export function tlsObserver(logger: Logger): TlsObserver {
           next: new Date(nextAtMs).toISOString(),
           ...(untilMs !== undefined && { until: new Date(untilMs).toISOString() }),
         },
-        'No new OCSP response could be had for the certificate, which asks for one.',
+        'No new OCSP response could be obtained for the certificate, which requires one.',
       ),
     certificateDoubtful: (reason) => logger.error({ reason }, 'The certificate is doubtful.'),
     certificateRefused: (reason) =>
-      logger.error({ reason }, 'A new certificate cannot be used; the one before it stays.'),
+      logger.error({ reason }, 'A new certificate cannot be used; the previous one stays.'),
   }
 }
 
@@ -114,9 +114,8 @@ export function hubObserver(logger: Logger): HubObserver {
     gapTold: (topic, reason) => logger.debug({ topic, reason }, 'A subscriber was told of a gap.'),
     deliveryFailed: (topic, error) => logger.error({ topic, error }, 'A stream failed; its clients may resume.'),
     catalogDamaged: ({ after, through, reason }) =>
-      logger.error({ after, through, reason }, 'Topics may be missing: the log is damaged where they were made.'),
-    checkpointRefused: (reason) =>
-      logger.warn({ reason }, 'A checkpoint cannot be used; the log is read in its place.'),
+      logger.error({ after, through, reason }, 'Topics may be missing: the log is damaged where they were created.'),
+    checkpointRefused: (reason) => logger.warn({ reason }, 'A checkpoint cannot be used; the log is read instead.'),
   }
 }
 
@@ -133,14 +132,15 @@ export function storageObserver(
     tailCut: (file, position, bytes) =>
       logger.info(
         { file, position, bytes },
-        'What a crash left unfinished was cut away; nothing of it was acknowledged.',
+        'What a crash left unfinished was cut off; none of it had been acknowledged.',
       ),
-    indexRebuilt: (file, reason) => logger.info({ file, reason }, 'An index was made anew.'),
+    indexRebuilt: (file, reason) => logger.info({ file, reason }, 'An index was rebuilt.'),
     checkpointDoubtful: (file, reason) =>
-      logger.warn({ file, reason }, 'A checkpoint is passed over; the log is read in its place.'),
-    unknownFile: (name) => logger.warn({ name }, 'A file that is not of the log lies in its folder; it is left alone.'),
+      logger.warn({ file, reason }, 'A checkpoint is skipped; the log is read instead.'),
+    unknownFile: (name) =>
+      logger.warn({ name }, 'The folder of the log contains a file that is not part of it; it is left alone.'),
     compacted: (run) => logger.debug({ ...run }, 'Segments were compacted.'),
-    rolled: (file) => logger.debug({ file }, 'The log goes on in a new file.'),
+    rolled: (file) => logger.debug({ file }, 'The log continues in a new file.'),
     recovering(bytesDone, bytesTotal) {
       service.progress({ ...recoveryProgress(bytesDone, bytesTotal, performance.now() - beganAtMs) })
       onRecovering?.(bytesDone, bytesTotal)
@@ -152,7 +152,7 @@ export function storageObserver(
       else logger.info({}, 'The disk has room again.')
     },
     failed(error) {
-      logger.error({ error }, 'The durable log has failed: it takes no more writes until the server is started anew.')
+      logger.error({ error }, 'The durable log has failed: it accepts no more writes until the server is restarted.')
       service.fail(failureReason(error))
     },
   }
@@ -162,5 +162,5 @@ export function storageObserver(
 export function failureReason(error: StorageError | undefined): string {
   const cause = error?.cause
   const code = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? ` (${cause.code})` : ''
-  return `The durable log could not be synced${code} and takes no more writes. See the server's log, mend the disk, start anew.`
+  return `The durable log could not be synced${code} and accepts no more writes. See the server's log, fix the disk, and restart.`
 }

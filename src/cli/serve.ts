@@ -20,7 +20,7 @@ export async function serve(): Promise<number> {
   const { config, notices } = loaded
   const logger = createAppLogger(config)
   process.on('uncaughtException', (error) => {
-    logger.error({ error }, 'The process ends: an error that nothing was prepared for.')
+    logger.error({ error }, 'The process ends because of an unexpected error.')
     process.exit(exitFailed)
   })
   // The reader of the greeting or the log may be gone, or its disk may be full: no reason to stop.
@@ -92,7 +92,7 @@ function firstSignal(logger: Logger): Promise<'signal'> {
     function onSignal(signal: NodeJS.Signals): void {
       if (!isFirst) process.exit(exitSecondSignal)
       isFirst = false
-      logger.info({ signal }, 'The server stops; a second signal ends it at once.')
+      logger.info({ signal }, 'The server is stopping; a second signal ends it at once.')
       resolve('signal')
     }
     process.on('SIGTERM', onSignal)

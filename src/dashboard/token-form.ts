@@ -34,7 +34,7 @@ export async function withToken<Result>(
       const isMeant = found.token === keptToken(first)
       // The tab's tokens for other purposes were only tried: they stay, and nobody has made a mistake.
       if (isMeant) forgetToken(first)
-      if (isMeant || found.isNew) mistake = 'The token does not open this.'
+      if (isMeant || found.isNew) mistake = 'The token does not grant access to this.'
     }
   }
 }

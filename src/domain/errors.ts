@@ -86,13 +86,13 @@ const codeOfStorage: Readonly<Record<StorageErrorCode, StorageMeaning>> = {
 }
 
 const quotaSentence =
-  'The store holds as much as it may. Nothing was published. Delete or empty topics, or give them limits; or let the operator raise log.maxBytes.'
+  'The store has reached its limit. Nothing was published. Delete or empty topics, or give them limits; or have the operator raise log.maxBytes.'
 
 const sentences: Readonly<Record<StorageMeaning, string>> = {
   CLOSED: 'The service is starting or stopping. Try again shortly.',
   STORE_FAILED:
-    'The store has failed and takes nothing until the operator has looked at it. What was just sent may or may not be kept.',
+    'The store has failed and accepts nothing until the operator has looked at it. What was just sent may or may not have been stored.',
   STORE_FULL: 'The store has no room left. Nothing was published; try again when the operator has made room.',
   BUSY: 'The store could not take this now. Nothing was published; try again shortly.',
-  TOO_LARGE: 'This is more than the store takes at once. Send less.',
+  TOO_LARGE: 'This is more than the store accepts at once. Send less.',
 }

@@ -278,7 +278,7 @@ export class Hub {
     const topic = this.#catalog.topic(id)
     if (topic === undefined) return false
     if (topic.isStatic) {
-      throw new DomainError('STATIC_TOPIC', 'This topic stands in the configuration. Take it out there to delete it.')
+      throw new DomainError('STATIC_TOPIC', 'This topic is defined in the configuration. Remove it there to delete it.')
     }
     const running = this.#deletions.get(topic)
     if (running !== undefined) return running
@@ -298,7 +298,7 @@ export class Hub {
   async changeTopic(topic: Topic, { name, retention = {} }: TopicChange): Promise<void> {
     const hosted = this.#hosted(topic)
     if (hosted.isStatic) {
-      throw new DomainError('STATIC_TOPIC', 'This topic stands in the configuration. Change it there.')
+      throw new DomainError('STATIC_TOPIC', 'This topic is defined in the configuration. Change it there.')
     }
     await translated(() =>
       this.#retainer.change(hosted, (present) => ({

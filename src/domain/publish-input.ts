@@ -63,7 +63,7 @@ export function parsePublish(
   if (!isObject(body)) throw mistake('', 'The body must be a JSON object: {"event":{"message":"…"}}.')
   const { event, events } = body as { readonly event?: unknown; readonly events?: unknown }
   if (events !== undefined) {
-    if (event !== undefined) throw mistake('events', 'There are event and events. Send one of the two.')
+    if (event !== undefined) throw mistake('events', 'The body has both event and events. Send one of the two.')
     return parseList(events, source, limits)
   }
   if (event === undefined) throw mistake('event', 'The event is missing. Send {"event":{"message":"…"}}.')
@@ -115,7 +115,7 @@ function parseEvent(
     throw mistake(placeIn(index, 'message'), 'The message is missing. Send any JSON value; null is one.')
   }
   if (typeof type === 'string' && type.startsWith(OWN_TYPES)) {
-    const words = `Types that begin with ${OWN_TYPES} are the server's own. Take another one.`
+    const words = `Types that begin with ${OWN_TYPES} are the server's own. Use another one.`
     throw mistake(placeIn(index, 'type'), words)
   }
   const isString = typeof message === 'string'
@@ -170,7 +170,7 @@ function parseName(value: unknown, index: number, name: 'id' | 'type' | 'dedupe'
   if (value.length > bytesMax) throw tooLong()
   for (let at = 0; at < value.length; at++) {
     if (isControl(value.charCodeAt(at))) {
-      throw wrong(`has a control character at position ${at}. Take out line breaks and the like.`)
+      throw wrong(`has a control character at position ${at}. Remove line breaks and the like.`)
     }
   }
   if (ONLY_BLANKS.test(value)) throw wrong('is blank. Give it other characters, or leave it out.')

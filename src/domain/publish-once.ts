@@ -308,6 +308,6 @@ function answerOf(slots: readonly Slot[]): readonly AnswerRun[] {
 
 function reused(): DomainError {
   const words =
-    'This Idempotency-Key came with another body before. Send a new request with a new key, and a repeat as it was.'
+    'This Idempotency-Key was used before with a different body. Use a new key for a new request, and repeat a request unchanged.'
   return new DomainError('KEY_REUSED', words, { path: 'idempotency-key' })
 }

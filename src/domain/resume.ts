@@ -58,14 +58,14 @@ export interface StreamStart {
 const ID_BYTES_MAX = 256
 export const CANONICAL_CHARACTERS = 11
 
-const NEVER_GIVEN = 'this server never gave that id'
-const NOT_FOUND = 'no event that is kept bears that id'
-const SKIPPED = 'a restart passed over that id; events near it may never have become durable'
-const FROM_BEFORE_THE_START = 'events of this topic are kept in memory, and the server has started anew'
-const DROPPED = 'older events are not kept any more'
+const NEVER_GIVEN = 'this server never issued that id'
+const NOT_FOUND = 'no event that is still kept has that id'
+const SKIPPED = 'a restart skipped that id; events near it may never have become durable'
+const FROM_BEFORE_THE_START = 'events of this topic are kept in memory, and the server has been restarted'
+const DROPPED = 'older events are no longer kept'
 
 export const reasonOfGap: Readonly<Record<LogGap['reason'], string>> = {
-  damaged: 'a damaged range of the log was passed over',
+  damaged: 'a damaged range of the log was skipped',
   evicted: DROPPED,
 }
 

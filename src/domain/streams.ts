@@ -122,7 +122,7 @@ export class Streams {
     }
     const { from, heartbeat, tokens = [], signals = false, envelope = 'none' } = request
     if (!tokens.every((token) => topics.some((topic) => topic.furtherTokens?.get(token.number) === token))) {
-      throw new DomainError('UNAUTHORIZED', 'The token does not open this any more.')
+      throw new DomainError('UNAUTHORIZED', 'The token no longer grants access to this.')
     }
     const channel = this.#channelOf(topics, envelope)
     const after = this.startOf(topics, from)

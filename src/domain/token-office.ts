@@ -32,7 +32,7 @@ export class TokenOffice {
     refuseStatic(topic)
     const createdAtMs = this.#clock.wallMs()
     if (hasExpired(request, createdAtMs)) {
-      throw new DomainError('INVALID', 'The token would have expired already. Name a time that is to come.', {
+      throw new DomainError('INVALID', 'The token would already have expired. Give a time in the future.', {
         path: 'token.expires_at',
       })
     }
@@ -98,5 +98,5 @@ export class TokenOffice {
 
 function refuseStatic(topic: HostedTopic): void {
   if (!topic.isStatic) return
-  throw new DomainError('STATIC_TOPIC', 'This topic stands in the configuration, and so does its token.')
+  throw new DomainError('STATIC_TOPIC', 'This topic is defined in the configuration, and so is its token.')
 }

@@ -20,48 +20,48 @@ const ID = /^[0-9A-Za-z]{11}$/
 const errorMembers = record(
   {
     code: Joi.number().integer().description('The HTTP status.'),
-    message: Joi.string().description('For people. Its words may change.'),
+    message: Joi.string().description('For humans. The wording may change.'),
   },
   {
     details: Joi.object({
       path: Joi.string().description('The member or parameter that is wrong.'),
     })
       .pattern(Joi.any(), Joi.any())
-      .description('Only where there is more to say.'),
+      .description('Present only where there is more to say.'),
   },
 )
 export const errorAnswer = record({ error: errorMembers })
 
 const id = Joi.string().pattern(ID)
 const eventId = id.description(
-  'The number that the server gave the event, in base62. Later ones compare higher as strings.',
+  'The number that the server assigned to the event, in base62. Later ones compare higher as strings.',
 )
 const topicId = id.description('The id of the topic, in base62.')
 const time = Joi.string().isoDate().description('RFC 3339, in UTC.')
 const count = Joi.number().integer().min(0)
-const secret = Joi.string().description('The secret. It is told this once.')
+const secret = Joi.string().description('The secret. It is shown only this once.')
 const limit = Joi.number().integer().min(1).allow(null)
 const next = (schema: Joi.Schema) =>
-  schema.allow(null).description('To be given as `after` for the next page. Null: this was the last.')
+  schema.allow(null).description('To be passed as `after` for the next page. Null: this was the last.')
 
 const placeSchema = record({ id: eventId, time })
 
 export const topicSchema = record({
   id: topicId,
   name: Joi.string().allow(null),
-  persist: Joi.boolean().description('Whether its events are on the disk.'),
-  static: Joi.boolean().description('Whether it is of the configuration.'),
+  persist: Joi.boolean().description('Whether its events are stored on disk.'),
+  static: Joi.boolean().description('Whether it is defined in the configuration.'),
   retention: record({
     max_age: Joi.string().allow(null).description('Such as 3600s. Null: no limit.'),
     max_bytes: limit,
     max_events: limit,
-  }).description('What of its events is kept.'),
+  }).description('Limits on the events that are kept.'),
   created_at: time,
-  events: count.description('How many are kept now.'),
-  bytes: count.description('What they take in the log.'),
+  events: count.description('The number of events kept.'),
+  bytes: count.description('Their size in the log.'),
   earliest: placeSchema.allow(null),
   latest: placeSchema.allow(null),
-  subscribers: count.description('Streams that are open now.'),
+  subscribers: count.description('Streams open now.'),
 })
 
 const tokenMembers = {
@@ -69,7 +69,7 @@ const tokenMembers = {
   label: Joi.string().allow(null),
   rights: Joi.array().items(Joi.string().valid(...TOPIC_RIGHTS)),
   created_at: time,
-  expires_at: time.allow(null).description('Null: it does not end by itself.'),
+  expires_at: time.allow(null).description('Null: it does not expire.'),
 }
 export const tokenSchema = record(tokenMembers)
 
@@ -87,24 +87,24 @@ export const publishedAllAnswer = record({ events: Joi.array().items(published) 
 /** Written by hand, line by line; the last line may have an error as well. */
 export const progressLine = record(
   {
-    lines: count.description('So many lines are kept.'),
-    last_id: eventId.allow(null).description('The number of the last event that is kept.'),
+    lines: count.description('The number of lines stored.'),
+    last_id: eventId.allow(null).description('The number of the last event stored.'),
   },
-  { error: errorMembers.description('Why nothing behind these lines was kept.') },
+  { error: errorMembers.description('Why nothing after these lines was stored.') },
 )
 
 export const gapSchema = record(
   {
-    resumes_after: id.description('What is still kept behind this number follows.'),
+    resumes_after: id.description('The events still kept after this number follow.'),
     reason: Joi.string().description('For people.'),
   },
-  { requested: Joi.string().description('What was asked for. Absent where the gap was met on the way.') },
+  { requested: Joi.string().description('What was requested. Absent for a gap met along the way.') },
 )
 /** Written by the log itself, which keeps a message as its original text. */
 export const storedEventSchema = record(
   { id: eventId, time, message: Joi.any().description('Any JSON value, as it was published.') },
   {
-    publisher_id: Joi.string().description('Where the publisher gave one of its own.'),
+    publisher_id: Joi.string().description("The publisher's own id, if it gave one."),
     type: Joi.string(),
   },
 )
@@ -127,14 +127,14 @@ export const readinessAnswer = record(
       share: Joi.number().min(0).max(1),
       bytes_done: count,
       bytes_total: count,
-      seconds_left: Joi.number().min(0).allow(null).description('Null while there is no pace to go by.'),
-    }).description('With `recovering`: how far it has come. Empty at first.'),
+      seconds_left: Joi.number().min(0).allow(null).description('Null while there is no reliable rate.'),
+    }).description('With `recovering`: its progress. Empty at first.'),
     certificate: record({
       source: Joi.string().description('Where it comes from.'),
       names: Joi.array().items(Joi.string()),
       expires_at: time,
-      ordering: Joi.boolean().description('Whether another one is on its way, and this one is shown until then.'),
-    }).description('With TLS: the one that is shown.'),
+      ordering: Joi.boolean().description('Whether another one is being ordered, and this one is used until then.'),
+    }).description('With TLS: the current one.'),
   },
 )
 

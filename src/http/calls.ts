@@ -71,10 +71,10 @@ export interface Call {
 export type CallLimits = PublishLimits & HistoryLimits & TopicLimits
 
 export const groups = {
-  topics: 'What is published to and subscribed to. On the wire a topic is called pubsub.',
-  tokens: 'Further tokens of a topic, each with rights and an end of its own.',
+  topics: 'Channels to publish and subscribe to. On the wire a topic is called pubsub.',
+  tokens: 'Further tokens of a topic, each with its own rights and expiry.',
   events: 'Publishing, streams and history.',
-  operations: 'How the server is.',
+  operations: 'The state of the server.',
   page: 'The dashboard, for people.',
 }
 
@@ -89,20 +89,20 @@ export const namedSchemas: Readonly<Record<string, Joi.Schema>> = {
 
 /** What each error status means. */
 export const meanings: Readonly<Record<number, string>> = {
-  400: 'A malformed id, parameter, body or request. The same one fails again.',
-  401: 'No token, or not one that opens this.',
+  400: 'A malformed id, parameter, body or request. Repeating it fails again.',
+  401: 'No token, or one that does not grant access to this.',
   403: "Topic 0 is the server's own.",
   404: 'There is no such topic, or nothing at this path.',
   408: 'The head or the body stalled.',
-  409: 'The newest event of the topic is another one than was expected; `details.last_id` says which.',
+  409: 'The newest event of the topic is not the expected one; `details.last_id` says which.',
   413: 'The body, or a list in it, is too large.',
   415: 'The body is not JSON in UTF-8, or is compressed.',
-  417: 'Of expectations, only 100-continue can be met.',
-  422: 'The Idempotency-Key came with another body before.',
-  429: 'Too many wrong tokens or connections of this address, or too many events of the token. Wait for `retry-after` seconds.',
+  417: 'The only expectation that is supported is 100-continue.',
+  422: 'The Idempotency-Key was used before with a different body.',
+  429: 'Too many wrong tokens or connections from this address, or too many events from the token. Wait for `retry-after` seconds.',
   431: 'The request line and the headers are too large.',
-  500: 'A mistake in the server. Its log says more.',
-  503: 'Starting, stopping, too much to do, over a limit, or the log has failed. Try again after `retry-after` seconds.',
+  500: 'A bug in the server. Its log says more.',
+  503: 'Starting, stopping, overloaded, over a limit, or the log has failed. Try again after `retry-after` seconds.',
   507: 'The disk or the log is full. Nothing was done.',
 }
 
@@ -113,14 +113,14 @@ const idText = Joi.string().pattern(/^[0-9A-Za-z]{1,11}$/)
 const ofTopic = Joi.object({ id: idText.required().description('The id of the topic; 0 is short for 00000000000.') })
 const ofToken = ofTopic.append({ tokenId: idText.required().description('The id of the token, not the token.') })
 const resumeHeader = Joi.object({
-  'last-event-id': Joi.string().description('The last id that was seen: the stream goes on behind it.'),
+  'last-event-id': Joi.string().description('The last id received: the stream continues after it.'),
 })
 const publishHeaders = Joi.object({
   'idempotency-key': Joi.string().description(
-    'A string in quotes by which a repeat of the request is known, which is answered as before. Not for lines.',
+    'A string in quotes that identifies repeats of the request, which get the same answer. Not for lines.',
   ),
 })
-const resumedFrom = Joi.object({ 'sser-resumed-from': idText.description('The number after which it begins.') })
+const resumedFrom = Joi.object({ 'sser-resumed-from': idText.description('The number after which the stream starts.') })
 
 const STORE_FULL = 507
 
@@ -132,7 +132,9 @@ export function callsOf(limits: CallLimits): Readonly<Record<string, Call>> {
       summary: 'Create a topic',
       token: 'bearer',
       body: { required: false, content: json(createTopicSchema) },
-      answers: { 201: { description: 'The topic. Its token is told this once.', content: json(createdTopicAnswer) } },
+      answers: {
+        201: { description: 'The topic. Its token is shown only this once.', content: json(createdTopicAnswer) },
+      },
       errors: [415, STORE_FULL],
     },
     'GET /api/v1/pubsubs': {
@@ -141,12 +143,14 @@ export function callsOf(limits: CallLimits): Readonly<Record<string, Call>> {
       summary: 'List the topics',
       token: 'bearer',
       query: listTopicsQuerySchema,
-      answers: { 200: { description: 'A page, in the order of the ids.', content: json(topicsAnswer) } },
+      answers: {
+        200: { description: 'A page, ordered by id unless requested otherwise.', content: json(topicsAnswer) },
+      },
     },
     'GET /api/v1/pubsubs/{id}': {
       id: 'getTopic',
       group: 'topics',
-      summary: 'Look at a topic',
+      summary: 'Get a topic',
       token: 'bearer',
       path: ofTopic,
       answers: { 200: { description: 'Its settings, and what it holds.', content: json(topicAnswer) } },
@@ -156,7 +160,7 @@ export function callsOf(limits: CallLimits): Readonly<Record<string, Call>> {
       id: 'changeTopic',
       group: 'topics',
       summary: 'Change a topic',
-      description: 'What is absent stays as it is; null takes a name or a limit away.',
+      description: 'What is absent stays as it is; null removes a name or a limit.',
       token: 'bearer',
       path: ofTopic,
       body: { required: true, content: json(changeTopicSchema) },
@@ -169,7 +173,7 @@ export function callsOf(limits: CallLimits): Readonly<Record<string, Call>> {
       summary: 'Delete a topic',
       token: 'bearer',
       path: ofTopic,
-      answers: { 204: { description: 'It is gone, or was never there.' } },
+      answers: { 204: { description: 'It is gone, or never existed.' } },
       errors: [STORE_FULL],
     },
     'DELETE /api/v1/pubsubs/{id}/events': {
@@ -208,7 +212,7 @@ export function callsOf(limits: CallLimits): Readonly<Record<string, Call>> {
       description: 'The streams that it opened end.',
       token: 'bearer',
       path: ofToken,
-      answers: { 204: { description: 'It opens nothing any more.' } },
+      answers: { 204: { description: 'It is no longer valid.' } },
       errors: [404, STORE_FULL],
     },
     'POST /api/v1/tickets': {
@@ -216,7 +220,7 @@ export function callsOf(limits: CallLimits): Readonly<Record<string, Call>> {
       group: 'tokens',
       summary: 'Issue a ticket',
       description:
-        'A token for the address of a stream, which others may read. The tokens of the topics may stand in the body.',
+        'A token for the URL of a stream, which others may get to read. The tokens of the topics may be in the body.',
       token: 'bearer',
       body: { required: true, content: json(issueTicketSchema) },
       answers: { 201: { description: 'The ticket.', content: json(ticketAnswer) } },
@@ -227,7 +231,7 @@ export function callsOf(limits: CallLimits): Readonly<Record<string, Call>> {
       group: 'events',
       summary: 'Publish an event, or several',
       description:
-        'Answered when the event is, or all events are, as durable as the topic promises. Lines are answered by lines that say how far they are kept.',
+        'Answered once all events are as durable as the topic promises. Lines are answered by lines that say how far they are stored.',
       token: 'bearer',
       path: ofTopic,
       headers: publishHeaders,
@@ -236,9 +240,9 @@ export function callsOf(limits: CallLimits): Readonly<Record<string, Call>> {
         content: { ...json(publishSchema(limits)), 'application/x-ndjson': eventSchema(limits) },
       },
       answers: {
-        200: { description: 'How far the lines are kept.', content: { 'application/x-ndjson': progressLine } },
+        200: { description: 'How far the lines are stored.', content: { 'application/x-ndjson': progressLine } },
         201: {
-          description: 'The number of the event, or those of the events in their order.',
+          description: 'The number of the event, or those of the events, in the same order.',
           content: json(Joi.alternatives().match('one').try(publishedAnswer, publishedAllAnswer)),
         },
       },
@@ -249,14 +253,14 @@ export function callsOf(limits: CallLimits): Readonly<Record<string, Call>> {
       group: 'events',
       summary: 'Subscribe to a topic, or read its history',
       description:
-        'Which of them is decided by `accept`; a stream where it names none of the three. `heartbeat` and `signals` are of streams, `after`, `limit` and `order` of the history.',
+        '`accept` decides which; a stream where it names none of the three. `heartbeat` and `signals` apply to streams, `after`, `limit` and `order` to the history.',
       token: 'stream',
       path: ofTopic,
       query: subscribeQuerySchema.concat(historyPageQuerySchema(limits.historyEventsMax) as Joi.ObjectSchema),
       headers: resumeHeader,
       answers: {
         200: {
-          description: 'A stream of events as they come, a page of the history, or all of it, an event a line.',
+          description: 'A stream of events as they arrive, a page of the history, or all of it, one event per line.',
           headers: resumedFrom,
           content: {
             ...text('text/event-stream', 'Server-Sent Events, without an end.'),
@@ -272,13 +276,13 @@ export function callsOf(limits: CallLimits): Readonly<Record<string, Call>> {
       group: 'events',
       summary: 'Subscribe to several topics in one stream',
       description:
-        'In one order, resumed by one id. With a token that opens all of them, or one `access_token` for each, in the order of `topic`.',
+        'In a single order, resumed by a single id. With a token that opens all of them, or one `access_token` for each, in the order of `topic`.',
       token: 'stream',
       query: subscribeAllQuerySchema(limits.topicsPerStreamMax),
       headers: resumeHeader,
       answers: {
         200: {
-          description: 'A stream of events as they come.',
+          description: 'A stream of events as they arrive.',
           headers: resumedFrom,
           content: text('text/event-stream', 'Server-Sent Events, without an end.'),
         },
@@ -299,7 +303,7 @@ export function callsOf(limits: CallLimits): Readonly<Record<string, Call>> {
       token: 'local',
       answers: {
         200: {
-          description: 'In the form that `accept` asks for.',
+          description: 'In the format that `accept` requests.',
           content: {
             ...text('text/plain', 'The text format of Prometheus.'),
             ...text('application/openmetrics-text', 'OpenMetrics.'),
@@ -342,8 +346,8 @@ export function callsOf(limits: CallLimits): Readonly<Record<string, Call>> {
     'POST /api/v1/dashboard/events': {
       id: 'dashboardFeedOfTopics',
       group: 'page',
-      summary: 'The same, and the events of some topics in one stream',
-      description: 'The token of the header opens the figures, the one beside each topic its events.',
+      summary: 'The same, together with the events of some topics, in one stream',
+      description: 'The token in the header opens the figures, the one given with each topic its events.',
       token: 'bearer',
       body: { required: false, content: json(dashboardFeedSchema(limits.topicsPerStreamMax)) },
       headers: resumeHeader,
@@ -357,7 +361,7 @@ export function callsOf(limits: CallLimits): Readonly<Record<string, Call>> {
       token: 'none',
       answers: {
         200: { description: 'The page.', content: text('text/html', 'HTML.') },
-        304: { description: 'It is as it was.' },
+        304: { description: 'Not modified.' },
       },
     },
     'GET /assets/{folder}/{name}': {
@@ -371,7 +375,7 @@ export function callsOf(limits: CallLimits): Readonly<Record<string, Call>> {
           description: 'The file.',
           content: { ...text('text/javascript', 'A script.'), ...text('text/css', 'A style sheet.') },
         },
-        304: { description: 'It is as it was.' },
+        304: { description: 'Not modified.' },
       },
       errors: [404],
     },

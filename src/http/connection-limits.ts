@@ -49,10 +49,10 @@ export class ConnectionLimits {
     const headers = { connection: 'close', 'retry-after': String(retryAfterSeconds) }
     const details = { limit: refusal }
     return refusal === 'server.maxConnections'
-      ? httpError(503, 'The server has as many connections as it may. Try again later.', details, headers)
+      ? httpError(503, 'The server has reached its limit of connections. Try again later.', details, headers)
       : httpError(
           429,
-          'Your address has as many connections as it may. Close one, or try again later.',
+          'Your address has reached its limit of connections. Close one, or try again later.',
           details,
           headers,
         )

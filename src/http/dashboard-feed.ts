@@ -129,6 +129,6 @@ function placed<Result>(place: string, check: () => Result): Result {
     return check()
   } catch (error) {
     if (!(error instanceof Boom) || error.output.statusCode !== 401) throw error
-    throw httpError(401, 'The token does not open this topic.', { path: place }, challenge)
+    throw httpError(401, 'The token does not grant access to this topic.', { path: place }, challenge)
   }
 }

@@ -94,7 +94,7 @@ export function answerOf(error: unknown): ErrorAnswer {
 }
 
 const malformedPathMessage =
-  'The path is malformed: behind a percent sign stand two digits of hex, and together they are UTF-8.'
+  'The path is malformed: each percent sign must be followed by two hex digits, which together must be UTF-8.'
 const internalErrorMessage = 'Something went wrong inside the server. Its log says more.'
 
 export function errorBody(status: number, message: string, details?: ErrorDetails): string {

@@ -28,7 +28,7 @@ export const headerBytesMax = 16 * 1024
 const eventsPath = /^\/api\/v1\/pubsubs\/[^/?]+\/events(?:\?|$)/
 /** For streams of several topics, and for nothing else. */
 const severalPath = /^\/api\/v1\/events(?:\?|$)/
-const tunnelWords = 'This server is no proxy: it has no CONNECT.'
+const tunnelWords = 'This server is not a proxy: it does not support CONNECT.'
 
 /** Wraps listeners, and passes on to the router what may enter. */
 export class FrontDoor {
@@ -79,7 +79,7 @@ export class FrontDoor {
       this.#enter(request, response)
     })
     listener.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
-      this.#refuse(request, response, httpError(417, 'Of expectations, only 100-continue can be met.'))
+      this.#refuse(request, response, httpError(417, 'The only expectation that is supported is 100-continue.'))
     })
   }
 

@@ -131,7 +131,7 @@ export class Gate {
     if (client !== undefined && credentials !== undefined) this.#throttle.right(client, sha256)
     if (credentials !== undefined) return credentials
     if (client !== undefined) this.#throttle.wrong(client, sha256)
-    throw httpError(401, 'The token does not open this.', undefined, challenge)
+    throw httpError(401, 'The token does not grant access to this.', undefined, challenge)
   }
 }
 

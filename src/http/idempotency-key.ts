@@ -26,7 +26,7 @@ export function requestKeyOf(request: IncomingMessage, body: Uint8Array): Reques
 /** 400 for a request with a key that does not support one. */
 export function refuseRequestKey(request: IncomingMessage): void {
   if (request.headers['idempotency-key'] === undefined) return
-  throw mistake('A stream of lines has no Idempotency-Key. Give each line a dedupe of its own.')
+  throw mistake('A stream of lines cannot have an Idempotency-Key. Give each line a dedupe of its own.')
 }
 
 function mistake(words: string): DomainError {

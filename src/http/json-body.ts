@@ -34,7 +34,7 @@ export function requireLines(request: IncomingMessage): void {
 function requireUncompressed(request: IncomingMessage): void {
   const encoding = request.headers['content-encoding']
   if (encoding !== undefined && encoding !== '' && encoding.toLowerCase() !== 'identity') {
-    throw httpError(415, 'A compressed body is not taken: send it without Content-Encoding.')
+    throw httpError(415, 'Compressed bodies are not supported: send it without Content-Encoding.')
   }
 }
 

@@ -24,7 +24,7 @@ export function allowOnly(server: Server, cors: Cors, path: string, methods: rea
     options: { auth: false, payload: rawPayload },
     handler(request, h) {
       if (isApi && request.method === 'options') return answerPreflight(cors, request, h, allow)
-      throw httpError(405, `This path takes ${allow}.`, { allow }, { allow })
+      throw httpError(405, `This path supports ${allow}.`, { allow }, { allow })
     },
   })
 }

@@ -230,7 +230,7 @@ class LinesRun {
     if (token === undefined) return
     const isThere = [...this.#topic.tokens].includes(token)
     if (isThere && !hasExpired(token, Date.now())) return
-    throw httpError(401, 'The token was revoked or has expired meanwhile.')
+    throw httpError(401, 'The token has been revoked or has expired in the meantime.')
   }
 
   #tooLong(): Error {

@@ -54,7 +54,7 @@ function redirect(request: IncomingMessage, response: ServerResponse, port: numb
   if (target === undefined) {
     const body = errorBody(
       400,
-      'This port sends to HTTPS, and the request does not say to which host: a Host header is missing or malformed.',
+      'This port redirects to HTTPS, but the request does not say to which host: a Host header is missing or malformed.',
     )
     response.writeHead(400, [
       ...headers,

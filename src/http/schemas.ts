@@ -148,8 +148,8 @@ export function dashboardFeedSchema(topicsMax: number): Joi.ObjectSchema<Dashboa
         .integer()
         .min(0)
         .default(0)
-        .description('The time in ms of the newest sample that is known: what came after it is sent ahead.'),
-      last_event_id: Joi.string().allow('').description('The number that the events of all topics go on after.'),
+        .description('The time in ms of the newest sample already known: those after it are sent first.'),
+      last_event_id: Joi.string().allow('').description('The number after which the events of all topics continue.'),
       topics: Joi.array()
         .items(Joi.object({ id: Joi.string().required(), token: Joi.string().required() }))
         .max(topicsMax)
@@ -171,16 +171,16 @@ function pageLimit(max: number): Joi.NumberSchema {
   return limit.prefs({ convert: true }).messages({ '*': `limit is a whole number from 1 to ${max}` })
 }
 
-const after = Joi.string().description('The `next` of the page before.')
+const after = Joi.string().description('The `next` of the previous page.')
 
 /** Parameters described only as text are validated where they are used. */
 export const listTopicsQuerySchema = Joi.object<ListTopicsQuery>({
   after,
-  limit: pageLimit(PAGE_TOPICS_MAX).description('Topics of a page.'),
+  limit: pageLimit(PAGE_TOPICS_MAX).description('Topics per page.'),
   search: Joi.string()
     .allow('')
     .max(200)
-    .description('Only topics with this text in their name, whatever the case, or in their id.'),
+    .description('Only topics with this text in their name, ignoring case, or in their id.'),
   sort: Joi.string()
     .valid(...TOPIC_SORTS)
     .default('id'),
@@ -188,19 +188,21 @@ export const listTopicsQuerySchema = Joi.object<ListTopicsQuery>({
 }).unknown(true)
 
 export const purgeQuerySchema = Joi.object<PurgeQuery>({
-  through: Joi.string().description('The id of an event: drop those up to and including it. Without it: all.'),
+  through: Joi.string().description('The id of an event: drop everything up to and including it. By default: all.'),
 }).unknown(true)
 
 const resume = {
-  last_event_id: Joi.string().allow('').description('As the header `last-event-id`, which wins over it.'),
-  lastEventId: Joi.string().allow('').description('The same, by the name that some clients use.'),
+  last_event_id: Joi.string().allow('').description('Like the header `last-event-id`, which takes precedence.'),
+  lastEventId: Joi.string().allow('').description('The same, under the name that some clients use.'),
   since: Joi.string().allow('').description('`earliest`, a time as in RFC 3339, or seconds since 1970.'),
 }
 
 export const subscribeQuerySchema = Joi.object<SubscribeQuery>({
   ...resume,
-  heartbeat: Joi.string().valid('event', 'comment').description('In which form the stream shows that it is alive.'),
-  signals: Joi.string().valid('0', '1').description('1: events tell where it begins, and when it reached the present.'),
+  heartbeat: Joi.string().valid('event', 'comment').description('How the stream shows that it is alive.'),
+  signals: Joi.string()
+    .valid('0', '1')
+    .description('1: events announce where the stream starts, and when it has caught up.'),
 }).unknown(true)
 
 /** `topic` and `access_token` are validated along with the tokens. */
@@ -212,26 +214,26 @@ export function subscribeAllQuerySchema(topicsMax: number): Joi.ObjectSchema<Sub
       .min(1)
       .max(topicsMax)
       .required()
-      .description('The id of a topic; once for each of them.')
+      .description('The id of a topic; repeated for each of them.')
       .messages({
         'any.required': 'topic is missing: name each topic by its id, as in ?topic=ID&topic=ID',
         'array.max': `there may be ${topicsMax} topics in one stream`,
       }),
     envelope: Joi.string()
       .valid('none', 'json')
-      .description('json: the data of each event is JSON that tells its topic, id, type, time and message.'),
+      .description('json: the data of each event is JSON with its topic, id, type, time and message.'),
   })
 }
 
 export const historyQuerySchema = Joi.object<HistoryQuery>({
   ...resume,
   after,
-  order: Joi.string().valid('asc', 'desc').description('From the earliest event on, or from the latest back.'),
+  order: Joi.string().valid('asc', 'desc').description('From the earliest event forward, or from the latest backward.'),
 }).unknown(true)
 
 export function historyPageQuerySchema(historyEventsMax: number): Joi.ObjectSchema<HistoryPageQuery> {
   return historyQuerySchema.append<HistoryPageQuery>({
-    limit: pageLimit(historyEventsMax).description('Events of a page. Of lines it does not count.'),
+    limit: pageLimit(historyEventsMax).description('Events per page. Ignored for lines.'),
   })
 }
 
@@ -244,13 +246,13 @@ export function eventSchema({ idBytesMax, typeBytesMax }: PublishLimits): Joi.Ob
     .max(idBytesMax, 'utf8')
     .pattern(new RegExp(String.raw`^(?![ \t]+$)${noControls}`, 'u'))
   return Joi.object({
-    id: name.description("The publisher's own id. Bytes of UTF-8 count. Empty: none."),
-    dedupe: name.description('By this a repeat of the event is known, which publishes nothing. Empty: none.'),
+    id: name.description("The publisher's own id, limited in bytes of UTF-8. Empty: none."),
+    dedupe: name.description('Identifies repeats of the event, which publish nothing. Empty: none.'),
     type: Joi.string()
       .allow('')
       .max(typeBytesMax, 'utf8')
       .pattern(new RegExp(String.raw`^(?!sser\.)${noControls}`, 'u'))
-      .description('Bytes of UTF-8 count. Empty: none.'),
+      .description('Limited in bytes of UTF-8. Empty: none.'),
     message: Joi.any().required().description('Any JSON value, null included.'),
   }).unknown(true)
 }

@@ -96,7 +96,7 @@ export async function answerStream(
 
 /** A pipelined request has no socket for a stream until the answers before it are done. */
 export function assertMayBegin({ socket }: ServerResponse): void {
-  if (socket === null) throw httpError(400, 'A stream cannot be asked for behind another request in a pipeline.')
+  if (socket === null) throw httpError(400, 'A stream cannot be requested behind another request in a pipeline.')
 }
 
 /** Writes the head in this very turn, and hands the response over to the hub, or ends it. */

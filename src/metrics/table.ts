@@ -40,33 +40,33 @@ export const METRICS_TABLE: readonly MetricRow[] = [
   }),
   gauge(
     'sser_certificate_expiry_timestamp_seconds',
-    'When the certificate ends that new connections are shown, in Unix time; NaN without TLS.',
+    'When the current certificate expires, in Unix time; NaN without TLS.',
     ({ certificate }) => (certificate?.endsMs ?? none) / 1000,
   ),
   gauge(
     'sser_certificate_self_signed',
-    'Whether the certificate is one that the server has made for itself: 1 or 0; NaN without TLS.',
+    'Whether the certificate is one that the server made for itself: 1 or 0; NaN without TLS.',
     ({ certificate }) => Number(certificate?.isSelfSigned ?? none),
   ),
-  counter('sser_certificate_order_failures_total', 'Orders of a certificate that came to nothing.', ({ tally }) => {
+  counter('sser_certificate_order_failures_total', 'Failed orders of a certificate.', ({ tally }) => {
     return tally.orderFailures
   }),
-  gauge('sser_topics', 'Topics that there are now.', ({ figures }) => figures?.active_topics ?? none),
+  gauge('sser_topics', 'Topics that exist now.', ({ figures }) => figures?.active_topics ?? none),
   counter(
     'sser_topics_created_total',
-    'Topics made, read back at the start, or of the configuration.',
+    'Topics created, loaded at the start, or configured.',
     ({ figures }) => figures?.topics ?? 0,
   ),
-  gauge('sser_subscribers', 'Streams that are open now.', ({ figures }) => figures?.active_subscribers ?? none),
-  counter('sser_streams_opened_total', 'Streams that were opened.', ({ figures }) => figures?.subscribers ?? 0),
-  counter('sser_events_published_total', 'Events that were taken and acknowledged.', ({ figures }) => {
+  gauge('sser_subscribers', 'Streams open now.', ({ figures }) => figures?.active_subscribers ?? none),
+  counter('sser_streams_opened_total', 'Streams opened.', ({ figures }) => figures?.subscribers ?? 0),
+  counter('sser_events_published_total', 'Events accepted and acknowledged.', ({ figures }) => {
     return figures?.message_received ?? 0
   }),
   counter('sser_deliveries_total', 'Events handed to subscribers: one for each event and subscriber.', (now) => {
     return now.figures?.message_sent ?? 0
   }),
   counter('sser_streams_ended_total', 'Streams that ended, by reason.', ({ tally }) => tally.streamsEnded),
-  counter('sser_gaps_told_total', 'How often a subscriber was told that events are missing.', ({ tally }) => {
+  counter('sser_gaps_told_total', 'Gap events sent to subscribers.', ({ tally }) => {
     return tally.gapsTold
   }),
   counter('sser_delivery_failures_total', 'Streams, or deliveries of one topic, that failed.', ({ tally }) => {
@@ -74,115 +74,119 @@ export const METRICS_TABLE: readonly MetricRow[] = [
   }),
   counter(
     'sser_http_errors_total',
-    'Answers of 500 and more, by the pattern of the route and by status.',
+    'Responses of 500 and above, by route pattern and status.',
     ({ tally }) => tally.failedRequests,
   ),
 
-  counter('sser_publishes_total', 'Requests to publish that were kept; one may bring several events.', (now) => {
+  counter('sser_publishes_total', 'Publish requests stored; each may contain several events.', (now) => {
     return now.tally.publishes
   }),
   counter(
     'sser_publish_failures_total',
-    'Requests to publish of which nothing was kept, by the kind of error.',
+    'Publish requests of which nothing was stored, by kind of error.',
     ({ tally }) => tally.publishFailures,
   ),
   histogram(
     'sser_publish_duration_seconds',
-    'From the append of what a request publishes to its being as durable as its topic promises, and dispatched.',
+    'From the append of the events of a request until they are as durable as their topic promises, and dispatched.',
     ({ tally }) => tally.publishSeconds,
   ),
   histogram(
     'sser_delivery_latency_seconds',
-    'From a commit until its events were handed to the sockets of all live subscribers of a topic; one for each of them.',
+    'From a commit until its events were written to the sockets of all live subscribers of a topic; one observation per subscriber.',
     ({ tally }) => tally.deliverySeconds,
   ),
-  gauge('sser_live_subscribers', 'Streams that have all that their topics have.', ({ tally }) => tally.liveSubscribers),
+  gauge('sser_live_subscribers', 'Streams that are up to date.', ({ tally }) => tally.liveSubscribers),
   gauge(
     'sser_catching_up_subscribers',
-    'Streams that are still reading what they lack.',
+    'Streams that are still reading events that they lack.',
     ({ figures, tally }) => (figures?.active_subscribers ?? none) - tally.liveSubscribers,
   ),
   gauge(
     'sser_slowest_subscriber_lag_seconds',
-    'Since when the slowest of those that catch up lacks something; at most since the start of the process.',
+    'How long the slowest stream that is catching up has been behind; at most since the start of the process.',
     ({ lag }) => (lag?.ms ?? none) / 1000,
   ),
   gauge(
     'sser_slowest_subscriber_lag_events',
-    'Events of all topics that were committed since then: at least as many as it lacks of them.',
+    'Events of all topics committed in that time: at least as many as the stream lacks.',
     ({ lag }) => lag?.events ?? none,
   ),
-  counter('sser_sent_bytes_total', 'Bytes of events handed to sockets.', ({ tally }) => tally.sentBytes),
+  counter('sser_sent_bytes_total', 'Bytes of events written to sockets.', ({ tally }) => tally.sentBytes),
   counter('sser_replayed_events_total', 'Deliveries to streams that were catching up.', ({ tally }) => {
     return tally.replayedEvents
   }),
-  counter('sser_replay_reads_total', 'Pieces that cursors have read for those who catch up.', ({ tally }) => {
+  counter('sser_replay_reads_total', 'Pieces read by cursors for streams that are catching up.', ({ tally }) => {
     return tally.replayReads
   }),
-  counter('sser_replay_read_bytes_total', 'Bytes of events in these pieces.', ({ tally }) => tally.replayReadBytes),
+  counter('sser_replay_read_bytes_total', 'Bytes of events in those pieces.', ({ tally }) => tally.replayReadBytes),
   counter(
     'sser_dropped_events_total',
-    'Events dropped by limits, by emptying topics, and by the bound on the log in memory.',
+    'Events dropped by limits, by emptying topics, and by the bound on the in-memory log.',
     ({ tally }) => tally.droppedEvents,
   ),
   counter(
     'sser_http_requests_total',
-    'Answers, by method, pattern of the route and status; a stream counts when it begins. Route none: refused before one was sought.',
+    'Responses, by method, route pattern and status; a stream counts when it begins. Route none: refused before routing.',
     ({ tally }) => tally.answers,
   ),
-  counter('sser_auth_failures_total', 'Answers of 401: a token was missing or wrong.', ({ tally }) => {
+  counter('sser_auth_failures_total', 'Responses of 401: a token was missing or wrong.', ({ tally }) => {
     return tally.authFailures
   }),
-  counter('sser_rate_limited_total', 'Answers of 429: a limit was reached.', ({ tally }) => tally.rateLimited),
+  counter('sser_rate_limited_total', 'Responses of 429: a limit was reached.', ({ tally }) => tally.rateLimited),
   counter(
     'sser_limits_reached_total',
-    'How often somebody was refused, or asked to come back, for a limit, by its setting.',
+    'How often a client was refused, or told to come back later, because of a limit, by its setting.',
     ({ tally }) => tally.limitsReached,
   ),
   counter(
     'sser_throttled_addresses_total',
-    'How often an address had to begin to wait for its wrong tokens.',
+    'How often an address had to start waiting because of wrong tokens.',
     ({ tally }) => tally.throttledAddresses,
   ),
 
-  gauge('sser_log_size_bytes', 'The files of the durable log.', ({ log }) => log?.bytesOnDisk ?? none),
-  gauge('sser_log_size_limit_bytes', 'What log.maxBytes allows them.', ({ log }) => log?.quotaBytes ?? none),
+  gauge('sser_log_size_bytes', 'Size of the files of the durable log.', ({ log }) => log?.bytesOnDisk ?? none),
+  gauge('sser_log_size_limit_bytes', 'Their limit, log.maxBytes.', ({ log }) => log?.quotaBytes ?? none),
   gauge('sser_log_segments', 'Segments of the durable log.', ({ log }) => log?.segments ?? none),
   gauge('sser_log_records', 'Records in the durable log, dead ones included.', ({ log }) => log?.records ?? none),
-  gauge('sser_log_pending_bytes', 'Bytes of events that wait for the disk.', ({ log }) => log?.pendingBytes ?? none),
+  gauge('sser_log_pending_bytes', 'Bytes of events waiting for the disk.', ({ log }) => log?.pendingBytes ?? none),
   gauge('sser_log_cache_bytes', 'Memory that holds parts of the log and its indexes.', ({ log }) => {
     return log?.cachedBytes ?? none
   }),
-  gauge('sser_log_dead_ratio', 'How much of what compaction has looked at is dead: 0 to 1.', ({ log }) => {
+  gauge('sser_log_dead_ratio', 'Dead share of what compaction has examined: 0 to 1.', ({ log }) => {
     return log?.compaction?.deadShare ?? none
   }),
-  gauge('sser_log_damaged_ranges', 'Ranges of the log that were found damaged since the start.', ({ tally }) => {
+  gauge('sser_log_damaged_ranges', 'Ranges of the log found damaged since the start.', ({ tally }) => {
     return tally.damages
   }),
-  gauge('sser_log_failed', '1 after a failed sync, until the server is started anew.', ({ tally }) => {
+  gauge('sser_log_failed', '1 after a failed sync, until the server is restarted.', ({ tally }) => {
     return +tally.hasFailed
   }),
-  gauge('sser_log_disk_full', '1 while the disk has no room.', ({ tally }) => +tally.isFull),
+  gauge('sser_log_disk_full', '1 while the disk is full.', ({ tally }) => +tally.isFull),
   gauge('sser_log_recovery_duration_seconds', 'How long the last start read the log.', ({ tally }) => {
     return tally.recoverySeconds
   }),
   counter('sser_log_commits_total', 'Batches that became as durable as log.sync promises.', ({ tally }) => {
     return tally.commits
   }),
-  counter('sser_log_commit_bytes_total', 'Bytes of these batches.', ({ tally }) => tally.commitBytes),
+  counter('sser_log_commit_bytes_total', 'Bytes of those batches.', ({ tally }) => tally.commitBytes),
   histogram('sser_log_sync_duration_seconds', 'How long the disk took to sync a batch.', ({ tally }) => {
     return tally.syncSeconds
   }),
   histogram('sser_log_commit_records', 'Records in a batch.', ({ tally }) => tally.commitRecords),
-  gauge('sser_compaction_running', 'Whether a run of compaction is under way.', ({ log }) => {
+  gauge('sser_compaction_running', 'Whether a compaction run is in progress.', ({ log }) => {
     return +(log?.compaction?.isRunning ?? false)
   }),
   counter('sser_compaction_runs_total', 'Runs of compaction.', ({ log }) => log?.compaction?.runs ?? 0),
-  counter('sser_compaction_read_bytes_total', 'What they have read.', ({ log }) => log?.compaction?.bytesRead ?? 0),
-  counter('sser_compaction_written_bytes_total', 'What they have written.', ({ log }) => {
+  counter(
+    'sser_compaction_read_bytes_total',
+    'Bytes that they have read.',
+    ({ log }) => log?.compaction?.bytesRead ?? 0,
+  ),
+  counter('sser_compaction_written_bytes_total', 'Bytes that they have written.', ({ log }) => {
     return log?.compaction?.bytesWritten ?? 0
   }),
-  histogram('sser_compaction_duration_seconds', 'How long a run of compaction took.', ({ tally }) => tally.runSeconds),
+  histogram('sser_compaction_duration_seconds', 'How long a compaction run took.', ({ tally }) => tally.runSeconds),
 ]
 
 function counter(name: string, help: string, read: (now: Reading) => number | Totals): MetricRow {

@@ -296,7 +296,7 @@ test('a second signal ends the program at once', async (t) => {
   } as RequestInit).catch(() => undefined)
   await fetch(`http://127.0.0.1:${port}/healthz`)
   program.child.kill('SIGINT')
-  await program.until('The server stops')
+  await program.until('The server is stopping')
   program.child.kill('SIGTERM')
   assert.equal(await program.ended(), 130)
   await pending

@@ -21,7 +21,7 @@ test('addresses that have to wait are told with their number of wrong tokens, te
   assert.deepEqual(lines[0], {
     address: '203.0.113.0',
     wrongTokens: 10,
-    message: 'An address has to wait: too many wrong tokens came from there.',
+    message: 'An address has to wait: it has sent too many wrong tokens.',
   })
   clock.advance(60_000)
   observer.throttled('203.0.113.99', 10)
@@ -35,7 +35,7 @@ test('a proxy that does not say whose its connections are is told once a minute,
   assert.deepEqual(lines[0], {
     proxy: '192.0.2.1',
     reason: 'it did not come in time',
-    message: 'A trusted proxy was cut off: no header of the PROXY protocol came first.',
+    message: 'A trusted proxy was cut off: it did not begin with a PROXY protocol header.',
   })
   clock.advance(60_000)
   observer.proxyRefused('192.0.2.1', 'it did not come in time')

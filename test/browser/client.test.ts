@@ -73,7 +73,7 @@ function assertLived({ bytesReadAhead, ...seen }: Record<string, unknown>): void
     data: Array.from({ length: 99 }, (_, index) => index),
     areCursorsNumbers: true,
     behindTheFirst: '{"index":0}',
-    gap: { kind: 'gap', reason: 'no event that is kept bears that id', goesOnWith: 'Hëllo' },
+    gap: { kind: 'gap', reason: 'no event that is still kept has that id', goesOnWith: 'Hëllo' },
     isHistoryWhole: true,
     errors: ['SSER_REFUSED 404', 'SSER_REFUSED 401', 'SSER_REFUSED 401', 'SSER_UNREACHABLE', 'SSER_PROTOCOL', 'enough'],
     heavy: Array.from({ length: 100 }, (_, index) => index),

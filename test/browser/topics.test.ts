@@ -59,7 +59,7 @@ test('of 100,000 topics the table shows a page, searched and sorted by the serve
   assert.equal(await page.locator('.mistake:not(:empty)').count(), 0)
   await page.getByLabel('Search by name or id').waitFor({ state: 'hidden' })
   await giveToken(page, 'API token', 'wrong')
-  await page.getByText('The token does not open this.').waitFor()
+  await page.getByText('The token does not grant access to this.').waitFor()
   await giveToken(page, 'API token', API_TOKEN)
   await page.getByText('1 to 50', { exact: true }).waitFor()
   await page.getByRole('button', { name: 'Next' }).click()

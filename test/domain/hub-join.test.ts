@@ -373,7 +373,7 @@ test('damage that a stream crosses is told once, in its place, and does not come
   assert.deepEqual(sink.messages, ['0', '1', '4', '5'])
   assert.equal(sink.events[2]!.type, 'sser.gap')
   assert.deepEqual(sink.gaps, [
-    { resumes_after: formatEventId(numbers[3]!), reason: 'a damaged range of the log was passed over' },
+    { resumes_after: formatEventId(numbers[3]!), reason: 'a damaged range of the log was skipped' },
   ])
   const back = new FakeSink()
   await subscribe(hub, topic, back, lastEventId(sink.gaps[0]!.resumes_after))
@@ -407,7 +407,7 @@ test('what the bound on memory drops ahead of a slow reader is told, and only to
   await slow.until(({ messages }) => messages.at(-1) === '5')
   assert.deepEqual(slow.messages, ['0', '4', '5'], 'the first one was taken before the sink was full')
   assert.deepEqual(slow.gaps, [
-    { resumes_after: formatEventId(numbers[3]!), reason: 'older events are not kept any more' },
+    { resumes_after: formatEventId(numbers[3]!), reason: 'older events are no longer kept' },
   ])
   await hub.publish(quiet, eventOf('later'))
   await quietSink.until(({ messages }) => messages.length === 2)

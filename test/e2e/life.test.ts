@@ -66,7 +66,7 @@ withServer('a second signal ends the server at once', { server: { shutdownGrace:
   for (let i = 0; i < 48; i++) await api.publish(id, { message })
   const stopped = await SseClient.connect(api.eventsUrl(id, '?since=earliest'), { token, paused: true })
   const first = server.kill('SIGTERM')
-  await server.line(/The server stops/)
+  await server.line(/The server is stopping/)
   const beganAt = performance.now()
   await server.kill('SIGTERM')
   const { code } = await first

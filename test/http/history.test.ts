@@ -142,7 +142,7 @@ test('what limits have dropped is told as a gap, and only to whoever asks for it
   const behind = await pageOf(fixture, topic.id, `?after=${ids[0]}`)
   assert.deepEqual(behind.events, page.events)
   assert.deepEqual(behind.gaps, [
-    { requested: ids[0], resumes_after: ids[1], reason: 'older events are not kept any more' },
+    { requested: ids[0], resumes_after: ids[1], reason: 'older events are no longer kept' },
   ])
   const lines = await (await ask(fixture, topic.id, `?after=${ids[0]}`, 'application/x-ndjson')).text()
   assert.deepEqual(JSON.parse(lines.split('\n')[0] as string), { gap: behind.gaps?.[0] })

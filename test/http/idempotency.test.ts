@@ -33,7 +33,7 @@ test('a key is the same with quotes and without; with another body it is a 422 i
   const refused = await post(url, '{"event":{"message":2}}', { 'idempotency-key': '"order-7"' })
   const { code, message, details } = await errorOf(refused)
   assert.deepEqual([code, details], [422, { path: 'idempotency-key' }])
-  assert.match(message, /came with another body before/)
+  assert.match(message, /used before with a different body/)
   assert.equal((await post(url, '{"event":{"message":2}}', { 'idempotency-key': '"order-8"' })).status, 201)
 })
 

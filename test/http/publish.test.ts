@@ -305,7 +305,7 @@ test('a list that is more than the store takes at once gets a 413 in words, and 
   t.mock.method(logs.durable, 'appendAll', () => Promise.reject(refused), { times: 1 })
   const { code, message } = await errorOf(await post(`${api}/pubsubs/${id}/events`, '{"events":[{"message":1}]}'))
   assert.equal(code, 413)
-  assert.match(message, /^This is more than the store takes at once\. /)
+  assert.match(message, /^This is more than the store accepts at once\. /)
   assert.equal((await publish(id, { message: 'still there' })).status, 201)
 })
 

@@ -228,7 +228,7 @@ test('what was dropped of one topic is told with its id, and the others go on', 
   assert.deepEqual(gap, {
     requested: start,
     resumes_after: start,
-    reason: 'older events are not kept any more',
+    reason: 'older events are no longer kept',
     topics: [one.id],
   })
   assert.deepEqual(
