@@ -5,15 +5,13 @@
  *
  * The caller holds the lock of the data folder; otherwise two processes starting at once would both make tokens.
  */
-import { randomInt } from 'node:crypto'
 import { constants } from 'node:fs'
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { makeToken } from '../domain/token.ts'
 
 export const TOKEN_FILE_NAME = 'tokens.json'
 
-const TOKEN_CHARACTERS = 64
-const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 const FORMAT_VERSION = 1
 const DIRECTORY_MODE = 0o700
 const FILE_MODE = 0o600
@@ -78,12 +76,6 @@ export async function ensureTokens(directory: string, given: GivenTokens): Promi
     const words = error instanceof Error ? error.message : String(error)
     throw new TokenFileError(`The access tokens cannot be kept in ${path}: ${words}.`, error)
   }
-}
-
-function makeToken(): string {
-  let token = ''
-  while (token.length < TOKEN_CHARACTERS) token += BASE62[randomInt(BASE62.length)]
-  return token
 }
 
 async function prepareDirectory(directory: string): Promise<void> {

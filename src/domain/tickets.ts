@@ -24,7 +24,7 @@ import {
 import { DomainError, fromStorageError, limitReached } from './errors.ts'
 import type { Feed } from './feed.ts'
 import type { Clock, LogRecord, NumberSource, Offset } from './ports.ts'
-import { hashToken, makeToken } from './token.ts'
+import { hashKey, hashToken, makeToken } from './token.ts'
 
 /** From its creation, whatever happens. */
 export const TICKET_LIFE_MS = 12 * 60 * 60 * 1000
@@ -50,7 +50,7 @@ export class Tickets {
   readonly #numbers: NumberSource
   readonly #clock: Clock
   readonly #options: TicketOptions
-  /** By their SHA-256, as latin1. */
+  /** By the `hashKey` of their SHA-256. */
   readonly #tickets = new Map<string, KeptTicket>()
   readonly #sweeper: { close(): void }
   #issuing = 0
@@ -116,7 +116,7 @@ export class Tickets {
 
   /** By its SHA-256. Undefined: unknown, or no longer usable. */
   find(sha256: Uint8Array): Ticket | undefined {
-    const ticket = this.#tickets.get(keyOf(sha256))
+    const ticket = this.#tickets.get(hashKey(sha256))
     return ticket?.isUsable(this.#clock.wallMs()) ? ticket : undefined
   }
 
@@ -211,7 +211,7 @@ interface TicketFields {
 const settled = Promise.resolve()
 
 class KeptTicket implements Ticket {
-  /** Its SHA-256, as latin1. */
+  /** The `hashKey` of its SHA-256. */
   readonly key: string
   readonly number: Offset
   readonly #endsAtMs: number
@@ -224,10 +224,10 @@ class KeptTicket implements Ticket {
   streams = 0
 
   constructor(number: Offset, { sha256, grants, createdAtMs, expiresAtMs }: TicketFields) {
-    this.key = keyOf(sha256)
+    this.key = hashKey(sha256)
     this.number = number
     this.#endsAtMs = createdAtMs + TICKET_LIFE_MS
-    this.#grants = grants.map(({ topics, by }) => ({ topics: topics.join(''), by: keyOf(by) }))
+    this.#grants = grants.map(({ topics, by }) => ({ topics: topics.join(''), by: hashKey(by) }))
     this.usableUntilMs = expiresAtMs
   }
 
@@ -243,8 +243,4 @@ class KeptTicket implements Ticket {
   isUsable(nowMs: number): boolean {
     return nowMs < this.#endsAtMs && (this.streams > 0 || nowMs < this.usableUntilMs)
   }
-}
-
-function keyOf(sha256: Uint8Array): string {
-  return Buffer.from(sha256.buffer, sha256.byteOffset, sha256.byteLength).toString('latin1')
 }

@@ -42,6 +42,11 @@ export function hashToken(token: string): Uint8Array {
   return hash('sha256', token, 'buffer')
 }
 
+/** A SHA-256 as a key of maps: a string of one character per byte, which takes little memory. */
+export function hashKey(sha256: Uint8Array): string {
+  return Buffer.from(sha256.buffer, sha256.byteOffset, sha256.byteLength).toString('latin1')
+}
+
 /** Whether the presented token is the one with this SHA-256. */
 export function tokenMatches(presented: string, sha256: Uint8Array): boolean {
   return hashMatches(hashToken(presented), sha256)

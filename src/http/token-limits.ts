@@ -1,6 +1,7 @@
 // What one token may do at a time: how many streams it has open, and how many events it publishes per second. Both are off
 // unless configured, since all subscribers of a topic may share one token. Promises to use memory only for tokens that have a
 // stream open or have published recently. Knows tokens by their SHA-256.
+import { hashKey } from '../domain/token.ts'
 import { httpError } from './errors.ts'
 
 export interface TokenLimitOptions {
@@ -46,7 +47,7 @@ export class TokenLimits {
   /** A stream opened by these tokens begins; call the result at its end; only the first call counts. Throws a 429. */
   enterStream(tokens: readonly Uint8Array[]): () => void {
     if (this.#streamsMax === Number.POSITIVE_INFINITY) return nothing
-    const keys = [...new Set(tokens.map(keyOf))]
+    const keys = [...new Set(tokens.map(hashKey))]
     if (keys.some((key) => (this.#streams.get(key) ?? 0) >= this.#streamsMax)) {
       const words = `This token has ${this.#streamsMax} streams open already. Close one, or try again later.`
       throw httpError(429, words, { limit: 'limits.streamsPerTokenMax' }, { 'retry-after': '1' })
@@ -62,7 +63,7 @@ export class TokenLimits {
   /** The rate at which this token may publish. */
   rateOf(token: Uint8Array): PublishRate {
     if (this.#eventsPerSecondMax === Number.POSITIVE_INFINITY) return unlimited
-    const key = keyOf(token)
+    const key = hashKey(token)
     const waitMs = () => this.#publishWaitMs(key)
     return {
       waitMs,
@@ -104,7 +105,3 @@ export class TokenLimits {
 }
 
 function nothing(): void {}
-
-function keyOf(sha256: Uint8Array): string {
-  return Buffer.from(sha256.buffer, sha256.byteOffset, sha256.byteLength).toString('latin1')
-}

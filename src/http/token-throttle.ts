@@ -2,6 +2,7 @@
 // meantime tokens not known from it are not even checked. Tokens that were right from there before keep working: one
 // misconfigured machine does not lock out its neighbours. Promises bounded memory, whatever is sent. Knows tokens only by
 // their SHA-256, and nothing of HTTP.
+import { hashKey } from '../domain/token.ts'
 
 export interface ThrottleOptions {
   /** How many wrong tokens of one client are answered without a wait. */
@@ -93,5 +94,5 @@ export class TokenThrottle {
 }
 
 function pairOf(client: string, sha256: Uint8Array): string {
-  return client + Buffer.from(sha256.buffer, sha256.byteOffset, sha256.byteLength).toString('latin1')
+  return client + hashKey(sha256)
 }
