@@ -1,7 +1,7 @@
 /**
- * What ACME leaves in the cache folder: the key of the account, the certificate with its key, the proofs that are being
- * shown, and how the last order went. Several servers may share the folder: proofs are files, so that whichever of them is
- * asked can answer. Decides nothing; what cannot be understood counts as missing.
+ * What ACME keeps in the cache folder: the account key, the certificate with its key, the proofs currently shown, and how the
+ * last order went. Several servers may share the folder: proofs are files, so that whichever of them is asked can answer.
+ * Decides nothing; whatever cannot be understood counts as missing.
  */
 import { createHash } from 'node:crypto'
 import { readdir, rm } from 'node:fs/promises'
@@ -11,20 +11,20 @@ import { type Certificate, type Pair, readPair, TlsError } from './certificate.t
 import { preparePrivateDirectory, readPrivateFile, TEMPORARY_ENDING, writePrivateFile } from './private-file.ts'
 
 export interface KeptCertificate extends Certificate {
-  /** Whose directory it came from. */
+  /** The directory of the authority that issued it. */
   readonly directoryUrl: string
 }
 
-/** Of the orders since the last one that succeeded. */
+/** About the orders since the last successful one. */
 export interface Failures {
-  /** What they were for: others do not count. */
+  /** What they were for: other names or directories do not count. */
   readonly directoryUrl: string
   readonly names: readonly string[]
   readonly count: number
   readonly lastAtMs: number
   /** No order before this. */
   readonly nextAtMs: number
-  /** The authority has asked for it, so that a new start does not count. */
+  /** Requested by the authority, so that a restart does not override it. */
   readonly isAsked: boolean
   readonly words: string
 }
@@ -32,7 +32,7 @@ export interface Failures {
 const certificateFile = 'acme-certificate.pem'
 const failuresFile = 'acme-failures.json'
 const challengePrefix = 'acme-challenge-'
-/** RFC 8555, section 8.3: base64url, of 128 bits at least. */
+/** RFC 8555, section 8.3: base64url, of at least 128 bits. */
 const tokenForm = /^[A-Za-z0-9_-]{16,256}$/
 const directoryLine = /^directory: (\S+)$/m
 const keyBlock = /-----BEGIN PRIVATE KEY-----[\s\S]+?-----END PRIVATE KEY-----\n?/
@@ -71,7 +71,7 @@ export class AcmeCache implements Challenges {
     await rm(join(this.directory, failuresFile), { force: true })
   }
 
-  /** The one that is there, or `make`s one. */
+  /** The existing one, or a new one from `make`. */
   async accountKey(directoryUrl: string, make: () => Promise<string>): Promise<string> {
     const path = join(this.directory, `acme-account-${hashOf(directoryUrl)}.pem`)
     const kept = await readPrivateFile(path)
@@ -95,7 +95,7 @@ export class AcmeCache implements Challenges {
     await writePrivateFile(join(this.directory, failuresFile), `${JSON.stringify(failures, undefined, 2)}\n`)
   }
 
-  /** What the authority is to be answered that asks for this token. */
+  /** The answer for an authority that asks for this token. */
   async proofFor(token: string): Promise<string | undefined> {
     return tokenForm.test(token) ? await readPrivateFile(this.#challengePath(token)) : undefined
   }
@@ -109,7 +109,7 @@ export class AcmeCache implements Challenges {
     await rm(this.#challengePath(token), { force: true })
   }
 
-  /** Takes away what an order has left that was cut off. */
+  /** Removes what an interrupted order has left. */
   async tidy(): Promise<void> {
     const names = await readdir(this.directory)
     const left = names.filter((name) => name.startsWith('acme-') && name.endsWith(TEMPORARY_ENDING))

@@ -1,7 +1,7 @@
 /**
- * One order of a certificate by ACME (RFC 8555), from the account to the chain, with the proof by HTTP-01. Promises a pair
- * or an AcmeError in words, an end at once when it is told to end, and that no challenge is left behind. Knows nothing of
- * files and of when to order.
+ * One order of a certificate by ACME (RFC 8555), from the account to the chain, with proof by HTTP-01. Promises a pair or an
+ * AcmeError in words, an immediate end when told to stop, and that no challenge is left behind. Knows nothing of files, nor of
+ * when to order.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Authorization, Client, crypto, type Order } from 'acme-client'
@@ -11,13 +11,13 @@ import { type KeyType, makeKey, type Pair } from './certificate.ts'
 
 export interface Authority {
   readonly directoryUrl: string
-  /** Whom it may write to. */
+  /** The contact address. */
   readonly email: string | undefined
-  /** The account that was made with it before, where it wants one. */
+  /** The account created with the authority beforehand, where it requires one. */
   readonly externalAccount: { readonly keyId: string; readonly hmacKey: string } | undefined
-  /** The common name of an issuer; of several chains the one that has it is taken. */
+  /** The common name of an issuer; of several chains, the one that contains it is used. */
   readonly preferredChain: string | undefined
-  /** Certificates in PEM of those who vouch for it, in the place of the usual ones. */
+  /** CA certificates in PEM to trust for it, instead of the usual ones. */
   readonly trusted: string | undefined
 }
 
@@ -30,7 +30,7 @@ export interface Challenges {
 export interface Wanted {
   readonly names: readonly string[]
   readonly keyType: KeyType
-  /** By which the authority knows the certificate whose place this one takes (ARI). */
+  /** The authority's identifier for the certificate that this one replaces (ARI). */
   readonly replaces: string | undefined
 }
 
@@ -92,7 +92,7 @@ class Ordering {
     return { key, certificate: await client.getCertificate(done, this.#authority.preferredChain) }
   }
 
-  /** An account that is there already is found by its key, and told whom to write to now. */
+  /** An existing account is found by its key, and gets the current contact address. */
   async #enter(): Promise<void> {
     const { email } = this.#authority
     const agreed = { termsOfServiceAgreed: true }
@@ -100,7 +100,7 @@ class Ordering {
       await this.#client.createAccount({ ...agreed, contact: [`mailto:${email}`] })
       return
     }
-    // acme-client would tell it nothing at all, which some authorities refuse.
+    // acme-client would send no body at all, which some authorities refuse.
     try {
       await this.#client.createAccount({ onlyReturnExisting: true })
     } catch (error) {
@@ -109,14 +109,14 @@ class Ordering {
     }
   }
 
-  /** RFC 9773, section 5: a renewal that says so may be spared limits. */
+  /** RFC 9773, section 5: a renewal that names its predecessor may be exempt from limits. */
   async #order(names: readonly string[], replaces: string | undefined): Promise<Order> {
     const identifiers = names.map((value) => ({ type: 'dns', value }))
     if (replaces === undefined) return await this.#client.createOrder({ identifiers })
     try {
       return await this.#client.createOrder({ identifiers, ...{ replaces } })
     } catch (error) {
-      // It was replaced already, say, or belongs to an account that is gone: no reason to go without a new one.
+      // For instance, it was already replaced, or belongs to a lost account: no reason to go without a new one.
       const { problem } = this.#talk
       if (problem === undefined || problem.kind === 'rateLimited') throw error
       return await this.#client.createOrder({ identifiers })
@@ -148,7 +148,7 @@ class Ordering {
     }
   }
 
-  /** Undefined where the name was found to be ours. */
+  /** Undefined where the name was validated. */
   async #failureOf(order: Order, { url, identifier }: Authorization): Promise<string | undefined> {
     const settled = await this.#polled(
       async () => (await this.#client.getAuthorizations({ ...order, authorizations: [url] }))[0]!,

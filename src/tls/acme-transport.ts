@@ -1,7 +1,7 @@
 /**
- * How acme-client reaches a certificate authority: by Node's own HTTPS, one try a request, in bounded time and bytes. Its
- * own way tries again by itself for minutes or hours, and loses the reason; when to try again is decided elsewhere, by the
- * reason. What the authority refused last is kept for whoever puts it into words. Knows nothing of orders.
+ * How acme-client reaches a certificate authority: with Node's own HTTPS, one attempt per request, bounded in time and bytes. Its
+ * own transport retries by itself for minutes or hours, and loses the reason; when to retry is decided elsewhere, by the reason.
+ * The authority's last refusal is kept for whoever puts it into words. Knows nothing of orders.
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Agent } from 'node:https'
@@ -15,12 +15,12 @@ export interface Problem {
   readonly detail: string
 }
 
-/** What is said between `begin` and `end` of one order. */
+/** The state between `begin` and `end` of one order. */
 export interface Talk {
   readonly signal: AbortSignal
-  /** Of the answer before: how long the authority asks to wait. */
+  /** From the previous answer: how long the authority asks to wait. */
   retryAfterMs: number | undefined
-  /** What the authority refused last. */
+  /** The authority's last refusal. */
   problem: Problem | undefined
 }
 
@@ -28,7 +28,7 @@ interface Line extends Talk {
   readonly agent: Agent
 }
 
-/** Who is talking: acme-client has one way out for all its clients. */
+/** The exchange in progress: acme-client shares one transport among all its clients. */
 const lines = new AsyncLocalStorage<Line>()
 
 type Adapter = Extract<NonNullable<typeof axios.defaults.adapter>, (...asked: never[]) => unknown>
@@ -40,7 +40,7 @@ axios.defaults.adapter = (asked: Asked) => {
   return ask(asked, line)
 }
 
-/** `trusted`: certificates in PEM of authorities, in the place of those that Node knows. */
+/** `trusted`: CA certificates in PEM, instead of those that Node knows. */
 export async function talking<Result>(
   trusted: string | undefined,
   signal: AbortSignal,
@@ -75,7 +75,7 @@ function problemOf(text: string, status: number): Problem {
   try {
     return readProblem(JSON.parse(text))
   } catch {
-    // Not the authority itself has answered, but what stands before it.
+    // The answer is not from the authority itself, but from something in front of it.
     return { kind: 'unknown', detail: `status ${status}` }
   }
 }

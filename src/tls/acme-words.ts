@@ -1,10 +1,10 @@
 /**
- * What went wrong with an order, in words that say what to do. Decides nothing: which order, and when the next one, is
- * decided elsewhere.
+ * What went wrong with an order, in words that say what to do. Decides nothing: what to order, and when to retry, is decided
+ * elsewhere.
  */
 import type { Problem } from './acme-transport.ts'
 
-/** An order that came to nothing. The message is for the operator. */
+/** A failed order. The message is for the operator. */
 export class AcmeError extends Error {
   readonly code = 'ACME_FAILED'
   /** How long the authority asks to wait before the next one. */
@@ -17,7 +17,7 @@ export class AcmeError extends Error {
   }
 }
 
-/** Why the authority did not find `name` to be ours. */
+/** Why the authority could not validate `name`. */
 export function validationWords(name: string, { kind, detail }: Problem): string {
   switch (kind) {
     case 'connection':
@@ -58,7 +58,7 @@ export function refusalWords({ kind, detail }: Problem): string {
   }
 }
 
-/** Why the authority could not be asked at all. */
+/** Why the authority could not be reached at all. */
 export function connectionWords(error: unknown, directoryUrl: string): string {
   const { code, name, message } = error as {
     readonly code?: unknown

@@ -1,14 +1,14 @@
 /**
- * One certificate with its key: read from text and checked, or made by this machine for itself. Promises that a pair which
- * it has let pass can be given to TLS, and that no message shows anything of a key. Knows no files and no clock but the
- * one that it is handed.
+ * A certificate with its key: parsed from text and checked, or made by this machine for itself. Promises that a pair that passed
+ * can be used for TLS, and that no message reveals anything of a key. Knows no files, and no clock but the time that it is
+ * given.
  */
 import { createPrivateKey, generateKeyPair, type KeyObject, randomBytes, X509Certificate } from 'node:crypto'
 import { isIP, isIPv6 } from 'node:net'
 import { promisify } from 'node:util'
 import forge from 'node-forge'
 
-/** What TLS is given: text in PEM. `certificate` may go on with those of the authorities between it and a root. */
+/** The input for TLS: text in PEM. `certificate` may be followed by those of the authorities between it and a root. */
 export interface Pair {
   readonly key: string
   readonly certificate: string
@@ -17,7 +17,7 @@ export interface Pair {
 export type KeyType = 'P-256' | 'RSA'
 
 export interface Certificate extends Pair {
-  /** Host names and addresses, in small letters; `*.` in front stands for one label. */
+  /** Host names and addresses, in lower case; a leading `*.` stands for one label. */
   readonly names: readonly string[]
   readonly notBeforeMs: number
   readonly notAfterMs: number
@@ -26,7 +26,7 @@ export interface Certificate extends Pair {
   readonly fingerprint: string
 }
 
-/** A pair that cannot be used. The message is for the operator, says what to do, and shows nothing of the key. */
+/** An unusable pair. The message is for the operator, says what to do, and reveals nothing of the key. */
 export class TlsError extends Error {
   readonly code = 'TLS_INVALID'
 
@@ -37,16 +37,16 @@ export class TlsError extends Error {
 }
 
 const DAY_MS = 24 * 3_600_000
-/** With the day before, 397: as long as browsers accept a certificate at all. */
+/** Together with the day before, 397: the maximum that browsers accept. */
 const SELF_SIGNED_DAYS = 396
 const RSA_BITS = 2048
 const RSA_BITS_MIN = 2048
-/** OpenSSL refuses weaker curves at its usual level of security. */
+/** OpenSSL refuses weaker curves at its usual security level. */
 const CURVE_BITS_MIN = 224
-/** Clocks of clients run behind ours. */
+/** Clients' clocks may be behind ours. */
 const BACKDATED_MS = DAY_MS
 
-/** `source` names where the two came from, for the messages. */
+/** `source` says where the two came from, for the messages. */
 export function readPair(pair: Pair, source: string): Certificate {
   const leaf = readCertificates(pair.certificate, source)
   const key = readKey(pair.key, source)
@@ -66,15 +66,15 @@ export function readPair(pair: Pair, source: string): Certificate {
   }
 }
 
-/** Whether a browser that asks for this name or address takes the certificate for it. */
+/** Whether a browser that requests this name or address accepts the certificate for it. */
 export function coversName({ certificate }: Pair, name: string): boolean {
   const leaf = new X509Certificate(certificate)
   return (isIP(name) === 0 ? leaf.checkHost(name, { subject: 'never' }) : leaf.checkIP(name)) !== undefined
 }
 
 /**
- * A certificate that nobody vouches for: it encrypts, and browsers warn. `names` are host names and addresses. `key`, a
- * new one if it is left out, is of RSA: node-forge signs with no other. It ends in so many `days`.
+ * A certificate that nobody vouches for: it encrypts, but browsers warn. `names` are host names and addresses. `key`, a new one
+ * by default, must be RSA: node-forge signs with nothing else. It expires after that many `days`.
  */
 export async function makeSelfSigned(
   names: readonly string[],
@@ -89,7 +89,7 @@ export async function makeSelfSigned(
   made.serialNumber = positiveSerial()
   made.validity.notBefore = new Date(nowMs - BACKDATED_MS)
   made.validity.notAfter = new Date(nowMs + days * DAY_MS)
-  // The common name holds 64 characters at most; clients read the names behind it.
+  // The common name holds at most 64 characters; clients read the alternative names.
   const subject = [
     { name: 'commonName', value: (names[0] ?? '').slice(0, 64) },
     { name: 'organizationName', value: 'sser, self-signed' },
@@ -107,7 +107,7 @@ export async function makeSelfSigned(
   return { key: privateKey, certificate: forge.pki.certificateToPem(made).replaceAll('\r\n', '\n') }
 }
 
-/** In PEM. In a thread of its own: one of RSA takes up to a second. */
+/** In PEM. In a separate thread: an RSA key takes up to a second. */
 export async function makeKey(type: KeyType): Promise<string> {
   const make = promisify(generateKeyPair)
   const { privateKey } =
@@ -139,7 +139,7 @@ function readKey(text: string, source: string): KeyObject {
   try {
     return createPrivateKey(text)
   } catch {
-    // The reason that OpenSSL gives says nothing to an operator, and might quote from the key.
+    // OpenSSL's reason says nothing to an operator, and might quote from the key.
     throw new TlsError(
       `There is no private key in ${source} that can be read. It has to be text in PEM, which begins with -----BEGIN PRIVATE KEY-----, or the same with EC or RSA.`,
     )
@@ -165,7 +165,7 @@ function namesOf(leaf: X509Certificate): string[] {
   })
 }
 
-/** As people write it: Node tells all eight groups of a certificate's address. */
+/** As people write it: Node shows all eight groups of a certificate's address. */
 function shortAddress(address: string): string {
   return new URL(`http://[${address}]`).hostname.slice(1, -1)
 }
@@ -174,7 +174,7 @@ function altName(name: string): { type: 2; value: string } | { type: 7; ip: stri
   return isIP(name) === 0 ? { type: 2, value: name } : { type: 7, ip: name }
 }
 
-/** 16 bytes of which the first bit is clear, since a serial number is positive, and the second is not, so that it is not 0. */
+/** 16 bytes with the first bit clear, since serial numbers are positive, and the second set, so that it is never 0. */
 function positiveSerial(): string {
   const bytes = randomBytes(16)
   bytes[0] = (bytes[0]! & 0x3f) | 0x40

@@ -1,9 +1,9 @@
 /**
- * Why clients will refuse a certificate that can be used: in words for the operator, with what to do. Decides nothing.
+ * Why clients will refuse an otherwise usable certificate: in words for the operator, with what to do. Decides nothing.
  */
 import { type Certificate, coversName } from './certificate.ts'
 
-/** `names`: what it is to be for. */
+/** `names`: what it should be valid for. */
 export function doubtsOf(certificate: Certificate, names: readonly string[], nowMs: number): string[] {
   const { notBeforeMs, notAfterMs } = certificate
   const doubts: string[] = []

@@ -1,6 +1,6 @@
 /**
- * One request and one answer over HTTP or HTTPS, in bounded time and bytes. Tries nothing again, follows nothing, and
- * understands nothing of what is said.
+ * One request and one response over HTTP or HTTPS, bounded in time and bytes. Retries nothing, follows no redirects, and
+ * interprets nothing of the content.
  */
 import { request as requestHttp } from 'node:http'
 import { Agent, request as requestHttps } from 'node:https'
@@ -58,7 +58,7 @@ export function retryAfterMsOf({ headers }: Answered): number | undefined {
   return Number.isNaN(waitMs) ? undefined : Math.max(0, waitMs)
 }
 
-/** An agent for the length of some work. `trusted`: certificates in PEM, in the place of those that Node trusts. */
+/** An agent for the duration of some work. `trusted`: CA certificates in PEM, instead of those that Node trusts. */
 export async function withAgent<Result>(
   trusted: string | undefined,
   work: (agent: Agent) => Promise<Result>,

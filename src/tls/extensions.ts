@@ -1,5 +1,5 @@
 /**
- * Of a certificate, what node does not read: its extensions, by their numbers. Knows nothing of what becomes of them.
+ * The parts of a certificate that node does not parse: its extensions, by their numbers. Knows nothing of their use.
  */
 import { X509Certificate } from 'node:crypto'
 import forge from 'node-forge'
@@ -20,12 +20,12 @@ export function authorityKeyIdentifierOf({ certificate }: Pick<Pair, 'certificat
     : undefined
 }
 
-/** RFC 7633, "must-staple": a client refuses it without an OCSP response in the handshake. */
+/** RFC 7633, "must-staple": clients refuse the certificate without an OCSP response in the handshake. */
 export function asksForStapling({ certificate }: Pick<Pair, 'certificate'>): boolean {
   return listIn(certificate, tlsFeatureOid).some(({ value }) => typeof value === 'string' && stapled.includes(value))
 }
 
-/** What the extension holds, of those that hold a list; empty where there is none. */
+/** The content of an extension that holds a list; empty where there is none. */
 function listIn(certificate: string, oid: string): readonly Asn1[] {
   const { raw } = new X509Certificate(certificate)
   const wanted = forge.asn1.oidToDer(oid).getBytes()
@@ -36,7 +36,7 @@ function listIn(certificate: string, oid: string): readonly Asn1[] {
   return Array.isArray(value) ? value : []
 }
 
-/** The first list for which it holds, from the outside to the inside. */
+/** The first list that satisfies the test, from the outside to the inside. */
 function find({ value }: Asn1, holds: (children: readonly Asn1[]) => boolean): readonly Asn1[] | undefined {
   if (!Array.isArray(value)) return undefined
   if (holds(value)) return value

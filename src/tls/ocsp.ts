@@ -1,7 +1,7 @@
 /**
- * The Online Certificate Status Protocol, RFC 6960: what a responder is asked, and what its answer says, once it has been
- * found to be signed by whom the authority lets sign it. Promises that an answer it has let pass can be shown to any client.
- * Knows no network, and no clock but the one that it is handed.
+ * The Online Certificate Status Protocol, RFC 6960: the request to a responder, and what its response says, once that is verified
+ * to be signed by whom the authority allows. Promises that a response that passed can be shown to any client. Knows no network,
+ * and no clock but the time that it is given.
  */
 import { createHash, createPublicKey, type KeyObject, verify, X509Certificate } from 'node:crypto'
 import {
@@ -24,16 +24,16 @@ import {
   id_kp_OCSPSigning,
 } from '@peculiar/asn1-x509'
 
-/** What is asked about. */
+/** The subject of a request. */
 export interface Subject {
   readonly leaf: X509Certificate
-  /** Whose key has signed the leaf. */
+  /** The certificate whose key signed the leaf. */
   readonly issuer: X509Certificate
-  /** Of the responder that the leaf names. */
+  /** The URL of the responder named in the leaf. */
   readonly responderUrl: string
 }
 
-/** The word of the authority that a certificate is good. */
+/** The authority's statement that a certificate is good. */
 export interface Assurance {
   /** In DER, as the responder sent it. */
   readonly response: Buffer
@@ -52,10 +52,7 @@ export class OcspError extends Error {
 }
 
 const SHA1_OID = '1.3.14.3.2.26'
-/**
- * RFC 8017, RFC 5758 and RFC 8410: the kind of the key, and by what is hashed before it signs. Clients do not take SHA-1
- * for this any more.
- */
+/** RFC 8017, RFC 5758 and RFC 8410: the type of the key, and the hash that is signed. Clients no longer accept SHA-1 for this. */
 const SIGNATURES: Readonly<Record<string, readonly [keyType: string, digest: string | undefined]>> = {
   '1.2.840.113549.1.1.11': ['rsa', 'sha256'],
   '1.2.840.113549.1.1.12': ['rsa', 'sha384'],
@@ -65,12 +62,12 @@ const SIGNATURES: Readonly<Record<string, readonly [keyType: string, digest: str
   '1.2.840.10045.4.3.4': ['ec', 'sha512'],
   '1.3.101.112': ['ed25519', undefined],
 }
-/** As far as the clocks of two machines may be apart. */
+/** Tolerated difference between the clocks of two machines. */
 const CLOCK_SKEW_MS = 5 * 60_000
-/** Of an answer that does not say until when it holds: as long as Firefox takes it. */
+/** For a response without an expiry: as long as Firefox accepts it. */
 const OPEN_LIFE_MS = 24 * 3_600_000
 
-/** `chain`: in PEM, the certificate of the server first. Throws an OcspError where nobody can be asked. */
+/** `chain`: in PEM, the server's certificate first. Throws an OcspError where there is nobody to ask. */
 export function subjectOf(chain: string): Subject {
   const [leaf, ...others] = (chain.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? []).map(
     (block) => new X509Certificate(block),
@@ -86,13 +83,13 @@ export function subjectOf(chain: string): Subject {
   return { leaf, issuer, responderUrl }
 }
 
-/** In DER. Without a nonce: responders hand out answers that they have made before (RFC 5019). */
+/** In DER. Without a nonce: responders serve responses prepared in advance (RFC 5019). */
 export function encodeRequest(subject: Subject): Buffer {
   const requestList = [new Request({ reqCert: certIdOf(subject) })]
   return Buffer.from(AsnConvert.serialize(new OCSPRequest({ tbsRequest: new TBSRequest({ requestList }) })))
 }
 
-/** Throws an OcspError for all but the word that the certificate is good, and is so now. */
+/** Throws an OcspError unless the response says that the certificate is good, and is valid now. */
 export function readResponse(response: Buffer, subject: Subject, nowMs: number): Assurance {
   try {
     const basic = basicIn(response)
@@ -132,7 +129,7 @@ function responderUrlOf(leaf: X509Certificate): string | undefined {
   return infoAccess?.['OCSP - URI']?.find((url) => /^https?:\/\//i.test(url) && URL.canParse(url))
 }
 
-/** RFC 6960, section 4.1.1. By SHA-1, which every responder knows; it only names the authority. */
+/** RFC 6960, section 4.1.1. With SHA-1, which every responder supports; it only identifies the authority. */
 function certIdOf({ leaf, issuer }: Subject): CertID {
   const { tbsCertificate } = AsnConvert.parse(leaf.raw, Certificate)
   const { subjectPublicKey } = AsnConvert.parse(issuer.raw, Certificate).tbsCertificate.subjectPublicKeyInfo
@@ -172,7 +169,7 @@ function requireSigned(basic: BasicOCSPResponse, { issuer }: Subject, nowMs: num
   throw new OcspError('The answer of the responder is not signed by the authority, nor by whom it lets sign.')
 }
 
-/** RFC 6960, section 4.2.2.2: of those whom the authority itself lets sign in its place, and who may do so now. */
+/** RFC 6960, section 4.2.2.2: the signers that the authority itself has authorised, and that are valid now. */
 function delegatedKeys({ certs = [] }: BasicOCSPResponse, issuerKey: KeyObject, nowMs: number): KeyObject[] {
   return certs.flatMap(({ tbsCertificate, tbsCertificateRaw, signatureAlgorithm, signatureValue }) => {
     const { extensions = [], validity, subjectPublicKeyInfo } = tbsCertificate

@@ -1,5 +1,5 @@
 /**
- * Files that hold keys: whole or absent, and for their owner's eyes only. Decides nothing about what is in them.
+ * Files that hold keys: complete or absent, and readable only by their owner. Decides nothing about their content.
  */
 import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
@@ -8,13 +8,13 @@ import { dirname } from 'node:path'
 
 const DIRECTORY_MODE = 0o700
 const FILE_MODE = 0o600
-/** Rights of the group and of all others. */
+/** Permissions of the group and of others. */
 const WIDER_MODE = 0o077
-/** Of files that were being written, also by a process that was killed. */
+/** Unfinished files, including those of a killed process. */
 export const TEMPORARY_ENDING = '.tmp'
 const FILE_BYTES_MAX = 1024 * 1024
 
-/** Makes the folder where it is missing, and takes it away from all but its owner. */
+/** Creates the folder where it is missing, and removes everyone else's permissions from it. */
 export async function preparePrivateDirectory(directory: string): Promise<void> {
   await mkdir(directory, { recursive: true, mode: DIRECTORY_MODE })
   const handle = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY)
@@ -25,7 +25,7 @@ export async function preparePrivateDirectory(directory: string): Promise<void> 
   }
 }
 
-/** Undefined where there is no such file. One that others may read is taken away from them first. */
+/** Undefined where the file does not exist. Others' permissions are removed before it is read. */
 export async function readPrivateFile(path: string): Promise<string | undefined> {
   try {
     const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
@@ -43,7 +43,7 @@ export async function readPrivateFile(path: string): Promise<string | undefined>
   }
 }
 
-/** By temporary name, sync, rename, sync of the folder, so that the file is never half there; whoever else does the same. */
+/** Temporary name, sync, rename, sync of the folder: the file is never there half-written, even with concurrent writers. */
 export async function writePrivateFile(path: string, text: string): Promise<void> {
   const temporary = `${path}.${randomBytes(6).toString('hex')}${TEMPORARY_ENDING}`
   try {

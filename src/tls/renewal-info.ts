@@ -1,6 +1,6 @@
 /**
- * When a certificate authority wants a certificate renewed: ARI, RFC 9773. It asks for that before it revokes many at once,
- * or to spread its load. Knows nothing of what becomes of it.
+ * When a certificate authority wants a certificate renewed: ARI, RFC 9773. Authorities use it before revoking many at once, or to
+ * spread their load. Knows nothing of how the answer is used.
  */
 import { X509Certificate } from 'node:crypto'
 import type { Agent } from 'node:https'
@@ -10,11 +10,11 @@ import { type Answered, exchange, retryAfterMsOf, withAgent } from './exchange.t
 import { authorityKeyIdentifierOf } from './extensions.ts'
 
 export interface RenewalTime {
-  /** By which the authority knows the certificate. */
+  /** The authority's identifier for the certificate. */
   readonly id: string
-  /** In the window that it suggests, if it suggests one. */
+  /** Inside the suggested window, if one is suggested. */
   readonly atMs: number | undefined
-  /** When it wants to be asked again. */
+  /** When to ask the authority again. */
   readonly retryAfterMs: number | undefined
 }
 
@@ -23,7 +23,7 @@ interface Window {
   readonly end?: unknown
 }
 
-/** Undefined where the authority says nothing of times. `chance`, from 0 to 1, is the place in the window. */
+/** Undefined where the authority gives no times. `chance`, from 0 to 1, is the position within the window. */
 export async function renewalTime(
   { directoryUrl, trusted }: Authority,
   pair: Pair,
@@ -49,7 +49,7 @@ export function renewalIdOf({ certificate }: Pair): string | undefined {
   const keyIdentifier = authorityKeyIdentifierOf({ certificate })
   if (keyIdentifier === undefined) return undefined
   const serial = Buffer.from(serialNumber.padStart(serialNumber.length + (serialNumber.length % 2), '0'), 'hex')
-  // In DER a number whose first bit is set has a zero before it.
+  // In DER, a number whose first bit is set is preceded by a zero byte.
   const positive = serial[0]! >= 0x80 ? Buffer.concat([Buffer.alloc(1), serial]) : serial
   return `${keyIdentifier.toString('base64url')}.${positive.toString('base64url')}`
 }

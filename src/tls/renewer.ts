@@ -1,8 +1,8 @@
 /**
  * When a certificate is ordered, and what becomes of it: at once where there is none, at two thirds of its life, or when the
- * authority says so (ARI); after a failure later and later. Promises one order at a time, in this process and in all that
- * share the cache folder, that nothing but a pair which fits takes the place of the kept one, and that no failure leaves
- * this file other than by the observer.
+ * authority says so (ARI); after failures, at growing intervals. Promises one order at a time, in this process and all others
+ * that share the cache folder; that only a matching pair replaces the kept one; and that failures leave this file only through
+ * the observer.
  */
 import type { AcmeCache, Failures, KeptCertificate } from './acme-cache.ts'
 import { type Authority, orderCertificate } from './acme-order.ts'
@@ -15,10 +15,10 @@ export interface RenewerOptions {
   readonly authority: Authority
   readonly names: readonly string[]
   readonly keyType: KeyType
-  /** Behind the first failure; behind each further one three times as long. */
+  /** The delay after the first failure; it triples after each further one. */
   readonly retryFirstMs: number
   readonly retryMsMax: number
-  /** Keeps other processes from ordering into this folder meanwhile. Undefined: one of them does. */
+  /** Keeps other processes from ordering into this folder in the meantime. Undefined: one of them is ordering. */
   readonly lock: (directory: string) => Promise<FolderLock | undefined>
 }
 
@@ -27,24 +27,24 @@ export interface FolderLock {
 }
 
 export interface RenewerObserver {
-  /** Also at each further try. */
+  /** Also at each retry. */
   orderBegins(names: readonly string[], directoryUrl: string): void
   orderFailed(words: string, nextAtMs: number): void
 }
 
 const lifeShare = 2 / 3
-/** Of its life, by which certificates that were made at once are renewed at different times. */
+/** As a share of its life, so that certificates made at the same time are renewed at different times. */
 const jitterShare = 0.03
 const retryFactor = 3
-/** A certificate that is there is tried for again ten times at least before it ends. */
+/** An existing certificate is retried at least ten times before it expires. */
 const triesWhileValid = 10
-/** A start is a try: an operator who has mended something does not want to wait. But not one a second. */
+/** A restart counts as a retry: an operator who has fixed something does not want to wait. But not every second. */
 const startPauseMsMax = 2 * 60_000
 const lockPauseMs = 30_000
 const renewalInfoMsMin = 60_000
 const renewalInfoMs = 6 * 3_600_000
 
-/** From which moment on another one should be ordered, going by what it says itself. 0: at once. */
+/** When another one should be ordered, judging by the certificate itself. 0: at once. */
 export function dueAtMs(kept: KeptCertificate | undefined, { authority, names }: RenewerOptions): number {
   if (kept === undefined || kept.directoryUrl !== authority.directoryUrl) return 0
   if (!names.every((name) => coversName(kept, name))) return 0
@@ -60,9 +60,9 @@ export class Renewer {
   readonly #stopping = new AbortController()
   #running: Promise<OrderOutcome | undefined> | undefined
   #pausedUntilMs = 0
-  /** Of the folder; nothing can be kept there meanwhile. */
+  /** About the folder; nothing can be kept there in the meantime. */
   #trouble: { readonly words: string; readonly atMs: number } | undefined
-  /** What the authority said of a certificate, and when it is to be asked again. */
+  /** What the authority said about a certificate, and when to ask again. */
   #info:
     | { readonly fingerprint: string; readonly told: RenewalTime | undefined; readonly askAgainMs: number }
     | undefined
@@ -73,13 +73,13 @@ export class Renewer {
     this.#observer = observer
   }
 
-  /** Looks whether an order is due. Resolves when nothing is under way any more; true: there may be a new certificate. */
+  /** Checks whether an order is due. Resolves when nothing is in progress any more; true: there may be a new certificate. */
   async look(): Promise<boolean> {
     if (this.#running !== undefined || this.#stopping.signal.aborted) return false
     return (await this.#alone(() => this.#orderIfDue())) !== undefined
   }
 
-  /** Orders now, due or not, unless the authority wants to be left alone. An order that is under way is the one that is meant. */
+  /** Orders now, due or not, unless the authority has asked to wait. Joins an order that is already in progress. */
   async renew(): Promise<OrderOutcome> {
     while (!this.#stopping.signal.aborted) {
       const outcome = await (this.#running ?? this.#alone(() => this.#orderNow()))
@@ -88,7 +88,7 @@ export class Renewer {
     return { kind: 'failed', words: 'The order was broken off.', nextAtMs: Date.now() }
   }
 
-  /** How things stand, by what is known: the authority is not asked. */
+  /** The current state, from what is known: the authority is not asked. */
   async status(): Promise<OrderStatus> {
     const { authority, names } = this.#options
     const { directoryUrl } = authority
@@ -106,16 +106,16 @@ export class Renewer {
     }
   }
 
-  /** Breaks off what is under way. */
+  /** Aborts what is in progress. */
   async close(): Promise<void> {
     this.#stopping.abort()
     await this.#running
   }
 
-  /** Undefined: there was nothing to do, or it was broken off. */
+  /** Undefined: there was nothing to do, or it was aborted. */
   async #alone(work: () => Promise<OrderOutcome | undefined>): Promise<OrderOutcome | undefined> {
     this.#running = work()
-      // Of the folder: it is told, and tried again.
+      // About the folder: reported, and retried.
       .catch((error: unknown) => this.#paused(error))
       .finally(() => {
         this.#running = undefined
@@ -128,7 +128,7 @@ export class Renewer {
     if (nowMs < this.#pausedUntilMs) return undefined
     if (nowMs < (await this.#nextAtMs())) return undefined
     const outcome = await this.#locked(async () => {
-      // The one before may have ordered already, or failed.
+      // The previous holder may have ordered already, or failed.
       if (Date.now() < (await this.#nextAtMs())) return { kind: 'ordered' }
       return await this.#order()
     })
@@ -199,14 +199,14 @@ export class Renewer {
     return isSame ? failures : undefined
   }
 
-  /** What the authority says of its renewal, if it says anything. */
+  /** What the authority says about the renewal, if anything. */
   async #told(kept: KeptCertificate): Promise<RenewalTime | undefined> {
     const { fingerprint, directoryUrl } = kept
     const { authority } = this.#options
     if (directoryUrl !== authority.directoryUrl) return undefined
     const nowMs = Date.now()
     if (this.#info?.fingerprint !== fingerprint || nowMs >= this.#info.askAgainMs) {
-      // That it cannot be asked is no failure: there is time, and the certificate's own life counts.
+      // Failing to ask is not a failure: there is time, and the certificate's own life decides.
       const told = await renewalTime(authority, kept, chanceOf(kept), this.#stopping.signal).catch(() => undefined)
       const waitMs = Math.max(renewalInfoMsMin, Math.min(told?.retryAfterMs ?? renewalInfoMs, renewalInfoMs))
       this.#info = { fingerprint, told, askAgainMs: nowMs + waitMs }
@@ -214,7 +214,7 @@ export class Renewer {
     return this.#info.told
   }
 
-  /** Undefined where it was broken off. */
+  /** Undefined where it was aborted. */
   async #order(): Promise<OrderOutcome | undefined> {
     const { authority, names, keyType } = this.#options
     const { directoryUrl } = authority
@@ -236,7 +236,7 @@ export class Renewer {
     }
   }
 
-  /** The id of the kept certificate, where the authority keeps one in mind and the new one has a name of it. */
+  /** The id of the kept certificate, if the authority tracks replacements and the new one shares a name with it. */
   async #replaced(): Promise<string | undefined> {
     const kept = await this.#cache.certificate()
     if (kept === undefined || !this.#options.names.some((name) => coversName(kept, name))) return undefined
@@ -266,7 +266,7 @@ export class Renewer {
   }
 }
 
-/** An authority is believed no more than a file. */
+/** The authority's response is trusted no more than a file. */
 function requireFitting(pair: Pair, names: readonly string[]): void {
   try {
     const certificate = readPair(pair, 'the answer')
@@ -285,7 +285,7 @@ function requireFitting(pair: Pair, names: readonly string[]): void {
   )
 }
 
-/** From 0 to 1, the same for one certificate wherever it is asked. */
+/** From 0 to 1, always the same for the same certificate. */
 function chanceOf({ fingerprint }: KeptCertificate): number {
   return Number.parseInt(fingerprint.replaceAll(':', '').slice(0, 8), 16) / 0xffffffff
 }

@@ -1,7 +1,7 @@
 /**
- * The OCSP response that is stapled to a certificate which asks for it (must-staple, RFC 7633): fetched from the responder
- * that the certificate names, again at half of its life, and kept in the cache folder for the next start. Promises that
- * what it gives is fresh and good, and that no failure leaves this file other than by the observer and `doubt`.
+ * The OCSP response that is stapled to a certificate that requires one (must-staple, RFC 7633): fetched from the responder named
+ * in the certificate, again at half of its life, and kept in the cache folder for the next start. Promises that what it provides
+ * is fresh and good, and that failures leave this file only through the observer and `doubt`.
  */
 import { X509Certificate } from 'node:crypto'
 import { join } from 'node:path'
@@ -11,16 +11,16 @@ import { exchange } from './exchange.ts'
 import { type Assurance, encodeRequest, OcspError, readResponse, type Subject, subjectOf } from './ocsp.ts'
 import { preparePrivateDirectory, readPrivateFile, writePrivateFile } from './private-file.ts'
 
-/** Called in the middle of the work: to be quick, and never to throw. */
+/** Called in the middle of the work: must be quick, and never throw. */
 export interface StapleObserver {
-  /** A response is stapled from now on: the first one, and each that takes its place. */
+  /** A response is stapled from now on: the first one, or a replacement. */
   stapled(untilMs: number): void
-  /** None could be had. `untilMs`: what there is goes on until then; undefined: there is none. */
+  /** None could be obtained. `untilMs`: how long the present one remains valid; undefined: there is none. */
   stapleFailed(words: string, nextAtMs: number, untilMs: number | undefined): void
 }
 
 const KEPT_FILE = 'ocsp-response.base64'
-/** Clients refuse a certificate that asks for a response without one: so long is waited for the first before it is shown. */
+/** Clients refuse such a certificate without a response: how long to wait for the first one before the certificate is used. */
 const FIRST_WAIT_MS = 5000
 const RETRY_MS_MIN = 60_000
 const RETRY_MS_MAX = 3_600_000
@@ -52,7 +52,7 @@ export class Staple {
   readonly #stopping = new AbortController()
   #assurance: Assurance | undefined
   #failure: { readonly words: string; readonly count: number } | undefined
-  /** No question before this. */
+  /** No request before this. */
   #nextAtMs = 0
   #running: Promise<void> | undefined
 
@@ -64,12 +64,12 @@ export class Staple {
     this.#observer = observer
   }
 
-  /** In DER; undefined while there is none that holds. `leaf`, in DER: what the handshake shows, which may be the one before. */
+  /** In DER; undefined while there is no valid one. `leaf`, in DER: the certificate in the handshake, possibly the previous one. */
   responseFor(leaf: Buffer): Buffer | undefined {
     return this.#leaf.equals(leaf) ? this.#fresh?.response : undefined
   }
 
-  /** Until when the response holds. */
+  /** Until when the response is valid. */
   get untilMs(): number | undefined {
     return this.#fresh?.untilMs
   }
@@ -81,7 +81,7 @@ export class Staple {
     return `The certificate asks for OCSP stapling (must-staple), and there is no response to staple: browsers that insist on it refuse it.${reason}`
   }
 
-  /** Resolves when there is a response; and without one after a few seconds, or when there will be none so soon. */
+  /** Resolves when there is a response, or without one after a few seconds, or when there will be none soon. */
   async ready(): Promise<void> {
     await this.#readKept()
     if (this.#fresh !== undefined) return
@@ -90,7 +90,7 @@ export class Staple {
     waited.abort()
   }
 
-  /** Asks the responder, if it is time to. */
+  /** Asks the responder if it is time. */
   look(): Promise<void> {
     if (Date.now() < this.#nextAtMs || this.#stopping.signal.aborted) return Promise.resolve()
     this.#running ??= this.#ask().finally(() => {
@@ -99,7 +99,7 @@ export class Staple {
     return this.#running
   }
 
-  /** Breaks off what is under way. */
+  /** Aborts what is in progress. */
   async close(): Promise<void> {
     this.#stopping.abort()
     await this.#running
@@ -135,14 +135,14 @@ export class Staple {
     this.#observer.stapleFailed(words, this.#nextAtMs, this.#fresh?.untilMs)
   }
 
-  /** What a start before has left, or another server that shares the folder. */
+  /** What an earlier start, or another server that shares the folder, has left. */
   async #readKept(): Promise<void> {
     try {
       const text = await readPrivateFile(this.#keptPath)
       if (text === undefined) return
       this.#take(readResponse(Buffer.from(text, 'base64'), subjectOf(this.#certificate.certificate), Date.now()))
     } catch {
-      // Of another certificate, too old, or damaged: the responder is asked, and tells what is wrong.
+      // For another certificate, too old, or damaged: the responder is asked, and says what is wrong.
     }
   }
 
@@ -151,7 +151,7 @@ export class Staple {
       await preparePrivateDirectory(this.#cacheDir)
       await writePrivateFile(this.#keptPath, this.#assurance!.response.toString('base64'))
     } catch {
-      // It costs the next start a question, no more; a folder that matters is told by whoever needs it.
+      // It costs the next start one request, no more; problems with the folder are reported by those that depend on it.
     }
   }
 }

@@ -1,14 +1,14 @@
 /**
- * What can be said of certificates to whoever asks: the one that is shown, and how its renewal stands. Types only, as JSON
- * can carry them; times are milliseconds since 1970.
+ * What can be said about certificates: the current one, and the state of its renewal. Types only, as JSON can carry them; times
+ * are milliseconds since 1970.
  */
 export type CertificateSource = 'files' | 'acme' | 'self-signed'
 
 export interface CertificateStatus {
   readonly source: CertificateSource
-  /** Another one is to be ordered, and this one is shown until then. */
+  /** Another one is to be ordered, and this one is used until then. */
   readonly isInterim: boolean
-  /** Where it lies with its key. */
+  /** Where it is stored with its key. */
   readonly files: readonly string[]
   readonly names: readonly string[]
   readonly issuer: string
@@ -16,9 +16,9 @@ export interface CertificateStatus {
   readonly notAfterMs: number
   /** SHA-256 in hex with colons. */
   readonly fingerprint: string
-  /** It asks for an OCSP response in each handshake. */
+  /** It requires an OCSP response in each handshake. */
   readonly mustStaple: boolean
-  /** Until when the response holds that is stapled; undefined: there is none. */
+  /** Until when the stapled response is valid; undefined: there is none. */
   readonly stapledUntilMs: number | undefined
   /** Why clients will refuse it, in words. */
   readonly doubts: readonly string[]
@@ -27,11 +27,11 @@ export interface CertificateStatus {
 export interface OrderStatus {
   readonly directoryUrl: string
   readonly names: readonly string[]
-  /** When another certificate is due, by what is known; 0: at once. */
+  /** When another certificate is due, as far as known; 0: at once. */
   readonly dueAtMs: number
-  /** The next try, after what has failed. */
+  /** The next attempt after a failure. */
   readonly nextAtMs: number
-  /** Of the orders since the last one that succeeded. */
+  /** About the orders since the last successful one. */
   readonly failure: { readonly words: string; readonly atMs: number; readonly count: number } | undefined
 }
 
@@ -45,7 +45,7 @@ export interface TlsStatus {
 export type OrderOutcome =
   | { readonly kind: 'ordered' }
   | { readonly kind: 'failed'; readonly words: string; readonly nextAtMs: number }
-  /** The authority wants to be left alone: for the reason that it gave. */
+  /** The authority has asked to wait, for the reason that it gave. */
   | { readonly kind: 'asked-to-wait'; readonly words: string; readonly untilMs: number }
   /** Another process that shares the folder is ordering. */
   | { readonly kind: 'elsewhere' }

@@ -1,9 +1,8 @@
 /**
- * Which certificate the server shows: that of two files, watched; one that is ordered from an authority and renewed; or one
- * that it has made for itself and keeps, also until the first order is through. Promises
- * that there is one from the moment of `open` on, that one which cannot be used never takes the place of one that can, and that
- * no failure after the start ends anything. Knows nothing of sockets: whoever has them asks for `current`, and is told
- * when it changes.
+ * The certificate that the server uses: from two files, which are watched; ordered from an authority and renewed; or made and kept
+ * by the server itself, also as an interim until the first order succeeds. Promises that there is one from `open` on, that an
+ * unusable one never replaces a usable one, and that no failure after the start ends anything. Knows nothing of sockets: their
+ * owner reads `current`, and is told when it changes.
  */
 import { constants } from 'node:fs'
 import { access, readFile } from 'node:fs/promises'
@@ -21,55 +20,55 @@ export type { Authority } from './acme-order.ts'
 export type { Certificate } from './certificate.ts'
 
 export interface TlsOptions {
-  /** What the certificate is to be for; the first one is the main name. May be empty. */
+  /** The names to be valid for; the first one is the main name. May be empty. */
   readonly domainNames: readonly string[]
-  /** Both or none. */
+  /** Both or neither. */
   readonly certFile: string | undefined
   readonly keyFile: string | undefined
-  /** Where the server keeps what it makes. Made where it is missing. */
+  /** Where the server keeps the certificates that it makes or orders. Created where it is missing. */
   readonly cacheDir: string
-  /** How often is looked whether the files have changed, and whether a certificate ends soon. */
+  /** How often to check whether the files have changed, and whether a certificate is about to expire. */
   readonly checkIntervalMs: number
-  /** Given: certificates for `domainNames` are ordered, unless there are files. */
+  /** If given, certificates for `domainNames` are ordered, unless there are files. */
   readonly acme: Omit<RenewerOptions, 'names'> | undefined
 }
 
-/** What is told to the operator. Called in the middle of the work: to be quick, and never to throw. */
+/** Reports to the operator. Called in the middle of the work: must be quick, and never throw. */
 export interface TlsObserver extends RenewerObserver, StapleObserver {
-  /** A certificate is shown from now on: at the start, and at every swap. */
+  /** A certificate is in use from now on: at the start, and after every change. */
   certificateUsed(source: CertificateSource, certificate: Certificate, isInterim: boolean): void
-  /** The certificate that is shown, or that is to be shown, is expired, not valid yet, or not for a name. Once for each. */
+  /** The certificate in use, or about to be, is expired, not valid yet, or not for a name. Reported once each. */
   certificateDoubtful(words: string): void
-  /** What lies in the files now cannot be used; the certificate before it stays. Once for each failure. */
+  /** The content of the files is unusable; the previous certificate stays. Reported once per failure. */
   certificateRefused(words: string): void
 }
 
 export interface Tls {
   /** Of `current`. */
   readonly source: CertificateSource
-  /** Another one is being ordered, and this one is shown until then. */
+  /** Another one is being ordered, and this one is used until then. */
   readonly isInterim: boolean
-  /** Where the certificate lies that the server has made for itself; undefined where it shows another. */
+  /** The file of the certificate that the server made for itself; undefined where it uses another. */
   readonly selfSignedFile: string | undefined
   readonly current: Certificate
-  /** To `current`; undefined: it does not ask for that. */
+  /** For `current`; undefined: it does not require a response. */
   readonly staple: Staple | undefined
-  /** Why clients will refuse `current`, and what is wrong with what should have come in its place, in sentences. */
+  /** Why clients will refuse `current`, and what is wrong with its intended replacement, in sentences. */
   readonly doubts: readonly string[]
-  /** What an authority is to be answered that looks for a proof of this token, on the port without TLS. */
+  /** The answer to an authority that looks for a proof of this token, on the port without TLS. */
   proofFor(token: string): Promise<string | undefined>
   /** One listener, called after `current` has changed. */
   onChange(listener: () => void): void
-  /** Looks at once whether there is something new; also done by itself. */
+  /** Checks at once for something new; also done periodically. */
   check(): Promise<void>
   status(): Promise<TlsStatus>
-  /** Orders now, and shows what came of it; undefined where certificates are not ordered. */
+  /** Orders now, and uses the result; undefined where certificates are not ordered. */
   renew(): Promise<OrderOutcome | undefined>
-  /** Breaks off an order that is under way. */
+  /** Aborts an order that is in progress. */
   close(): Promise<void>
 }
 
-/** Beside the configured names, so that whoever sits at this machine can ask as well. */
+/** In addition to the configured names, so that clients on this machine can connect as well. */
 const LOCAL_NAMES = ['localhost', '127.0.0.1', '::1']
 const SELF_SIGNED_FILE = 'self-signed.pem'
 const KEY_BLOCK = /-----BEGIN PRIVATE KEY-----[\s\S]+?-----END PRIVATE KEY-----\n?/
@@ -78,7 +77,7 @@ function selfSignedIn(directory: string): string {
   return join(directory, SELF_SIGNED_FILE)
 }
 
-/** Rejects with a TlsError, in words for the operator, where the start should not go on: there is nothing to show. */
+/** Rejects with a TlsError, in words for the operator, where the start should fail: there is nothing to use. */
 export async function openTls(options: TlsOptions, observer: TlsObserver): Promise<Tls> {
   const { load, cache, renewer } = keeperOf(options, observer)
   let staple: Staple | undefined
@@ -90,7 +89,7 @@ export async function openTls(options: TlsOptions, observer: TlsObserver): Promi
   let isClosed = false
   use(shown)
 
-  /** Clients refuse one that asks for it without: it is shown with its response, if that is to be had soon. */
+  /** Clients refuse one that requires a response without it: it is used together with its response, if that arrives soon. */
   async function stapled(next: Shown): Promise<Shown> {
     if (!asksForStapling(next.certificate)) return next
     staple = new Staple(next.certificate, options.cacheDir, observer)
@@ -107,7 +106,7 @@ export async function openTls(options: TlsOptions, observer: TlsObserver): Promi
     onChange?.()
   }
 
-  /** Again at every look: a certificate expires while nobody does anything. */
+  /** On every check: a certificate expires without anybody doing anything. */
   function tellDoubts(): void {
     for (const words of shownDoubts(shown, options)) {
       if (!toldDoubts.has(words)) observer.certificateDoubtful(words)
@@ -137,12 +136,12 @@ export async function openTls(options: TlsOptions, observer: TlsObserver): Promi
     return running
   }
 
-  /** An order takes its time; what lies in the folder is looked at meanwhile. */
+  /** An order takes time; the content of the folder is checked in the meantime. */
   async function renew(): Promise<void> {
     if ((await renewer?.look()) && !isClosed) await check()
   }
 
-  /** Beside all else: a responder takes its time, too. */
+  /** In parallel: a responder takes time, too. */
   async function refreshStaple(): Promise<void> {
     await shown.staple?.look()
     if (!isClosed) tellDoubts()
@@ -200,7 +199,7 @@ export async function openTls(options: TlsOptions, observer: TlsObserver): Promi
   }
 }
 
-/** What a start would find. Makes nothing, and asks nobody. Rejects with a TlsError. */
+/** What a start would find. Makes nothing, and contacts nobody. Rejects with a TlsError. */
 export async function readTlsStatus(options: TlsOptions): Promise<TlsStatus> {
   const { find, renewer } = keeperOf(options, { orderBegins: () => undefined, orderFailed: () => undefined })
   const found = await find()
@@ -222,7 +221,7 @@ interface Shown {
   readonly isInterim: boolean
   readonly files: readonly string[]
   readonly staple?: Staple
-  /** Why a better one could not be made, in words. */
+  /** Why no better one could be made, in words. */
   readonly doubt?: string | undefined
 }
 
@@ -239,11 +238,11 @@ function statusOf(shown: Shown, options: TlsOptions): CertificateStatus {
   return { source, isInterim, files, names, issuer, notBeforeMs, notAfterMs, fingerprint, ...stapling, doubts }
 }
 
-/** Where certificates come from. Both reject with a TlsError. */
+/** The sources of certificates. Both methods reject with a TlsError. */
 interface Keeper {
-  /** The one that should be shown now. */
+  /** The one to use now. */
   readonly load: () => Promise<Shown>
-  /** The one that is there, for those who change nothing. */
+  /** The existing one, for callers that must not change anything. */
   readonly find: () => Promise<Shown | undefined>
   readonly cache?: AcmeCache
   readonly renewer?: Renewer
@@ -293,7 +292,7 @@ async function readKept(cache: AcmeCache | undefined): Promise<Certificate | und
   }
 }
 
-/** Read whole at each look, since what renews a certificate may rename, link or write in place. */
+/** Read in full on each check, since whatever renews a certificate may rename, link or write in place. */
 async function loadFiles(certFile: string, keyFile: string): Promise<Certificate> {
   const [certificate, key] = await Promise.all([readGiven(certFile), readGiven(keyFile)])
   return readPair({ certificate, key }, `${certFile} and ${keyFile}`)
@@ -312,8 +311,8 @@ async function readGiven(path: string): Promise<string> {
 }
 
 /**
- * The kept one while it lasts and fits; so that whoever has told a browser to trust it need not do so at each start. Also
- * beyond that, with words, where none can be put in its place: a folder that cannot be written ends no server.
+ * The kept one while it is valid and matches, so that a browser that was told to trust it need not be told again after each
+ * start. Beyond that, too, with words, where it cannot be replaced: an unwritable folder must not end a server.
  */
 async function loadSelfSigned(
   directory: string,
@@ -325,7 +324,7 @@ async function loadSelfSigned(
     kept = await keptPair(path)
     await preparePrivateDirectory(directory)
     if (kept !== undefined && isWorthKeeping(kept, names)) return { certificate: kept }
-    // Before the work of making one, which is done again at each look.
+    // Checked before a new one is made, which would be repeated on each check.
     await access(directory, constants.W_OK)
     const made = await makeSelfSigned(names, Date.now())
     await writePrivateFile(path, made.key + made.certificate)
@@ -345,7 +344,7 @@ function cannotBeKept(directory: string, error: unknown): TlsError {
   )
 }
 
-/** What cannot be read as a pair is made anew: nobody but this machine has ever vouched for it. */
+/** An unparsable pair is replaced: nobody but this machine ever vouched for it. */
 async function keptPair(path: string): Promise<Certificate | undefined> {
   const text = await readPrivateFile(path)
   if (text === undefined) return undefined
@@ -358,7 +357,7 @@ async function keptPair(path: string): Promise<Certificate | undefined> {
   }
 }
 
-/** A third of its life is left, and it is for all names. */
+/** More than a third of its life is left, and it is for all names. */
 function isWorthKeeping(kept: Certificate, names: readonly string[]): boolean {
   const { notBeforeMs, notAfterMs } = kept
   const nowMs = Date.now()
