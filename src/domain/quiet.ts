@@ -1,4 +1,4 @@
-/** Since when a topic or a set of topics has been quiet. A lower bound: it may have been quiet for longer. */
+/** Since when a topic, or a set of topics, has been quiet: as far as is certain, for it may have been quiet for longer. */
 
 import assert from 'node:assert/strict'
 import type { Offset } from './ports.ts'
