@@ -303,7 +303,7 @@ async function openControl({ storage }: Config, logger: Logger, parts: Parts): P
   try {
     parts.control = await startControlServer(storage.directory, parts.tls)
   } catch (error) {
-    logger.warn({ error }, 'The control socket could not be made: `sser log` works on a stopped server only.')
+    logger.warn({ error }, 'The control socket could not be created: `sser log` works only on a stopped server.')
   }
 }
 
