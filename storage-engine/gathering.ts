@@ -41,7 +41,6 @@ export class Gathering {
       const end = () => {
         clearTimeout(timer)
         this.#complete = undefined
-        this.#missing = 0
         resolve()
       }
       const timer = setTimeout(end, leftMs)
