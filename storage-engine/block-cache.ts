@@ -7,7 +7,7 @@
  */
 
 export interface BlockSource {
-  /** Different for every file that ever was in this cache; below 2^31. */
+  /** Unique among all files that were ever in this cache; below 2^31. */
   readonly cacheId: number
   /** Bytes below this position are final. May grow. */
   readonly readableBytes: number
@@ -23,7 +23,7 @@ export class BlockCache {
   readonly #bytesMax: number
   readonly #blocks = new Map<number, Buffer>()
   readonly #loading = new Map<number, Promise<Buffer>>()
-  /** Reads past the cache that are under way, by file and range. */
+  /** Reads in progress that bypass the cache, by file and range. */
   readonly #loadingLarge = new Map<string, Promise<Buffer>>()
   /** The block asked for last: most readers ask for the same one many times in a row. */
   #newest: number | undefined
@@ -71,7 +71,7 @@ export class BlockCache {
     return Buffer.concat(parts)
   }
 
-  /** Forgets what is kept of a file, as when it was removed. */
+  /** Forgets all blocks of a file, for instance when it was removed. */
   forget(cacheId: number): void {
     for (const [key, block] of this.#blocks) {
       if (Math.floor(key / BLOCKS_PER_FILE_MAX) !== cacheId) continue
@@ -80,7 +80,7 @@ export class BlockCache {
     }
   }
 
-  /** Past the cache; whoever asks for the same while it is being read gets the same bytes. */
+  /** Bypasses the cache; concurrent requests for the same range share one read. */
   async #large(source: BlockSource, position: number, length: number): Promise<Buffer> {
     const key = `${source.cacheId}:${position}:${length}`
     const loading = this.#loadingLarge.get(key)
@@ -108,7 +108,7 @@ export class BlockCache {
       if (loading === undefined) break
       const block = await loading
       if (block.length >= neededBytes) return block
-      // It was begun before the file had grown that far. Of those who waited, the first one reads it again.
+      // That read began before the file had grown this far. The first of those who waited reads again.
     }
     const load = this.#load(source, index, key)
     this.#loading.set(key, load)

@@ -18,11 +18,11 @@ import { damagesTo } from './segment-damage.ts'
 import type { Posting, PostingCursor, SegmentIndex, StreamPosting } from './segment-index.ts'
 import type { SegmentSet } from './segment-set.ts'
 
-/** A stretch of numbers in which this reader may have lost something. */
+/** A range of numbers in which this reader may have missed something. */
 export interface LogGap {
-  /** The last number before it that is settled. */
+  /** The last settled number before it. */
   readonly after: Offset
-  /** The last number that it may contain. */
+  /** The last number that may be in it. */
   readonly through: Offset
   readonly reason: 'damaged' | 'evicted'
 }
@@ -30,7 +30,7 @@ export interface LogGap {
 export type CursorStep = { readonly records: readonly LogRecord[] } | { readonly gap: LogGap }
 
 export interface Cursor {
-  /** Everything up to and including this number has been handed out, or does not concern this cursor. Only grows. */
+  /** Everything up to and including this number was handed out, or does not concern this cursor. Only grows. */
   readonly position: Offset
   /**
    * The next records, some 64 KiB of them and at least one, or a gap. Undefined where nothing more is committed; then
@@ -50,7 +50,7 @@ export interface CursorHost {
 const STEP_BYTES = 64 * 1024
 const POSTINGS_PER_STEP = 512
 const STEPS_PER_TURN = 16
-/** How many records that lie by stream are read at once by whoever wants them by number. */
+/** How many records of a segment in stream order are read at once for a reader that wants them by number. */
 const POSTINGS_PER_ROUND = 8192
 const ROUND_BYTES = 1024 * 1024
 
@@ -77,7 +77,7 @@ export class StreamCursor implements Cursor {
     return this.#position
   }
 
-  /** Segments that held records of this stream were dropped: what lies ahead of this cursor and is gone is a gap. */
+  /** Segments that held records of this stream were dropped: whatever of that lay ahead of this cursor is a gap. */
   noteEvicted(through: Offset): void {
     if (through > this.#position) this.#evicted = { after: this.#position, through, reason: 'evicted' }
   }
@@ -88,7 +88,7 @@ export class StreamCursor implements Cursor {
   }
 
   async next(): Promise<CursorStep | undefined> {
-    // Everything may come from the cache: other work must get its turn all the same.
+    // Everything may come from the cache: other work must still get its turn.
     this.#stepsInTurn += 1
     if (this.#stepsInTurn % STEPS_PER_TURN === 0) await nextTurn()
     while (!this.#isClosed) {
@@ -106,7 +106,7 @@ export class StreamCursor implements Cursor {
       } else if (segment.isSealed) {
         this.#leaveSegment(segment)
       } else {
-        // In the turn in which the index had nothing more: whatever is committed from now on is above this.
+        // Still in the turn in which the index had no more: whatever is committed from now on is above this.
         this.#position = Math.max(this.#position, this.#host.lastOffset)
         return undefined
       }
@@ -114,7 +114,7 @@ export class StreamCursor implements Cursor {
     return undefined
   }
 
-  /** False: the segment is gone already, and another one covers its numbers. */
+  /** False: the segment is already gone, and another one covers its numbers. */
   async #enterSegment(): Promise<boolean> {
     const { segments } = this.#host
     const after = this.#position
@@ -128,7 +128,7 @@ export class StreamCursor implements Cursor {
       if (isGone(segments, segment, error)) return false
       throw error
     }
-    // After the question, which may have had the index made again, and damage found thereby.
+    // Only after the query, which may have rebuilt the index and found damage in doing so.
     this.#damages = damagesTo(this.streamId, segment).filter((damage) => damage.through > after)
     return true
   }
@@ -145,7 +145,7 @@ export class StreamCursor implements Cursor {
    */
   #findMore(): boolean | Promise<boolean> {
     const found = (this.#postings as PostingCursor).next(POSTINGS_PER_STEP)
-    // Where the index cannot be read at the moment, the next call must not find those that were handed out.
+    // If the index cannot be read at the moment, the next call must not come across postings that were handed out.
     this.#pending = []
     this.#pendingAt = 0
     if (!(found instanceof Promise)) {
@@ -169,7 +169,7 @@ export class StreamCursor implements Cursor {
     )
   }
 
-  /** The gap that comes before what is pending, if there is one. */
+  /** The gap, if any, that comes before the pending postings. */
   #takeGap(): LogGap | undefined {
     const evicted = this.#evicted
     this.#evicted = undefined
@@ -191,7 +191,7 @@ export class StreamCursor implements Cursor {
     return gap
   }
 
-  /** Reads pending postings up to a step's bytes, and not past damage that comes before them. */
+  /** Reads pending postings, up to the bytes of one step, but not past damage that comes first. */
   async #readPending(segment: Segment): Promise<CursorStep | undefined> {
     const { blocks } = this.#host.segments.context
     const bound = this.#damages[0]?.after ?? Number.POSITIVE_INFINITY
@@ -202,13 +202,13 @@ export class StreamCursor implements Cursor {
       if (posting.offset > bound || this.#evicted !== undefined) break
       let source = blocks.peek(segment, posting.position, posting.length)
       if (source === undefined) {
-        // What is there already goes out without waiting for the disk.
+        // Whatever is already in memory goes out without waiting for the disk.
         if (records.length > 0) break
         source = await this.#read(segment, posting)
       }
       const record = source === undefined ? undefined : recordAt(source, segment, posting, this.streamId)
       if (record === undefined) {
-        // One that was closed meanwhile meets files that are closed, too.
+        // A cursor that was closed meanwhile finds its files closed, too.
         if (records.length > 0 || this.#isClosed) break
         return this.#unreadable(segment, posting, source === undefined)
       }
@@ -233,7 +233,7 @@ export class StreamCursor implements Cursor {
 
   #unreadable(segment: Segment, posting: Posting, isReadError: boolean): CursorStep | undefined {
     if (!this.#host.segments.has(segment)) {
-      // Replaced while it was read; or dropped, and `noteEvicted` says what is lost.
+      // Replaced while it was being read; or dropped, and `noteEvicted` says what is lost.
       this.#postings = undefined
       this.#pending = []
       return undefined
@@ -253,17 +253,17 @@ export class StreamCursor implements Cursor {
   }
 }
 
-/** Whether reading failed because the segment was replaced or dropped meanwhile, and its files with it. */
+/** Whether reading failed because the segment, and its files, were replaced or dropped meanwhile. */
 export function isGone(segments: SegmentSet, segment: Segment, error: unknown): boolean {
   return (error instanceof IndexDoubt || systemCode(error) !== undefined) && !segments.has(segment)
 }
 
-/** Says nothing of the bytes: whoever reads may try again. */
+/** Says nothing about the bytes: the reader may try again. */
 export function shortage(segment: Segment, error: unknown): StorageError {
   return new StorageError('STORAGE_READ', `${segment.name} cannot be read at the moment (${String(error)}).`, error)
 }
 
-/** Everything, in the order of numbers. Reads in large pieces past the cache. */
+/** Reads everything, in number order, in large pieces that bypass the cache. */
 export class LogCursor implements Cursor {
   readonly #host: CursorHost
   #position: Offset
@@ -302,7 +302,7 @@ export class LogCursor implements Cursor {
           segment.order === ORDER_BY_STREAM ? this.#stepsByNumber(segment) : this.#steps(segment, segment.contentEnd)
       }
       const { value, done } = await this.#items.next().catch((error: unknown) => {
-        // The next call begins anew behind what was handed out.
+        // The next call starts again behind what was handed out.
         this.#items = undefined
         const segment = this.#segment as Segment
         if (isGone(this.#host.segments, segment, error)) return GONE
@@ -311,7 +311,7 @@ export class LogCursor implements Cursor {
       if (done !== true) return value
       this.#items = undefined
       const segment = this.#segment as Segment
-      // Replaced while it was read; or dropped, and the next round says what is lost.
+      // Replaced while it was being read; or dropped, and the next round says what is lost.
       if (!this.#host.segments.has(segment)) continue
       if (segment.isSealed && this.#readEnd === segment.contentEnd) {
         this.#position = Math.max(this.#position, segment.chain.last)
@@ -344,7 +344,7 @@ export class LogCursor implements Cursor {
         if (typeof record === 'string') {
           const end = posting.position + aligned(posting.length)
           const gap = this.#damaged(segment, { position: posting.position, end, reason: record }, posting.offset)
-          // Gone: what follows is read in the segment that replaces it.
+          // Gone: the rest is read from the segment that replaces it.
           if (gap === undefined) return
           yield gap
         } else {
@@ -401,7 +401,7 @@ export class LogCursor implements Cursor {
       const gap = this.#damaged(segment, damagedFrom, segment.chain.last)
       if (gap !== undefined) yield gap
     }
-    // Damage behind the last batch that verifies lies behind what was read here.
+    // Damage behind the last batch that verifies comes after all that was read here.
     yield* this.#passDamages(segment.unindexedDamages)
   }
 
@@ -425,7 +425,7 @@ export class LogCursor implements Cursor {
 
 const GONE = { value: undefined, done: true } as const
 
-/** The next ones in the order of numbers, as many as are worth reading at once. */
+/** The next postings in number order, as many as are worth reading at once. */
 async function postingsAfter(index: SegmentIndex, after: Offset): Promise<readonly StreamPosting[]> {
   const cursor = await index.byNumber(after)
   const postings: StreamPosting[] = []

@@ -31,8 +31,8 @@ export class StorageError extends Error {
 }
 
 /**
- * A sync of a file or a folder failed. What it was to cover may or may not be on the disk, and a second try proves
- * nothing, since the system may have marked the pages clean (see docs/log-format.md): the log ends here.
+ * A sync of a file or a folder failed. What it should have covered may or may not be on the disk, and a second try proves
+ * nothing, since the system may have marked the pages clean (see docs/log-format.md): nothing more is written to this log.
  */
 export class SyncFailure extends Error {
   constructor(path: string, cause: unknown) {

@@ -30,7 +30,7 @@ export interface Loaded {
   /** The footer, where one verifies. */
   readonly footer: SegmentFooter | undefined
   readonly scan: Scan | undefined
-  /** Of a segment without a footer: where its content ended when it was sealed, by the word of its sidecar; or 0. */
+  /** Of a segment without a footer: where its content ended when it was sealed, according to its sidecar; or 0. */
   readonly sealedEnd: number
 }
 
@@ -45,11 +45,11 @@ export interface ScannedBatch {
   readonly header: BatchHeader
 }
 
-/** Stands for the end of a range of numbers that is not known; whoever opens the log puts its next number there. */
+/** Stands for the unknown end of a range of numbers; whoever opens the log puts its next number there. */
 export const UNKNOWN_THROUGH: Offset = Number.MAX_SAFE_INTEGER
 
 /**
- * Loads the segments, each with what lies before it. `decider` is the header of the segment by which a recovery has decided
+ * Loads the segments, each with what lies before it. `decider` is the header of the segment in which a recovery recorded
  * where this one ends.
  */
 export async function loadInOrder(
@@ -57,7 +57,7 @@ export async function loadInOrder(
   load: (one: Found, chain: Chain, decider: SegmentHeader | undefined) => Promise<Loaded>,
 ): Promise<Loaded[]> {
   const loaded: Loaded[] = []
-  // The CRC of a segment's last batch, where it is certain which one that is; before the first segment there is none.
+  // The CRC of a segment's last batch, if it is certain which one that is; 0 stands before the first segment.
   const lastCrcs = new Map([[0, 0]])
   let last: Offset = 0
   for (const [i, one] of found.entries()) {
@@ -75,14 +75,14 @@ export async function loadInOrder(
 
 // Where it ends
 
-/** Whether a compaction has written it. */
+/** Whether it was written by a compaction. */
 export function isCompacted({ segment }: Loaded): boolean {
   return segment.order === ORDER_BY_STREAM
 }
 
 /**
- * The place of the segment in which the log ended, among those that were loaded: the last one that holds a batch, or,
- * behind a compacted one, the next. That may not be there: then it is their count.
+ * The index, among the loaded segments, of the one in which the log ended: the last that holds a batch or, behind a
+ * compacted one, the next. If that is not there, it is their count.
  */
 export function tailAmong(loaded: readonly Loaded[]): number {
   const last = loaded.findLastIndex((one) => isCompacted(one) || holdsContent(one))
@@ -92,7 +92,7 @@ export function tailAmong(loaded: readonly Loaded[]): number {
   return next === -1 ? loaded.length : next
 }
 
-/** Whether the log goes on in the empty segment `one`, by the word of a footer or a recovery. */
+/** Whether the log continues in the empty segment `one`, according to a footer or a recovery. */
 export function continues(one: Loaded, tail: Loaded): boolean {
   if (one.found.header === undefined) return false
   if (tail.footer !== undefined) return tail.footer.successor === one.found.generation
@@ -100,20 +100,20 @@ export function continues(one: Loaded, tail: Loaded): boolean {
 }
 
 /**
- * Where content ends that was durable once: before the file got its name, by the word of its header; or when the segment
- * was sealed, by that of its sidecar, which is made only afterwards.
+ * The end of content that was once durable: before the file got its name, according to its header; or when the segment was
+ * sealed, according to its sidecar, which is written only afterwards.
  */
 export function durableEnd({ found, sealedEnd }: Pick<Loaded, 'found' | 'sealedEnd'>): number {
   return Math.max(found.header?.contentEnd ?? 0, sealedEnd)
 }
 
-/** The header of the segment by which a recovery has decided where `one` ends, if there is one among `others`. */
+/** The header of the segment in which a recovery recorded where `one` ends, if it is among `others`. */
 export function deciderOf(one: Found, others: readonly Found[]): SegmentHeader | undefined {
   const isDecider = ({ header }: Found) => header?.predecessor === one.generation && header.predecessorEnd > 0
   return others.find(isDecider)?.header
 }
 
-/** Made ahead of a roll that went elsewhere: nothing but a header, and nobody names it. */
+/** Made ahead for a roll that then used another file: nothing but a header, and nothing refers to it. */
 export function isUnusedSpare(one: Loaded, loaded: readonly Loaded[]): boolean {
   const { header, generation, sizeBytes } = one.found
   if (header === undefined || isCompacted(one)) return false
@@ -123,14 +123,15 @@ export function isUnusedSpare(one: Loaded, loaded: readonly Loaded[]): boolean {
   )
 }
 
-/** Whether a segment holds a batch, was durable with batches that are not there any more, or cannot be read. */
+/** Whether a segment holds a batch, once durably held batches that are gone now, or cannot be read. */
 export function holdsContent(one: Loaded): boolean {
   return one.segment.batchCount > 0 || durableEnd(one) > one.segment.headerEnd || unreadableEnd(one) > 0
 }
 
 /**
- * Where the last bytes end that the disk cannot read; 0: it can read all that counts. They may have been acknowledged, and
- * be readable at the next start: never a torn tail. Behind the end that a sidecar names there is only a footer.
+ * The end of the last bytes that the disk cannot read; 0 if it can read all that matters. They may have been acknowledged,
+ * and may be readable at the next start, so they are never a torn tail. Behind the end that a sidecar names there is only
+ * a footer.
  */
 function unreadableEnd({ scan, sealedEnd }: Loaded): number {
   const counts = ({ position, reason }: Unverified) =>
@@ -139,8 +140,8 @@ function unreadableEnd({ scan, sealedEnd }: Loaded): number {
 }
 
 /**
- * The ceiling that the last batch which can be read has reserved, or a compacted segment remembers; none before it is
- * higher. Ceilings are not in footers or sidecars.
+ * The ceiling that the last readable batch reserved, or that a compacted segment remembers; no earlier one is higher.
+ * Footers and sidecars do not hold ceilings.
  */
 export async function highestCeiling(loaded: readonly Loaded[]): Promise<Offset> {
   const remembered = loaded.reduce((highest, { found }) => Math.max(highest, found.believed.ceiling), 0)
@@ -153,7 +154,7 @@ export async function highestCeiling(loaded: readonly Loaded[]): Promise<Offset>
   return remembered
 }
 
-/** Those behind the last mark of a segment that was not read. */
+/** The batches from the last mark on, of a segment that was not read. */
 async function lastBatches(segment: Segment): Promise<BatchHeader[]> {
   const begin = (await lastMark(segment))?.batchPosition ?? segment.headerEnd
   const batches: BatchHeader[] = []
@@ -163,7 +164,7 @@ async function lastBatches(segment: Segment): Promise<BatchHeader[]> {
   return batches
 }
 
-/** The last mark of a sealed segment's index; undefined where there is none, or its page is in doubt. */
+/** The last mark in a sealed segment's index; undefined if there is none, or its page is doubtful. */
 async function lastMark(segment: Segment): Promise<IndexMark | undefined> {
   if (segment.recordCount === 0) return undefined
   try {
@@ -174,7 +175,7 @@ async function lastMark(segment: Segment): Promise<IndexMark | undefined> {
   }
 }
 
-/** Everything before it was durable, by the word of the header, of a later batch, or of the sidecar; or cannot be read. */
+/** Everything before it was durable, according to the header, a later batch or the sidecar, or cannot be read. */
 export function provenEnd(tail: Loaded): number {
   let proven = Math.max(durableEnd(tail), unreadableEnd(tail))
   for (const { header } of (tail.scan as Scan).batches) {
@@ -183,7 +184,7 @@ export function provenEnd(tail: Loaded): number {
   return Math.min(Math.max(proven, tail.segment.headerEnd), tail.found.sizeBytes)
 }
 
-/** The log ends at the first bytes that do not verify and that nothing vouches for, else behind the last batch. */
+/** The log ends at the first bytes that do not verify and that nothing vouches for; otherwise behind the last batch. */
 export function endOfLog(tail: Loaded, proven: number): number {
   const torn = (tail.scan as Scan).unverified.find((item) => item.end > proven)
   if (torn === undefined) return Math.max(proven, (tail.scan as Scan).batches.at(-1)?.end ?? proven)
@@ -192,7 +193,7 @@ export function endOfLog(tail: Loaded, proven: number): number {
 
 // What is damaged
 
-/** What does not verify, by the word of the batches around it. */
+/** Bytes that do not verify, with the numbers they may have held, judging by the batches around them. */
 export function unverifiedDamage(one: Loaded, item: Unverified): Damage {
   const { segment, footer } = one
   // The index is in memory: the segment was read.
@@ -206,20 +207,20 @@ export function unverifiedDamage(one: Loaded, item: Unverified): Damage {
   return { ...place, after, through: Math.max(after, through), reason: item.reason }
 }
 
-/** Content that was durable up to `end`, by the word of a header or a sidecar, lies behind the end of the file. */
+/** Content that was durable up to `end`, according to a header or a sidecar, would lie past the end of the file. */
 export function shortDamage(one: Loaded, end: number): Damage | undefined {
   const { sizeBytes } = one.found
   if (end <= sizeBytes) return undefined
   return damageBehindAll(one, sizeBytes, end, 'the file is shorter than it was')
 }
 
-/** The file may end short with a whole batch: nothing in it says that there was no more. */
+/** The file may have lost its end and still end with a whole batch: nothing in it says that there was no more. */
 export function footerDamage(one: Loaded): Damage {
   const { contentEnd } = one.segment
   return damageBehindAll(one, contentEnd, contentEnd, 'the footer is missing')
 }
 
-/** What lay there, behind all that can be read, is gone. */
+/** Whatever lay behind all that can be read is gone. */
 function damageBehindAll(one: Loaded, position: number, end: number, reason: string): Damage {
   const { segment } = one
   if (isCompacted(one))
@@ -228,7 +229,7 @@ function damageBehindAll(one: Loaded, position: number, end: number, reason: str
   return { ...place, after: segment.chain.last, through: UNKNOWN_THROUGH, reason }
 }
 
-/** The header does not verify. Those records are readable all the same whose batches do. */
+/** The header does not verify. Records whose batches verify can still be read. */
 export function headerDamage({ found, segment }: Loaded): Damage {
   const place = {
     file: found.name,
@@ -246,7 +247,7 @@ export function endDamage(last: Loaded): Damage {
   return { ...place, after: segment.chain.last, through: UNKNOWN_THROUGH, reason: 'the segment behind it is missing' }
 }
 
-/** A segment whose numbers reach into those before it, up to `last`, is not part of this log's history. */
+/** A segment whose numbers overlap those before it, which go up to `last`, is not part of this log's history. */
 export function overlapDamage(segment: Segment, last: Offset): Damage {
   return { file: segment.name, position: 0, bytes: segment.contentEnd, after: last, through: last, reason: OVERLAP }
 }
@@ -255,12 +256,12 @@ export const OVERLAP = 'its numbers overlap with those of an earlier segment'
 
 // What is missing
 
-/** A segment that others name and that is not there, or tells nothing. */
+/** A segment that others refer to and that is not there, or in which nothing verifies. */
 export interface MissingSegment {
   readonly generation: number
   /** Its place in the log. */
   readonly placeFrom: number
-  /** The highest number that it held, where a manifest remembers it; 0: others tell which numbers are missing. */
+  /** The highest number that it held, if a manifest remembers it; 0: others report which numbers are missing. */
   readonly last: Offset | undefined
   readonly reason: string
 }
@@ -270,14 +271,14 @@ export function missingSegments(
   loaded: readonly Loaded[],
   compacted: readonly CompactedEntry[],
 ): readonly MissingSegment[] {
-  // A recovery may have copied all of its batches into the next one by now.
+  // A recovery may meanwhile have copied all of its batches into the next one.
   const hasBatches = ({ segment, scan }: Loaded) => segment.batchCount > 0 || (scan?.batches.length ?? 0) > 0
   const isKnown = (one: Loaded) => one.found.header !== undefined || hasBatches(one) || unreadableEnd(one) > 0
   const readable = loaded.filter(isKnown)
   const present = new Set([0, ...readable.map((one) => one.found.generation)])
   const files = loaded.map(({ found }) => found)
   const named = loaded.flatMap((one) => [
-    // A recovery that could not read the footer has decided where the log goes on.
+    // A recovery that could not read the footer has decided where the log continues.
     deciderOf(one.found, files)?.generation ?? one.footer?.successor ?? 0,
     one.found.header?.predecessor ?? 0,
   ])

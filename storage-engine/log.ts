@@ -44,18 +44,18 @@ export interface LogOptions {
   /** Of one batch; a single append may be larger, up to 64 MiB. */
   readonly batchBytesMax: number
   readonly pendingBytesMax: number
-  /** Of the whole log, whose oldest segments are dropped then; undefined: no bound. */
+  /** Of the whole log, beyond which the oldest segments are dropped; undefined: no bound. */
   readonly logBytesMax?: number | undefined
-  /** Of all segments and sidecars: over it only urgent records are taken. Undefined: no bound but the disk's. */
+  /** Of all segments and sidecars; beyond it only urgent records are accepted. Undefined: no bound but the disk's. */
   readonly quotaBytes?: number | undefined
-  /** What compaction does when the quota is nearly reached: nothing, or it has the oldest records dropped. */
+  /** What compaction does when the quota is nearly reached: nothing, or have the oldest records dropped. */
   readonly whenFull?: 'refuse' | 'dropOldest' | undefined
-  /** Numbers begin so much higher than they would: for a log that may have had a later life, as one from a backup. */
+  /** Numbers begin this much higher than they would: for a log that may have lived on elsewhere, such as one from a backup. */
   readonly raiseCeilingBy?: number | undefined
   /** Blocks of segments, and pages of sidecars, kept in memory. */
   readonly blockCacheBytesMax: number
   readonly pageCacheBytesMax: number
-  /** Room on the disk kept for what makes room; 0: none. */
+  /** Room on the disk that is kept for whatever makes room; 0: none. */
   readonly reserveBytes: number
   /**
    * Whether this log's batches reserve the sequencer's numbers, and its starts are recorded. True for the durable log
@@ -67,7 +67,7 @@ export interface LogOptions {
   readonly keyHash?: KeyHash | undefined
 }
 
-/** Numbers from `from` up to, not including, `to`: perhaps given by an earlier process, durable in none. */
+/** Numbers from `from` up to, not including, `to`: an earlier process may have given them, but none is durable. */
 export interface SkippedRange {
   readonly from: Offset
   readonly to: Offset
@@ -91,7 +91,7 @@ const START_KIND = 0
 const BLOCK_BYTES = 32 * 1024
 const PAGE_BYTES = 4096
 const OPEN_FILES_MAX = 64
-/** So many may wait for room at once; who comes then is refused if there is none. */
+/** How many may wait for room at once; beyond that, appends are refused if there is none. */
 const WAITING_MAX = 10_000
 /** 24 bytes of index each, in memory until the sidecar is written. */
 const SEGMENT_RECORDS_MAX = 2 ** 19
@@ -113,7 +113,7 @@ export class Log {
   #lastOffset: Offset = 0
   #compactor: Compactor | undefined
   #waitingForRoom: (() => void)[] = []
-  /** As it was at the last commit. */
+  /** The active segment as of the last commit. */
   #active: Segment
   #closing: Promise<void> | undefined
 
@@ -197,7 +197,7 @@ export class Log {
       observer.recovered(performance.now() - beganAt, segments.all.length, segments.bytes)
       return log
     } catch (error) {
-      // What the next start needs is on the disk already; here only timers and files are given back.
+      // Whatever the next start needs is on the disk already; only timers and files are released here.
       if (log !== undefined) await log.#writer.close()
       await segments?.close().catch(() => undefined)
       await context.openFiles.close()
@@ -209,17 +209,17 @@ export class Log {
     return this.#writer.status
   }
 
-  /** Why nothing is written any more, where `status` is 'failed'. */
+  /** Why nothing more is written, if `status` is 'failed'. */
   get failure(): StorageError | undefined {
     return this.#writer.failure
   }
 
-  /** The last number that is committed; 0 in an empty log. */
+  /** The last committed number; 0 in an empty log. */
   get lastOffset(): Offset {
     return this.#lastOffset
   }
 
-  /** Every number of this log below it is settled: committed, or a hole for ever. */
+  /** Every number of this log below it is settled: committed, or a hole forever. */
   get watermark(): Offset {
     return this.#writer.firstUnsettled ?? this.#sequencer.next
   }
@@ -263,7 +263,7 @@ export class Log {
     return offsets[0] as Offset
   }
 
-  /** As `append`, for several records: all of them or none, also after a crash. */
+  /** Like `append`, for several records: all of them or none, even after a crash. */
   async appendAll(records: readonly NewRecord[], options?: { readonly urgent?: boolean }): Promise<readonly Offset[]> {
     const { offsets, settled } = this.#writer.append(records, options?.urgent ?? false)
     await settled
@@ -278,17 +278,17 @@ export class Log {
     this.#commitListeners.push(listener)
   }
 
-  /** Called when `watermark` has grown, and there is no commit to tell of: a batch was cut away, or held no records. */
+  /** Called when `watermark` has grown without a commit to report: a batch was cut off, or held no records. */
   onSettled(listener: () => void): void {
     this.#settledListeners.push(listener)
   }
 
-  /** Called when a bounded log has dropped its oldest records, with what each stream had in a segment that went. */
+  /** Called when a bounded log has dropped its oldest segments, with what each stream had in each of them. */
   onEvict(listener: (dropped: readonly StreamTotals[]) => void): void {
     this.#evictListeners.push(listener)
   }
 
-  /** Called at most once: a sync failed, and nothing is written any more. */
+  /** Called at most once: a sync failed, and nothing more is written. */
   onFail(listener: (error: StorageError) => void): void {
     this.#failListeners.push(listener)
   }
@@ -310,8 +310,8 @@ export class Log {
   }
 
   /**
-   * Where the log is nearly full, and its oldest records are being dropped: resolves when there may be room. Undefined
-   * where nothing is to be gained by waiting: an append is taken, or refused, at once.
+   * If the log is nearly full and its oldest records are being dropped: resolves when there may be room. Undefined if there
+   * is nothing to be gained by waiting: an append is then accepted, or refused, at once.
    */
   get room(): Promise<void> | undefined {
     if (this.#waitingForRoom.length >= WAITING_MAX || this.#compactor?.makesRoom() !== true) return undefined
@@ -324,7 +324,7 @@ export class Log {
     for (const resolve of waiting) resolve()
   }
 
-  /** Records of one stream with numbers below `before`, some at a time, the last one first. */
+  /** Records of one stream with numbers below `before`, a few at a time, newest first. */
   backward(streamId: number, before: Offset): AsyncIterable<readonly BackwardItem[]> {
     return readBackward(this.#segments, streamId, before)
   }
@@ -346,7 +346,7 @@ export class Log {
 
   /** A number such that the stream's first record at or after `timeMs` is the first one behind it. */
   async findTime(streamId: number, timeMs: number): Promise<Offset> {
-    // What is committed while this looks lies behind, whatever its time.
+    // Whatever is committed during the search lies behind, whatever its time.
     const end = this.#lastOffset
     const first = await this.#askInOrder(async (segment) => {
       if (segment.timeMsMax < timeMs) return undefined
@@ -374,7 +374,7 @@ export class Log {
     return totalsAbove(this.#segments, after, exactThrough)
   }
 
-  /** The newest checkpoint that can be believed; undefined: there is none. */
+  /** The newest checkpoint that can be trusted; undefined: there is none. */
   async loadCheckpoint(): Promise<Checkpoint | undefined> {
     return await this.#checkpoints.load(this.#segments.checkpointFloor, this.#lastOffset)
   }
@@ -406,7 +406,7 @@ export class Log {
     }
   }
 
-  /** Compacts in the background from now on, until `close`. At most once, and only a durable log. */
+  /** Compacts in the background from now until `close`. Call at most once, and only on a durable log. */
   startCompaction(options: CompactionOptions): void {
     assert(this.#compactor === undefined && this.#options.isDurable)
     const log = this
@@ -440,7 +440,7 @@ export class Log {
     return await this.#compactor.compactNow(onProgress)
   }
 
-  /** Seals what was acknowledged so far, and keeps all files of the log on the disk. Rejects with StorageError. */
+  /** Seals what has been acknowledged so far, and keeps all files of the log on the disk. Rejects with StorageError. */
   async pin(): Promise<PinnedLog> {
     await this.#writer.sealActive()
     return await pinLog(this.#segments)
@@ -467,7 +467,7 @@ export class Log {
     }
   }
 
-  /** Without room for it the next start recovers the log as after a crash, and loses nothing either. */
+  /** If there is no room for it, the next start recovers the log as after a crash, and loses nothing either. */
   async #sealWithRoom(): Promise<void> {
     try {
       await this.#segments.sealActive()
@@ -481,7 +481,7 @@ export class Log {
     }
   }
 
-  /** Begins this process's numbers, and says in the log which ones are skipped thereby. */
+  /** Begins the numbers of this process, and records in the log which ones that skips. */
   async #start(ceiling: Offset, nowMs: number): Promise<void> {
     const last = this.#segments.active.chain.last
     const first = this.#sequencer.begin(Math.max(ceiling, last + 1), nowMs)
@@ -504,7 +504,7 @@ export class Log {
     cursor.close()
   }
 
-  /** The first answer that a segment gives. One that is replaced while it is asked is asked in its new form. */
+  /** The first answer that any segment gives. If one is replaced while being asked, its replacement is asked instead. */
   async #askInOrder<T>(ask: (segment: Segment) => Promise<T | undefined>): Promise<T | undefined> {
     const segments = this.#segments
     let segment = segments.all[0]
@@ -596,7 +596,7 @@ function decodeRange(payload: Uint8Array): SkippedRange {
   return { from: readU64(bytes, 0), to: readU64(bytes, 8) }
 }
 
-/** Why the last segment has no footer. All that was durable is so still. */
+/** Why the last segment has no footer. Whatever was durable still is. */
 function unclosed(error: unknown, directory: string): unknown {
   if (error instanceof StorageError) return error
   const isSyncFailure = error instanceof SyncFailure

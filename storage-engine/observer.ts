@@ -7,7 +7,7 @@ import type { ChoiceReason } from './compaction-choice.ts'
 import type { StorageError } from './errors.ts'
 import type { Offset } from './format.ts'
 
-/** Bytes that do not verify, where no crash can have left them. They stay where they are; readers pass them over. */
+/** Bytes that do not verify and that no crash can have left. They stay where they are; readers skip them. */
 export interface Damage {
   readonly file: string
   readonly position: number
@@ -16,7 +16,7 @@ export interface Damage {
   readonly after: Offset
   readonly through: Offset
   readonly reason: string
-  /** Where records lie by stream: those around the damage that can be read, as far as there are any. */
+  /** In a segment in stream order: the nearest readable records before and behind the damage, if there are any. */
   readonly before?: RecordName | undefined
   readonly behind?: RecordName | undefined
 }
@@ -26,7 +26,7 @@ export interface RecordName {
   readonly offset: Offset
 }
 
-/** A compaction run that is through. */
+/** A compaction run that has finished. */
 export interface CompactedRun {
   readonly reason: ChoiceReason
   readonly inputs: number
@@ -41,16 +41,16 @@ export interface StorageObserver {
   committed(records: number, bytes: number, syncMs: number): void
   rolled(file: string): void
   damaged(damage: Damage): void
-  /** What a crash left unfinished at the end of the log was cut away; nothing of it was acknowledged. */
+  /** The unfinished end that a crash left was cut off; nothing in it was acknowledged. */
   tailCut(file: string, position: number, bytes: number): void
   indexRebuilt(file: string, reason: string): void
-  /** A checkpoint is passed over; a start reads more of the log instead. */
+  /** A checkpoint is skipped; the start reads more of the log instead. */
   checkpointDoubtful(file: string, reason: string): void
-  /** A compaction run is through: its output has taken the place of its inputs. */
+  /** A compaction run has finished: its output has replaced its inputs. */
   compacted(run: CompactedRun): void
-  /** A file that is not ours lies in the folder. It is left alone. */
+  /** There is a file in the folder that is not ours. It is left alone. */
   unknownFile(name: string): void
-  /** Bytes that were read to make the log ready, and how many there will be. */
+  /** How many bytes a start has read so far, and how many it will read in all. */
   recovering(bytesDone: number, bytesTotal: number): void
   recovered(durationMs: number, segments: number, bytes: number): void
   /** The disk has no room (true), or has room again (false). */

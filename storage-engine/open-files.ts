@@ -32,7 +32,7 @@ export class OpenFiles {
       const file = await handle.opening
       return await file.read(target, position)
     } catch (error) {
-      // A failed opening must not be remembered: the next reader tries again.
+      // A failed open must not be remembered: the next reader tries again.
       if (this.#handles.get(path) === handle) this.forget(path)
       throw error
     } finally {
@@ -79,7 +79,7 @@ export class OpenFiles {
     }
   }
 
-  /** Resolves when what could be closed is closed. */
+  /** Resolves when everything that could be closed is closed. */
   async #closeDownTo(count: number): Promise<void> {
     const closing: Promise<void>[] = []
     for (const [path, handle] of this.#handles) {
@@ -98,12 +98,12 @@ export class OpenFiles {
   }
 }
 
-/** A handle that only reads has nothing to lose: an error while closing it tells nobody anything. */
+/** A read handle has nothing to lose: an error while closing it means nothing to anybody. */
 async function closeQuietly(handle: Handle): Promise<void> {
   await handle.opening.then((file) => file.close()).catch(() => undefined)
 }
 
-/** Whether reading failed for want of descriptors or memory: that says nothing of the bytes, and passes. */
+/** Whether reading failed for lack of descriptors or memory, which is temporary and says nothing about the bytes. */
 export function isShortage(error: unknown): boolean {
   const code = systemCode(error)
   return code === 'EMFILE' || code === 'ENFILE' || code === 'ENOMEM'

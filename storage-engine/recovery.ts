@@ -82,9 +82,9 @@ export interface RecoveredLog {
   readonly ceiling: Offset
   /** Everything before this place of the active segment is durable. */
   readonly syncedPosition: number
-  /** The highest that any file bears, or is named by one: none of these may be used again. */
+  /** The highest that any file has or refers to: none of them may be used again. */
   readonly newestGeneration: number
-  /** What the log takes for the newest manifest; what it names as replaced is not gone yet. */
+  /** What the log takes to be the newest manifest; the files that it names as replaced are not gone yet. */
   readonly manifest: Manifest
 }
 
@@ -120,7 +120,7 @@ class Recovery {
     const loaded = await loadInOrder(arrangement.live, (one, chain, decider) => this.#load(one, chain, decider))
     const tailAt = tailAmong(loaded)
     const active = await this.#settleTail(loaded, tailAt)
-    // What lies behind the tail, and could not be removed, holds nothing of the log.
+    // Whatever lies behind the tail and could not be removed holds nothing of the log.
     const settled = loaded.slice(0, tailAt + 1).map((one) => one.segment)
     const sealed = settled.filter((segment) => segment !== active && segment.isSealed)
     const kept = this.#withoutOverlaps([...sealed, active])
@@ -159,9 +159,9 @@ class Recovery {
     refuseForeign(directory, found)
     if (found.length > 0) this.#identity = identityOf(found)
     this.#newestManifest = await this.#readManifest(names)
-    // Only now is it certain that the folder is ours to change.
+    // Only now is it certain that we may change this folder.
     for (const name of temporaries) await files.remove(`${directory}/${name}`)
-    // A killed process may have left names that are not durable: nothing is built on them before they are.
+    // A killed process may have left names that are not durable: nothing is built on them until they are.
     await syncDirectoryOrFail(files, directory)
     return found
   }
@@ -205,7 +205,7 @@ class Recovery {
     }
   }
 
-  /** Which of the files are part of the log. Nothing is removed that the newest manifest on the disk does not tell of. */
+  /** Which of the files are part of the log. Nothing is removed unless the newest manifest on the disk says so. */
   async #arrange(found: readonly SegmentFile[]): Promise<Arrangement> {
     const context = this.#context
     const arrangement = await arrange(this.#identity, found, this.#newestManifest, (file) => {
@@ -222,7 +222,7 @@ class Recovery {
   async #removeWhatMayGo({ replaced, remnants, manifest }: Arrangement): Promise<Manifest> {
     if (manifest.number === 0 && remnants.length === 0) return manifest
     const { files, openFiles, directory } = this.#context
-    // What a manifest names, and what is not there any more, can be left out of the next one.
+    // Files that a manifest names and that are gone can be left out of the next one.
     const there = new Set((await files.list(directory)).map(generationOf))
     const absent = manifest.replaced.map(({ generation }) => generation).filter((one) => !there.has(one))
     const generations = [...replaced, ...remnants].map(({ generation }) => generation)
@@ -272,7 +272,7 @@ class Recovery {
       doubt = error.message
     }
     const loaded = await this.#loadByScan(found, footer, chain, undefined)
-    // A segment with damage keeps its index in memory: the sidecar could not say which streams the damage concerns.
+    // A damaged segment keeps its index in memory: a sidecar could not say which streams the damage concerns.
     if (loaded.scan?.unverified.length === 0 && this.#context.hasSidecars) {
       await this.#writeIndex(loaded.segment)
       this.#context.observer.indexRebuilt(indexName(found.generation), doubt)
@@ -284,7 +284,7 @@ class Recovery {
     return await openIndexFile(this.#context, segment)
   }
 
-  /** A full disk does not keep a log from opening: the index stays in memory, and is made again at the next start. */
+  /** A full disk does not keep a log from opening: the index stays in memory, and the next start rebuilds it. */
   async #writeIndex(segment: Segment): Promise<void> {
     try {
       await writeIndexFile(
@@ -310,7 +310,7 @@ class Recovery {
   ): Promise<Loaded> {
     const segment = this.#segmentOf(found, chain)
     this.#bytesTotal += found.sizeBytes
-    // An earlier recovery has decided where this segment ends, and was cut before it could write the footer.
+    // An earlier recovery has decided where this segment ends, and was cut short before it could write the footer.
     const sizeBytes = decider === undefined ? found.sizeBytes : Math.min(decider.predecessorEnd, found.sizeBytes)
     const batches: ScannedBatch[] = []
     const unverified: Unverified[] = []
@@ -347,15 +347,15 @@ class Recovery {
     const successor = behind.find((one) => continues(one, tail))
     const active = successor === undefined ? await this.#recoverTail(tail) : await this.#continueIn(tail, successor)
     for (const one of behind) {
-      // A header that does not verify is damage, and evidence: such a file stays.
+      // A header that does not verify is damage, and evidence: the file stays.
       if (one.segment === active || one.found.header === undefined) continue
-      // Made ahead of a roll that never came about, or left by a recovery that was cut: it never held a batch.
+      // Made ahead for a roll that never happened, or left by a recovery that was cut short: it never held a batch.
       await this.#removeUnused(one)
     }
     return active
   }
 
-  /** The segment that was written is gone, and with it the rolled one which named it. */
+  /** The segment that was being written is gone, and with it the rolled one that referred to it. */
   async #goOnBehind(last: Loaded): Promise<Segment> {
     this.#note(last.segment, endDamage(last))
     const { placeThrough, chain } = last.segment
@@ -403,7 +403,7 @@ class Recovery {
     const file = await this.#context.files.open(tail.segment.path, 'update')
     try {
       await file.read(bytes, position)
-      // Behind damage the footer may stand elsewhere; such a segment is not written to any more.
+      // Behind damage the footer may be elsewhere; such a segment is not written to any more.
       if (decodeFooter(bytes, 0, tail.segment.seed, position) === undefined) return
       await file.write(bytes, position)
       await syncOrFail(file)
@@ -412,7 +412,7 @@ class Recovery {
     }
   }
 
-  /** Something behind this segment holds a batch, so that all of it was durable once: what does not verify is damage. */
+  /** Something behind this segment holds a batch, so all of it was once durable: whatever does not verify is damage. */
   async #settleBeforeTail(one: Loaded, loaded: readonly Loaded[]): Promise<void> {
     if (one.footer !== undefined) return
     if (isUnusedSpare(one, loaded)) {
@@ -451,7 +451,7 @@ class Recovery {
     const end = endOfLog(tail, proven)
     for (const item of scan.unverified) if (item.position < end) this.#reportUnverified(tail, item)
     this.#reportShort(tail, durableEnd(tail))
-    // Where the end of what was durable is gone, what is written next would stand in its place, and hide that.
+    // If the end of what was durable is gone, whatever is written next would take its place and hide that.
     const isEndThere = tail.segment.contentEnd === end && durableEnd(tail) <= end
     const isWhole = end === proven && end === tail.found.sizeBytes && isEndThere
     if (isWhole && tail.found.header !== undefined) {
@@ -461,7 +461,7 @@ class Recovery {
     const unproven = scan.batches.filter((batch) => batch.position >= proven && batch.end <= end)
     if (tail.found.sizeBytes > end) this.#context.observer.tailCut(tail.found.name, end, tail.found.sizeBytes - end)
     const settled = await this.#reload(tail, proven)
-    // With its end unread, nobody knows the CRC of its last batch.
+    // With its end unread, the CRC of its last batch is unknown.
     const chain = settled.contentEnd === proven ? settled.chain : { crc: 0, last: settled.chain.last }
     const active = await this.#copyBatches(newest + 1, tail, proven, chain, unproven)
     await this.#finishSealing({ ...tail, segment: settled }, proven, active.generation)
@@ -548,7 +548,7 @@ class Recovery {
     segment.openForWriting(file)
     if (file.sizeBytes > end) await truncateDurably(file, end)
     const hasDamage = segment.unindexedDamages.length > 0
-    // A footer would hide that the end of what was durable is gone.
+    // A footer would hide that the end of what was durable is lost.
     const isEndThere = segment.contentEnd === end && durableEnd(one) <= end
     if (isEndThere && one.found.header !== undefined) await segment.seal(successor)
     else {
@@ -579,7 +579,7 @@ class Recovery {
     if (damage.through > damage.after) segment.unindexedDamages.push(damage)
   }
 
-  /** Segments that others name and that are not there, or tell nothing: every reader that crosses the place is told. */
+  /** Segments that others refer to and that are missing or unreadable: every reader that crosses the place is told. */
   #reportMissing(loaded: readonly Loaded[], segments: readonly Segment[], arrangement: Arrangement): void {
     for (const missing of missingSegments(loaded, arrangement.missing)) {
       const { placeFrom } = missing
@@ -612,18 +612,18 @@ class Recovery {
     }
   }
 
-  /** No batch that is gone has reserved numbers above it. */
+  /** No lost batch can have reserved numbers above it. */
   get #ceilingOfLost(): Offset {
     return Math.max(this.#ceiling, firstNumberAt(this.#context.now())) + CEILING_MARGIN
   }
 
-  /** Whether batches are gone behind all that can be read, and with them the last ceilings. */
+  /** Whether batches are lost behind all that can be read, and the last ceilings with them. */
   #isEndDamaged(segments: readonly Segment[]): boolean {
     const last = segments.findLast(({ recordCount }) => recordCount > 0)?.last ?? 0
     return this.#damages.some(({ through, reason }) => through >= last && reason !== OVERLAP)
   }
 
-  /** A segment whose numbers reach into those before it is not part of this log's history: it is left aside. */
+  /** A segment whose numbers overlap those before it is not part of this log's history: it is set aside. */
   #withoutOverlaps(segments: readonly Segment[]): Segment[] {
     const kept: Segment[] = []
     let last: Offset = 0

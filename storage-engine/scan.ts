@@ -30,15 +30,15 @@ export type ScanItem =
 /** Bytes that are neither. */
 export type Unverified = Extract<ScanItem, { kind: 'unverified' }>
 
-/** What lies before some place: the CRC that the next batch is chained to, and the number that it exceeds. */
+/** What lies before a place: the CRC that the next batch is chained to, and the number that its own must exceed. */
 export interface Chain {
   readonly crc: number
   readonly last: Offset
-  /** What follows was begun by a recovery, which names 0 where it could not read the batch before. */
+  /** What follows was begun by a recovery, whose first batch names 0 if the batch before it could not be read. */
   readonly mayBeUnread?: boolean
 }
 
-/** Stands for a batch that could not be read: anything may name it as the one before. */
+/** Stands for a batch that could not be read: any CRC may be named as that of the batch before. */
 export const UNKNOWN_CRC = -1
 export const UNKNOWN_CHAIN: Chain = { crc: UNKNOWN_CRC, last: 0 }
 
@@ -48,11 +48,11 @@ export interface ScanSource {
   read(target: Uint8Array, position: number): Promise<number>
 }
 
-/** Why bytes do not verify that the disk refuses to read: nothing is known of them, and a later try may succeed. */
+/** The reason given for bytes that the disk refuses to read: nothing is known of them, and a later try may succeed. */
 export const UNREADABLE = 'cannot be read'
 
 const WINDOW_BYTES = 1024 * 1024
-/** A disk fails by blocks: behind an unreadable one the search goes on at the next. */
+/** Disks fail in blocks: the search behind an unreadable one continues at the next. */
 const DISK_BLOCK_BYTES = 4096
 
 /**
@@ -110,7 +110,7 @@ function follows({ previousCrc }: BatchHeader, { crc, mayBeUnread = false }: Cha
   return crc === UNKNOWN_CRC || previousCrc === crc || (mayBeUnread && previousCrc === 0)
 }
 
-/** Where, behind `position`, something verifies again; the end of the segment if nothing does. */
+/** The first place behind `position` at which something verifies again; the end of the segment if nothing does. */
 async function nextVerified(window: Window, position: number, last: Offset): Promise<number> {
   const { seed, sizeBytes } = window.source
   const chain = { crc: UNKNOWN_CRC, last }
@@ -133,12 +133,12 @@ async function nextVerified(window: Window, position: number, last: Offset): Pro
   return sizeBytes
 }
 
-/** The first multiple of 8 in `bytes`, which lie at `position`, that is worth a closer look, or -1. */
+/** The first multiple of 8 within `bytes`, which lie at `position`, that deserves a closer look, or -1. */
 function nextCandidate(bytes: Buffer, seed: number, position: number): number {
   for (let at = 0; at + 4 <= bytes.length; at += 8) {
     const magic = bytes.readUInt32LE(at)
     if (magic !== BATCH_MAGIC && magic !== FOOTER_MAGIC) continue
-    // What reaches over the end of these bytes is not decided here.
+    // Whatever extends past the end of these bytes is not decided here.
     if (at + FOOTER_BYTES > bytes.length) return at
     if (batchLengthAt(bytes, at, seed, position + at) > 0) return at
     if (decodeFooter(bytes, at, seed, position + at) !== undefined) return at
@@ -146,10 +146,10 @@ function nextCandidate(bytes: Buffer, seed: number, position: number): number {
   return -1
 }
 
-/** A stretch of the file in memory, read forward in large pieces into a buffer that is used again. */
+/** A stretch of the file in memory, read forward in large pieces into a buffer that is reused. */
 class Window {
   readonly source: ScanSource
-  /** Whether the disk refused something since this was last reset. */
+  /** Whether the disk has refused a read since this was last reset. */
   unreadable = false
   #begin = 0
   #bytes: Buffer = Buffer.alloc(0)
@@ -171,7 +171,7 @@ class Window {
     return this.#bytes.subarray(begin, begin + wanted)
   }
 
-  /** Some bytes at `position`, as many as are at hand; none where the disk cannot read. Valid until the next call. */
+  /** Bytes at `position`, as many as are at hand; none if the disk cannot read them. Valid until the next call. */
   async rest(position: number): Promise<Buffer> {
     const at = position - this.#begin
     const isHere = at >= 0 && at + FOOTER_BYTES <= this.#bytes.length
@@ -179,14 +179,14 @@ class Window {
     return this.#bytes.subarray(position - this.#begin)
   }
 
-  /** Reads far ahead; where the disk cannot do that, no more than is needed. */
+  /** Reads far ahead or, if the disk cannot do that, only as much as is needed. */
   async #move(position: number, needed: number): Promise<void> {
     const rest = this.source.sizeBytes - position
     const ahead = Math.min(Math.max(needed, WINDOW_BYTES), rest)
     const least = Math.min(needed, rest)
     if (await this.#fill(position, ahead)) return
     if (least < ahead && (await this.#fill(position, least))) return
-    // Not silent: the range is reported as unverified, with this as its reason.
+    // Not silently: the range is reported as unverified, for this reason.
     this.unreadable = true
   }
 

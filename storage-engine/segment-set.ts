@@ -30,9 +30,9 @@ export interface SegmentLimits {
   readonly logBytesMax: number | undefined
 }
 
-/** Sealed segments whose index is still in memory; a roll waits for the oldest above that. */
+/** Sealed segments whose index may still be in memory; beyond that, a roll waits for the oldest. */
 const INDEXES_PENDING_MAX = 1
-/** How full the active segment is when the next one is made ready. */
+/** How full the active segment is when the next one is prepared. */
 const SPARE_AT_SHARE = 0.5
 
 interface Spare {
@@ -45,21 +45,21 @@ export class SegmentSet {
   readonly #limits: SegmentLimits
   readonly #segments: Segment[]
   readonly #damages: Damage[]
-  /** Those of the segments with damage that no index assigns to streams, in their order. */
+  /** The segments with damage that no index can assign to streams, in order. */
   #damaged: readonly Segment[] = []
   #spare: Promise<Spare | undefined> | undefined
   #newestGeneration: number
   #manifest: Manifest
-  /** Replaced before this process began, and kept by its recovery for the next one to decide. */
+  /** Replaced before this process began, and kept by its recovery for the next start to decide about. */
   readonly #keptReplaced: ReadonlySet<number>
   /** Dropped, but not removed yet. */
   #evicted: Segment[] = []
   #pins = 0
-  /** Sidecars are written, and files removed, one after the other. */
+  /** Sidecars are written, and files removed, one at a time. */
   #background: Promise<void> = Promise.resolve()
   #indexesPending = 0
   readonly #mending = new Map<Segment, Promise<void>>()
-  /** A sync of the folder that failed in the background: no later one proves anything, so nothing is rolled any more. */
+  /** A sync of the folder that failed in the background: no later one proves anything, so there are no more rolls. */
   #failure: SyncFailure | undefined
   #isClosed = false
   #evictedThrough: Offset = 0
@@ -96,30 +96,30 @@ export class SegmentSet {
     return this.#segments.reduce((sum, segment) => sum + segment.contentEnd, 0)
   }
 
-  /** Of all segments, sealed, and their sidecars. What was replaced or dropped does not count, though it may be there still. */
+  /** Of all segments, as if sealed, and their sidecars. Replaced and dropped files do not count, though they may still exist. */
   get bytesOnDisk(): number {
     return this.#segments.reduce((sum, segment) => sum + segment.sizeBytes, 0)
   }
 
-  /** The newest one, as it is on the disk; its number is 0 while there is none. */
+  /** The newest, as it is on the disk; its number is 0 while there is none. */
   get manifest(): Manifest {
     return this.#manifest
   }
 
-  /** One that was never used, and never will be by others. */
+  /** A generation that was never used, and that nobody else will use. */
   newGeneration(): number {
     this.#newestGeneration += 1
     return this.#newestGeneration
   }
 
-  /** Damage of unknown extent ends where this start's numbers begin. */
+  /** Damage of unknown extent ends where the numbers of this start begin. */
   boundDamages(through: Offset): void {
     for (const list of [this.#damages, ...this.#segments.map((segment) => segment.unindexedDamages)]) {
       for (const [i, damage] of list.entries()) if (damage.through === UNKNOWN_THROUGH) list[i] = { ...damage, through }
     }
   }
 
-  /** A checkpoint below it misses that records were dropped which it does not know of. */
+  /** A checkpoint below it does not know of records that were dropped since. */
   get checkpointFloor(): Offset {
     return this.#manifest.checkpointFloor
   }
@@ -127,20 +127,20 @@ export class SegmentSet {
   /** The first segment that may hold or have held a number above `after`; the active one if no other does. */
   segmentAfter(after: Offset): Segment {
     const found = this.recordsAfter(after)
-    // Where the end of a segment is damaged, the numbers that it may have held go on behind the last that it holds.
+    // If the end of a segment is damaged, it may have held numbers above the last one that it holds.
     const damaged = this.#damaged.find(({ unindexedDamages }) =>
       unindexedDamages.some(({ through }) => through > after),
     )
     return damaged !== undefined && damaged.placeFrom < found.placeFrom ? damaged : found
   }
 
-  /** The same for whoever tells no gaps: damage in front of the segment is passed over. */
+  /** The same for callers that report no gaps: damage in front of the segment is passed over. */
   recordsAfter(after: Offset): Segment {
     const at = lowerBound(this.#segments.length - 1, (i) => (this.#segments[i] as Segment).chain.last > after)
     return this.#segments[at] as Segment
   }
 
-  /** The segment behind one that is sealed; undefined where that one was dropped meanwhile. */
+  /** The segment behind a sealed one; undefined if that one has been dropped meanwhile. */
   successorOf(segment: Segment): Segment | undefined {
     const at = this.#segments.indexOf(segment)
     return at === -1 ? undefined : this.#segments[at + 1]
@@ -150,7 +150,7 @@ export class SegmentSet {
     return this.#segments.includes(segment)
   }
 
-  /** Whether a batch of that size belongs into the next segment. */
+  /** Whether a batch of that size belongs in the next segment. */
   needsRoll(batchBytes: number): boolean {
     const { active } = this
     if (active.batchCount === 0) return false
@@ -158,7 +158,7 @@ export class SegmentSet {
     return isFull || active.recordCount >= this.#limits.segmentRecordsMax
   }
 
-  /** Makes the next segment's file ready while the active one still has room, so that a roll costs one sync. */
+  /** Prepares the next segment's file while the active one still has room, so that a roll costs one sync. */
   prepareSpare(): void {
     const { active } = this
     const isHalfFull =
@@ -166,7 +166,7 @@ export class SegmentSet {
       active.recordCount > this.#limits.segmentRecordsMax * SPARE_AT_SHARE
     if (!isHalfFull || this.#spare !== undefined) return
     this.#spare = this.#createSpare().catch((error: unknown) => {
-      // Nothing waits for it yet: the roll tries again and reports what it meets. A failed sync it must not try again.
+      // Nothing waits for it yet: the roll tries again and reports what it meets. But a failed sync must not be retried.
       if (error instanceof SyncFailure) throw error
       return undefined
     })
@@ -182,7 +182,7 @@ export class SegmentSet {
     const spare = (await this.#spare) ?? (await this.#createSpare())
     this.#spare = Promise.resolve(spare)
     if (this.#failure !== undefined) throw this.#failure
-    // A footer that is durable before the batches in front of it would make damage of what a crash takes.
+    // If the footer became durable before the batches in front of it, whatever a crash took of them would look like damage.
     if (!isSynced) await syncOrFail(sealed.file)
     await this.#seal(sealed, spare.header.generation)
     this.#spare = undefined
@@ -229,7 +229,7 @@ export class SegmentSet {
     this.#inBackground(() => this.#removeFiles())
   }
 
-  /** Until it is released, no file of the log is removed, whatever is replaced or dropped meanwhile. */
+  /** Until the pin is released no file of the log is removed, whatever is replaced or dropped meanwhile. */
   pin(): { release(): void } {
     let isPinned = true
     this.#pins += 1
@@ -243,7 +243,7 @@ export class SegmentSet {
     }
   }
 
-  /** Removes what is not part of the log any more. What the disk would not remove is tried again the next time. */
+  /** Removes files that are no longer part of the log. Whatever the disk will not remove is tried again next time. */
   async #removeFiles(): Promise<void> {
     if (this.#pins > 0 || this.#failure !== undefined || this.#isClosed) return
     const { files, directory, openFiles } = this.context
@@ -266,16 +266,16 @@ export class SegmentSet {
     }
   }
 
-  /** A clean end: seals the active segment, so that damage to its last batch will be noticed. */
+  /** For a clean stop: seals the active segment, so that damage to its last batch will be noticed. */
   async sealActive(): Promise<void> {
     if (this.active.batchCount > 0) await this.roll(false)
   }
 
-  /** Waits for the background, then closes every file. */
+  /** Waits for background work, then closes every file. */
   async close(): Promise<void> {
     await this.#background
     this.#isClosed = true
-    // Why a spare could not be made has been told where it was wanted; here only its file counts.
+    // Why a spare could not be made was reported where it was wanted; here only its file matters.
     const spare = await this.#spare?.catch(() => undefined)
     await spare?.file.close()
     await this.active.closeWriting()
@@ -302,7 +302,7 @@ export class SegmentSet {
     return dropped
   }
 
-  /** Asks a segment's index; where it turns out doubtful, it is made again from the segment. */
+  /** Asks a segment's index; if that turns out to be doubtful, rebuilds it from the segment and asks again. */
   async query<T>(segment: Segment, ask: (index: SegmentIndex) => T | Promise<T>): Promise<T> {
     try {
       return await ask(segment.index)
@@ -312,10 +312,10 @@ export class SegmentSet {
     }
   }
 
-  /** Makes a sidecar again that turned out doubtful; throws any other error, and this one where the segment is gone. */
+  /** Rebuilds a sidecar that turned out to be doubtful; rethrows any other error, and this one if the segment is gone. */
   async mendIndex(segment: Segment, error: unknown): Promise<void> {
     if (!(error instanceof IndexDoubt) || !this.has(segment)) throw error
-    // Many readers may meet the same page at once.
+    // Many readers may come across the same page at once.
     const mending = this.#mending.get(segment) ?? this.#mend(segment, error)
     this.#mending.set(segment, mending)
     try {
@@ -328,7 +328,7 @@ export class SegmentSet {
   async #mend(segment: Segment, error: IndexDoubt): Promise<void> {
     this.context.observer.indexRebuilt(indexName(segment.generation), error.message)
     const { index, damages } = await rebuildIndex(this.context, segment)
-    // Replaced while it was read: what could not be read is no damage.
+    // Replaced while it was being read: whatever could not be read is not damage.
     if (!this.has(segment)) throw error
     segment.replaceIndex(index)
     // A sidecar could not say which streams the damage concerns: with damage the index stays in memory.
@@ -344,7 +344,7 @@ export class SegmentSet {
     this.#damaged = this.#segments.filter(({ unindexedDamages }) => unindexedDamages.length > 0)
   }
 
-  /** Damage that a reader has met. Told once. */
+  /** Damage that a reader has come across. Reported once. */
   reportDamage(damage: Damage): void {
     if (this.#damages.some((known) => known.file === damage.file && known.position === damage.position)) return
     this.#damages.push(damage)
@@ -363,7 +363,7 @@ export class SegmentSet {
     return { header, file: await createSegmentFile(this.context, header, []) }
   }
 
-  /** A footer that could not be written whole is cut away, so that the segment can go on. */
+  /** A footer that could not be written whole is cut off, so that the segment can be written on. */
   async #seal(segment: Segment, successor: number): Promise<void> {
     try {
       await segment.seal(successor)
@@ -380,7 +380,7 @@ export class SegmentSet {
         if (this.context.hasSidecars && segment.unindexedDamages.length === 0) await this.#writeIndex(segment)
         await segment.closeWriting()
       } catch (error) {
-        // A segment that is sealed and durable has nothing to lose by an error while its file is closed.
+        // A sealed, durable segment has nothing to lose from an error while its file is closed.
         if (systemCode(error) === undefined) throw error
       } finally {
         this.#indexesPending -= 1
@@ -390,11 +390,11 @@ export class SegmentSet {
 
   #inBackground(work: () => Promise<void>): void {
     this.#background = this.#background.then(work)
-    // Nobody may be waiting when it fails; whoever waits next meets the failure.
+    // There may be nobody waiting when it fails; whoever waits next gets the failure.
     this.#background.catch(() => undefined)
   }
 
-  /** A disk that refuses the sidecar does no harm: the index stays in memory till the next start makes it again. */
+  /** A disk that refuses the sidecar does no harm: the index stays in memory until the next start rebuilds it. */
   async #writeIndex(segment: Segment): Promise<void> {
     const { files, directory } = this.context
     const index = segment.index as MemoryIndex
@@ -412,7 +412,7 @@ export class SegmentSet {
 }
 
 /**
- * Cuts away what a failed write may have left behind the last batch, durably. Throws SyncFailure where that fails: then
+ * Durably cuts off whatever a failed write may have left behind the last batch. Throws SyncFailure if that fails: then
  * nobody knows what the next start will find there.
  */
 export async function cutBack(segment: Segment): Promise<void> {

@@ -8,14 +8,14 @@ import { SyncFailure } from './errors.ts'
 import type { DataFile, Files } from './files.ts'
 
 /**
- * So much is handed to the disk at once at most by what works in the background, for the sake of publishers: a sync of
- * theirs waits behind the one that is under way.
+ * Background work hands the disk at most this much at once, for the publishers' sake: their syncs wait behind the one that
+ * is under way.
  */
 export const BACKGROUND_SYNC_BYTES = 1024 * 1024
 
 /**
- * Resolves when the file is durable under its name. Throws what `write` and the disk throw, and leaves nothing behind;
- * SyncFailure where a sync fails: then nobody knows what is there.
+ * Resolves when the file is durable under its name. Throws whatever `write` and the disk throw, and leaves nothing behind;
+ * throws SyncFailure if a sync fails, in which case nobody knows what is there.
  */
 export async function createWholeFile(
   files: Files,
