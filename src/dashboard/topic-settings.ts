@@ -3,7 +3,7 @@ import type { TopicDetails } from '../client/client.ts'
 import { call, topicPath, wordsOf } from './api.ts'
 import { labelled, make, onSubmit, write } from './dom.ts'
 
-/** With an API token that may manage topics. The fields begin with what holds; `onChanged` is told what holds then. */
+/** With an API token that may manage topics. The fields start with the present settings; `onChanged` gets the new ones. */
 export function topicSettings(
   { id, name, retention }: TopicDetails,
   token: string,

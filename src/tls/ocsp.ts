@@ -94,7 +94,7 @@ export function readResponse(response: Buffer, subject: Subject, nowMs: number):
   try {
     const basic = basicIn(response)
     const single = singleIn(basic, subject)
-    // In this order: by a wrong clock all that follows looks wrong, and whoever is on the way can say that it is revoked.
+    // In this order: with a wrong clock everything else looks wrong, and until it is verified anyone on the way could claim "revoked".
     const life = lifeOf(single, nowMs)
     requireSigned(basic, subject, nowMs)
     requireGood(single)
