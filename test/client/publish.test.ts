@@ -96,6 +96,25 @@ test('a key of the caller is sent as it is, and the same key with another event 
   assert.equal(await eventsIn(fixture, id), 2)
 })
 
+test('a server that asks to be left alone for a while is asked again then, and not before', async (context) => {
+  context.mock.timers.enable({ apis: ['setTimeout'] })
+  const later = { status: 503, headers: { 'content-type': 'application/json', 'retry-after': '60' } }
+  let calls = 0
+  const fetch = async () => {
+    calls += 1
+    if (calls === 1) return new Response('{"error":{"code":503,"message":"Later."}}', later)
+    return new Response('{"event":{"id":"00000000002"}}', { status: 201 })
+  }
+  const client = new SserClient({ url: 'http://events.test', fetch })
+  const published = client.publish('00000000001', { message: 1 }, { retries: 1 })
+  for (let turn = 0; turn < 20; turn += 1) await nextTurn()
+  context.mock.timers.tick(59_999)
+  for (let turn = 0; turn < 20; turn += 1) await nextTurn()
+  assert.equal(calls, 1)
+  for (; calls === 1; context.mock.timers.tick(1)) await nextTurn()
+  assert.deepEqual(await published, { id: '00000000002' })
+})
+
 test('an abort ends the wait before the next try', async (context) => {
   const fixture = await startFixture(context)
   const { client } = await behind(
