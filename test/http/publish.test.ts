@@ -157,10 +157,20 @@ test('a body in chunks is refused as soon as it is too large, however much follo
   }
   const exact = `{"event":{"message":"${'x'.repeat(4096 - 24)}"}}`
   assert.equal(exact.length, 4096)
-  const fitting = raw(
-    `POST /api/v1/pubsubs/${id}/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${API_TOKEN}\r\ntransfer-encoding: chunked\r\n\r\n1000\r\n${exact}\r\n0\r\n\r\n`,
-  )
-  assert.match(await fitting.until('"event"'), /^HTTP\/1\.1 201 /)
+  for (const [body, status] of [
+    [exact, 201],
+    [`${exact} `, 413],
+  ] as const) {
+    // That is sent when it is asked for, so that it is waited for.
+    const connection = raw(
+      `POST /api/v1/pubsubs/${id}/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${API_TOKEN}\r\ntransfer-encoding: chunked\r\nexpect: 100-continue\r\n\r\n`,
+    )
+    await connection.until('100 Continue\r\n\r\n')
+    connection.socket.write(`${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`)
+    const answer = await connection.until('}}')
+    assert.ok(answer.includes(`\r\n\r\nHTTP/1.1 ${status} `), answer.slice(0, 200))
+    connection.socket.destroy()
+  }
 })
 
 test('a body that stalls gets a 408 and the end of the connection', async (t) => {
