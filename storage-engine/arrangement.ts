@@ -22,24 +22,24 @@ import type { SegmentFile } from './segment-files.ts'
 
 /** A segment's file that is part of the log. */
 export interface Found extends SegmentFile {
-  /** The header, or what is taken for it where it does not verify. */
+  /** The header, or what is assumed in its place if it does not verify. */
   readonly believed: SegmentHeader
 }
 
 export interface Arrangement {
   /** In the order of the log. */
   readonly live: readonly Found[]
-  /** Compacted segments that hold nothing which the log does not hold without them: they may go. */
+  /** Compacted segments that hold nothing that the log does not hold without them: they may go. */
   readonly remnants: readonly SegmentFile[]
-  /** What live segments that verify stand for: they may go. */
+  /** Files that live segments which verify have replaced: they may go. */
   readonly replaced: readonly SegmentFile[]
   /** Segments that the manifest names and that are not there, though not all of their inputs are. */
   readonly missing: readonly CompactedEntry[]
-  /** Compacted segments that do not verify where it matters. */
+  /** Compacted segments that fail to verify where it matters. */
   readonly doubts: readonly Doubt[]
-  /** What counts from now on. */
+  /** The manifest that counts from now on. */
   readonly manifest: Manifest
-  /** Whether that must be written before anything is removed: the newest on the disk does not say it. */
+  /** Whether it must be written before anything is removed, because the newest on the disk does not say the same. */
   readonly isUnwritten: boolean
 }
 
@@ -56,7 +56,7 @@ export interface NewestManifest {
   readonly manifest: Manifest | undefined
 }
 
-/** Costs no record: what it holds is elsewhere, or is told where it cannot be read. */
+/** Costs no record: the content is elsewhere, or is reported where it cannot be read. */
 export function doubtDamage({ file, reason }: Doubt): Damage {
   return { file: file.name, position: 0, bytes: file.sizeBytes, after: 0, through: 0, reason }
 }
@@ -82,13 +82,13 @@ export async function arrange(
   return await arranging.byManifest(newest.manifest)
 }
 
-/** What is taken for the header of a segment of which nothing is known but its generation. */
+/** The header that is assumed for a segment of which only the generation is known. */
 export function presumedHeader(identity: Uint8Array, generation: number): SegmentHeader {
   const unknown = { predecessor: 0, predecessorEnd: 0, contentEnd: HEADER_BYTES, createdMs: 0 }
   return rolledHeader({ ...unknown, identity, generation })
 }
 
-/** Whether a segment that was rolled as that generation has its place in this one. */
+/** Whether this segment covers the place of the one that was rolled with that generation. */
 export function holdsPlace(of: Pick<SegmentHeader, 'placeFrom' | 'placeThrough'>, generation: number): boolean {
   return of.placeFrom <= generation && generation <= of.placeThrough
 }
@@ -127,7 +127,7 @@ class Arranging {
     return this.#result({ ...manifest, ...this.#lists() }, false)
   }
 
-  /** No manifest says which compacted segments count: those do that verify, and what they replace does not. */
+  /** No manifest says which compacted segments count: those that verify do, and the segments they replace do not. */
   async byHeaders(newestNumber: number): Promise<Arrangement> {
     const files = [...this.#files.values()].sort((a, b) => b.generation - a.generation)
     for (const file of files) {
@@ -150,7 +150,7 @@ class Arranging {
     }
     const lists = this.#lists()
     const number = newestNumber + 1
-    // Which records were dropped is not known any more: any of these may have been.
+    // Which records were dropped is no longer known: any of these may have been.
     const checkpointFloor = Math.max(0, ...lists.compacted.map(({ coveredLast }) => coveredLast))
     const manifest = { identity: this.#identity, number, checkpointFloor, ...lists }
     if (newestNumber === 0 && lists.compacted.length === 0) return this.#result(noManifest(this.#identity), false)
@@ -168,7 +168,7 @@ class Arranging {
       return
     }
     if (file === undefined || this.#hasAll(entry.inputs)) {
-      // The inputs hold all that it held, or what is left of it.
+      // The inputs hold everything that it held, or whatever is left of it.
       for (const generation of entry.inputs) this.#bringBack(generation, entry)
       if (file !== undefined) this.#doubts.push({ file, reason: SET_ASIDE })
       if (this.#hasAll(entry.inputs)) return
@@ -190,7 +190,7 @@ class Arranging {
       this.#remnants.push(file)
       return
     }
-    // No manifest came to name it, and an input is gone all the same: what is left of them is kept.
+    // No manifest names it, and yet an input is gone: whatever is left of them is kept.
     if (!(await this.#verifies(file))) this.#doubts.push({ file, reason: NOT_REMOVED })
     for (const older of [...this.#live.values()]) {
       if (!holdsPlace(file.header, placeOf(older))) continue
@@ -214,7 +214,7 @@ class Arranging {
     this.#entries.set(file.generation, entryOf(file.header))
   }
 
-  /** One whose header does not verify is not there: nobody knows whether it was compacted, and where its place is. */
+  /** A file whose header does not verify does not count: nobody knows whether it was compacted, or where its place is. */
   #hasAll(generations: readonly number[]): boolean {
     return generations.every((generation) => this.#files.get(generation)?.header !== undefined)
   }

@@ -10,15 +10,15 @@
 
 export interface Files {
   /**
-   * `create` fails with EEXIST where the name is taken; `read` gives a file that refuses writes; `update` reads and
-   * writes an existing one. A folder or a symbolic link under that name is an error. Files are made with mode 0600.
+   * `create` fails with EEXIST if the name is taken; `read` gives a file that refuses writes; `update` reads and writes an
+   * existing one. A folder or a symbolic link under that name is an error. Files are created with mode 0600.
    */
   open(path: string, mode: 'create' | 'read' | 'update'): Promise<DataFile>
   /** The names in a folder, sorted; not their paths. */
   list(directory: string): Promise<readonly string[]>
-  /** Makes the folder, and those above it, with mode 0700 where they are missing. */
+  /** Creates the folder, and those above it, with mode 0700 if they are missing. */
   makeDirectory(directory: string): Promise<void>
-  /** Replaces `to` where it exists. */
+  /** Replaces `to` if it exists. */
   rename(from: string, to: string): Promise<void>
   remove(path: string): Promise<void>
   /** Makes the names in the folder durable. */
@@ -27,9 +27,9 @@ export interface Files {
 
 export interface DataFile {
   readonly path: string
-  /** As this handle knows it: the size at opening, and what was written and truncated through it since. */
+  /** As known to this handle: the size when it was opened, and what was written and truncated through it since. */
   readonly sizeBytes: number
-  /** Writes all of the bytes, or throws; after a throw any part of them may be in the file. */
+  /** Writes all of the bytes or throws, after which any part of them may be in the file. */
   write(bytes: Uint8Array, position: number): Promise<void>
   /** Reads up to `target.length` bytes; fewer only at the end of the file. Returns how many. */
   read(target: Uint8Array, position: number): Promise<number>

@@ -23,16 +23,16 @@ export interface Manifest {
   readonly replaced: readonly ReplacedEntry[]
 }
 
-/** What the header of a compacted segment says, so that the log finds its place where that does not verify. */
+/** What the header of a compacted segment says, so that the log knows its place even if the header does not verify. */
 export type CompactedEntry = Pick<
   SegmentHeader,
   'generation' | 'placeFrom' | 'placeThrough' | 'coveredLast' | 'ceiling' | 'inputs'
 >
 
-/** A generation that is not part of the log any more, whose removal is not known to be durable. */
+/** A generation that is no longer part of the log, but whose removal is not known to be durable. */
 export interface ReplacedEntry {
   readonly generation: number
-  /** The compacted segment that stands for it now. */
+  /** The compacted segment that has taken its place. */
   readonly by: number
 }
 
@@ -47,7 +47,7 @@ const VERSION = 1
 const HEADER_BYTES = 64
 const COMPACTED_BYTES = 48
 const REPLACED_BYTES = 16
-/** No manifest is larger, so that a file that is none never makes a reader allocate more. */
+/** No manifest is larger, so that some other file never makes a reader allocate more. */
 const BYTES_LIMIT = 64 * 1024 * 1024
 
 /** Of a log that was never compacted. */
@@ -60,7 +60,7 @@ export function entryOf(header: SegmentHeader): CompactedEntry {
   return { generation, placeFrom, placeThrough, coveredLast, ceiling, inputs }
 }
 
-/** The header as it was, but for the time and the position that only it knew. */
+/** The header as it was, except for the time and the position, which only it knew. */
 export function headerOfEntry(identity: Uint8Array, entry: CompactedEntry): SegmentHeader {
   const lost = { predecessor: 0, predecessorEnd: 0, contentEnd: 0, createdMs: 0 }
   return { ...entry, ...lost, identity, order: ORDER_BY_STREAM, outputs: [entry.generation] }
@@ -91,7 +91,7 @@ export function encodeManifest(manifest: Manifest): Buffer {
   return bytes
 }
 
-/** `bytes` is the whole file; one byte more or less, and it does not verify. */
+/** `bytes` is the whole file; with one byte more or less it does not verify. */
 export function decodeManifest(bytes: Buffer): DecodedManifest {
   if (bytes.length < HEADER_BYTES || !bytes.subarray(0, 8).equals(MAGIC)) return { kind: 'damaged' }
   if (bytes.readUInt32LE(16) !== bytes.length || bytes.length % 8 !== 0) return { kind: 'damaged' }
@@ -127,7 +127,7 @@ function manifestCrc(bytes: Buffer): number {
   return crc32(bytes.subarray(16), crc32(bytes.subarray(0, 12)))
 }
 
-/** Durable under its name when it resolves; throws SyncFailure where nobody knows. Older ones are there still. */
+/** Durable under its name when it resolves; throws SyncFailure if nobody knows. Older ones are not removed. */
 export async function writeManifest(files: Files, directory: string, manifest: Manifest): Promise<void> {
   await createWholeFile(files, directory, manifestName(manifest.number), (file) =>
     file.write(encodeManifest(manifest), 0),
@@ -154,7 +154,7 @@ async function readManifest(files: Files, path: string): Promise<DecodedManifest
     return decodeManifest(bytes.subarray(0, length))
   } catch (error) {
     if (systemCode(error) === undefined || isShortage(error)) throw error
-    // What the disk cannot read says nothing; the headers of the segments say it instead.
+    // If the disk cannot read it, the headers of the segments count instead.
     return { kind: 'damaged' }
   } finally {
     await file.close()
@@ -198,7 +198,7 @@ export async function removeReplaced(
   for (const name of outdated) await isRemoved(name)
   const gone: number[] = []
   for (const generation of generations) {
-    // The sidecar first: alone, nothing would name it any more.
+    // The sidecar first: once its segment is gone, nothing would refer to it any more.
     if ((await isRemoved(indexName(generation))) && (await isRemoved(segmentName(generation)))) gone.push(generation)
   }
   if (removals > 0) await syncDirectoryOrFail(files, directory)

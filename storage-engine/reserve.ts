@@ -22,7 +22,7 @@ export class Reserve {
   #isWhole = false
   #restoring: Promise<boolean> | undefined
 
-  /** A size of 0 means: no reserve, always whole, nothing to give. */
+  /** A size of 0 means no reserve: always whole, with nothing to give. */
   constructor(files: Files, directory: string, sizeBytes: number) {
     this.#files = files
     this.#directory = directory
@@ -34,7 +34,7 @@ export class Reserve {
     return this.#isWhole || this.#sizeBytes === 0
   }
 
-  /** Gives the room back to the disk. False where there is none to give. */
+  /** Gives the room back to the disk. False if there is none to give. */
   async release(): Promise<boolean> {
     await this.#restoring
     if (!this.#isWhole) return false
@@ -42,7 +42,7 @@ export class Reserve {
     try {
       await this.#files.remove(this.#path)
     } catch (error) {
-      // Removed by hand, to make room: it has been given already.
+      // Somebody removed it by hand to make room: it has been given already.
       if (systemCode(error) === 'ENOENT') return false
       throw error
     }
@@ -50,13 +50,13 @@ export class Reserve {
     return true
   }
 
-  /** As `release`, for a reserve that an earlier process has written. */
+  /** Like `release`, for a reserve that an earlier process wrote. */
   async giveUp(): Promise<boolean> {
     this.#isWhole = (await this.#files.list(this.#directory)).includes(RESERVE_NAME)
     return await this.release()
   }
 
-  /** Takes the room again, if there is enough. Resolves with whether the reserve is whole; throws SyncFailure only. */
+  /** Takes the room again if there is enough. Resolves with whether the reserve is whole; throws only SyncFailure. */
   async restore(): Promise<boolean> {
     if (this.isWhole) return true
     this.#restoring ??= this.#write().finally(() => {
@@ -70,7 +70,7 @@ export class Reserve {
       const names = await this.#files.list(this.#directory)
       const file = await this.#files.open(this.#path, names.includes(RESERVE_NAME) ? 'update' : 'create')
       try {
-        // Written, not only made long: a file with holes reserves nothing.
+        // Written, not merely extended: a file with holes reserves nothing.
         const zeros = Buffer.alloc(Math.min(PIECE_BYTES, this.#sizeBytes))
         for (let position = file.sizeBytes; position < this.#sizeBytes; position += zeros.length) {
           await file.write(zeros.subarray(0, Math.min(zeros.length, this.#sizeBytes - position)), position)
@@ -84,13 +84,13 @@ export class Reserve {
       this.#isWhole = true
     } catch (error) {
       if (systemCode(error) === undefined) throw error
-      // Half a reserve helps nobody, and its room may be what others wait for.
+      // Half a reserve helps nobody, and others may be waiting for its room.
       await this.#files.remove(this.#path).catch(() => undefined)
     }
     return this.#isWhole
   }
 
-  /** One that fails is final for the log: it may have been the one to tell that a segment's name is not durable. */
+  /** A failure is final for the log: it may have been the only sign that a segment's name is not durable. */
   async #syncDirectory(): Promise<void> {
     await this.#files.syncDirectory(this.#directory).catch((error: unknown) => {
       throw new SyncFailure(this.#directory, error)

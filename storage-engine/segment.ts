@@ -46,7 +46,7 @@ export interface SegmentContext {
 
 let cacheIds = 0
 
-/** A number for a file in a block cache, different for every one in this process. */
+/** A number for a file in a block cache, unique within this process. */
 export function nextCacheId(): number {
   cacheIds += 1
   return cacheIds
@@ -62,17 +62,17 @@ export class Segment implements BlockSource {
   readonly headerEnd: number
   readonly predecessor: number
   readonly order: RecordOrder
-  /** Generations of the first and the last rolled segment in whose place it stands; its own where it was rolled. */
+  /** Generations of the first and the last rolled segment whose place it takes; its own if it was rolled itself. */
   readonly placeFrom: number
   readonly placeThrough: number
-  /** The highest number that the segments ever held which it replaces; 0 where it replaces none. */
+  /** The highest number that the segments it replaces ever held; 0 if it replaces none. */
   readonly coveredLast: Offset
-  /** The highest ceiling that was known to be durable when it was compacted; 0 where it was rolled. */
+  /** The highest ceiling that was known to be durable when it was compacted; 0 if it was rolled. */
   readonly ceiling: Offset
-  /** What its first batch is chained to, and the highest number of the log before it. */
+  /** The batch that its first one is chained to, and the highest number of the log before it. */
   readonly chainBefore: Chain
   readonly #context: SegmentContext
-  /** Present while the segment is written. */
+  /** Present while the segment is being written. */
   #file: DataFile | undefined
   #index: SegmentIndex
   #contentEnd: number
@@ -85,7 +85,7 @@ export class Segment implements BlockSource {
   #lastNumber: Offset
   #timeMsMin = 0
   #timeMsMax = 0
-  /** Damage that no index can assign to streams: every reader that crosses it is told. */
+  /** Damage that no index can assign to particular streams: every reader that crosses it is told. */
   readonly unindexedDamages: Damage[] = []
 
   /** `chainBefore` is the last batch of the log before this segment. */
@@ -110,7 +110,7 @@ export class Segment implements BlockSource {
     this.path = `${context.directory}/${this.name}`
     this.headerEnd = headerEnd
     this.#contentEnd = headerEnd
-    // What a compaction writes is a chain of its own.
+    // A compacted segment has a chain of its own.
     this.chainBefore = header.order === ORDER_BY_OFFSET ? chainBefore : { crc: 0, last: chainBefore.last }
     this.#lastCrc = this.chainBefore.crc
     this.#lastNumber = Math.max(chainBefore.last, header.coveredLast)
@@ -142,7 +142,7 @@ export class Segment implements BlockSource {
     return this.#batchCount
   }
 
-  /** The lowest and the highest number of its records; 0 without one. */
+  /** The lowest and the highest number of its records; 0 if it has none. */
   get first(): Offset {
     return this.#first
   }
@@ -151,7 +151,7 @@ export class Segment implements BlockSource {
     return this.#last
   }
 
-  /** The log up to here: the CRC of the last batch, and the highest number, that of dropped records included. */
+  /** The log up to here: the CRC of the last batch, and the highest number, dropped records included. */
   get chain(): Chain {
     return { crc: this.#lastCrc, last: this.#lastNumber }
   }
@@ -175,7 +175,7 @@ export class Segment implements BlockSource {
     return await this.#context.openFiles.read(this.path, target, position)
   }
 
-  /** Takes a batch that lies at `position` into account: from now on it can be read. Returns its records, as views. */
+  /** Adds the batch at `position` to the index: from now on it can be read. Returns its records, as views. */
   accept(batch: Buffer, header: Omit<BatchHeader, 'length'>, position: number): readonly RecordView[] {
     const index = this.#index as MemoryIndex
     const records: RecordView[] = []
@@ -205,24 +205,24 @@ export class Segment implements BlockSource {
     this.#isSealed = true
   }
 
-  /** No more batches, though no footer could be read or written. */
+  /** No more batches will come, although no footer could be read or written. */
   markSealed(): void {
     this.#isSealed = true
   }
 
-  /** Ends writing; whoever reads opens the file anew. */
+  /** Ends writing; readers then open the file themselves. */
   async closeWriting(): Promise<void> {
     const file = this.#file
     this.#file = undefined
     await file?.close()
   }
 
-  /** Ends writing to a file that somebody else closes. No more batches: it is sealed, or will never be. */
+  /** Ends writing to a file that somebody else closes. No more batches will come: it is sealed, or never will be. */
   leaveFile(): void {
     this.#file = undefined
   }
 
-  /** Takes what a sidecar says, in the place of reading the segment. */
+  /** Believes a sidecar instead of reading the segment. */
   adopt(index: SegmentIndex, summary: SegmentSummary, lastNumber: Offset): void {
     this.#index = index
     this.#contentEnd = summary.contentEnd
@@ -237,13 +237,13 @@ export class Segment implements BlockSource {
     this.#timeMsMax = summary.timeMsMax
   }
 
-  /** Takes the word of the footer for what the last batch is, where that one does not verify. */
+  /** Believes the footer about the last batch, in case that one does not verify. */
   endWith(footer: SegmentFooter): void {
     this.#lastCrc = footer.lastCrc
     this.#lastNumber = Math.max(this.#lastNumber, footer.last)
   }
 
-  /** Replaces the index in memory by one that answers the same, or the other way round. */
+  /** Replaces the index by one that gives the same answers: from memory to a file, or the other way round. */
   replaceIndex(index: SegmentIndex): void {
     this.#index = index
   }
@@ -268,7 +268,7 @@ export class Segment implements BlockSource {
     return this.#contentEnd + FOOTER_BYTES
   }
 
-  /** Bytes on the disk when it is sealed, its sidecar included, if there is one. */
+  /** Bytes on the disk when it is sealed, including its sidecar if there is one. */
   get sizeBytes(): number {
     return this.sealedBytes + this.#index.sizeBytes
   }

@@ -7,11 +7,11 @@
 import { StorageError } from './errors.ts'
 import type { Offset } from './format.ts'
 
-/** How far ahead a durable batch reserves. */
+/** How many numbers ahead a durable batch reserves. */
 export const RESERVATION = 2 ** 20
 /** 2025-10-21T05:13:13Z: numbers begin with the seconds since then, times 2^20. */
 const EPOCH_MS = 1_761_023_593_000
-/** Above it nothing is given any more, so that everything fits into 53 bits with a margin. */
+/** No number above it is given, so that everything fits into 53 bits with a margin. */
 const LIMIT = 2 ** 53 - 2 ** 22
 
 export class Sequencer {
@@ -21,7 +21,7 @@ export class Sequencer {
   #asked = false
   #onLow: (() => void) | undefined
 
-  /** The number that this process began with; none below it was given by it. */
+  /** The number that this process began with; it gives none below it. */
   get firstOfThisStart(): Offset {
     return this.#first
   }
@@ -35,7 +35,7 @@ export class Sequencer {
     return this.#ceiling
   }
 
-  /** What the next durable batch is to reserve: the present ceiling while enough is left below it. */
+  /** The ceiling for the next durable batch to reserve: the present one, while enough numbers are left below it. */
   get wantedCeiling(): Offset {
     return this.#isLow ? Math.min(this.#next + RESERVATION, LIMIT) : this.#ceiling
   }
@@ -56,7 +56,7 @@ export class Sequencer {
     return this.#first
   }
 
-  /** Without a durable log: nothing is reserved, the clock alone keeps numbers from being given twice. */
+  /** For a process without a durable log: nothing is reserved, and only the clock keeps numbers from being given twice. */
   beginUnreserved(nowMs: number): void {
     this.begin(0, nowMs)
     this.#ceiling = LIMIT
@@ -100,7 +100,7 @@ export class Sequencer {
   }
 }
 
-/** With which number a process begins whose clock says so, if no higher one was reserved. */
+/** The number with which a process begins at that time by its clock, unless a higher one was reserved. */
 export function firstNumberAt(nowMs: number): Offset {
   return Math.max(1, Math.floor((nowMs - EPOCH_MS) / 1000)) * RESERVATION
 }
