@@ -55,7 +55,8 @@ function plot(uPlot: typeof UPlot, place: HTMLElement, series: Series): UPlot {
     height: heightPx,
     legend: { show: false },
     cursor: { drag: { x: false, y: false } },
-    padding: [8, 20, 0, 0],
+    // On the right, half of the last time fits in.
+    padding: [8, 32, 0, 0],
     scales: {
       x: { range: (_chart, min, max) => spanOf(min, max) },
       y: { range: (_chart, _min, max) => [0, Math.max(1, (max ?? 0) * 1.15)] },
