@@ -26,7 +26,7 @@ export async function* readBackward(
   before: Offset,
 ): AsyncGenerator<readonly BackwardItem[]> {
   let bound = before
-  // Gaps from here on are told. It may stand above `bound`: the damage at the end of a segment goes on behind its records.
+  // Gaps from here on have been reported. May be above `bound`: damage at the end of a segment extends beyond its records.
   let toldFrom = before
   for (let segment = lastBelow(segments, bound); segment !== undefined; segment = lastBelow(segments, bound)) {
     try {
@@ -53,7 +53,7 @@ export async function* readBackward(
   }
 }
 
-/** What the damages hide below `from`, the last one first, no number twice. */
+/** What the damages hide below `from`, newest first, no number twice. */
 function gapsBelow(damages: readonly Damage[], from: Offset): LogGap[] {
   const gaps: LogGap[] = []
   let end = from

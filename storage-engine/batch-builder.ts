@@ -20,7 +20,7 @@ import {
 import type { RecordRows } from './record-rows.ts'
 
 const BYTES_AT_FIRST = 64 * 1024
-/** A buffer that grew above this for one large batch is given back. */
+/** A buffer that grew beyond this for one large batch is not kept. */
 const BYTES_KEPT_MAX = 4 * 1024 * 1024
 /** Up to here copying word by word takes less than a view of the bytes, which would be garbage besides. */
 const COPIED_BY_WORDS_MAX = 512

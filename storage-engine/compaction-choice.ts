@@ -8,14 +8,14 @@
  * until it is full. A log in which nothing dies and nothing is written soon has nothing left to do.
  */
 
-/** A sealed segment, as far as the choice is concerned. */
+/** What the choice needs to know of a sealed segment. */
 export interface Candidate {
   /** Of its records, without padding: all, and those that are alive. */
   readonly bytes: number
   readonly liveBytes: number
   readonly liveRecords: number
   readonly isStreamOrdered: boolean
-  /** With damage that is known: it is never read, so that the evidence stays. */
+  /** Known to be damaged: it is never rewritten, so that the evidence stays. */
   readonly isDamaged: boolean
 }
 
@@ -26,7 +26,7 @@ export interface ChoiceLimits {
   readonly outputRecordsMax: number
   /** Of live records that lie by number: these are sorted in memory. One segment may have more. */
   readonly sortedBytesMax: number
-  /** A segment of which this share is dead is rewritten; 0: one of which anything is. */
+  /** A segment is rewritten if this share of it is dead; 0: if anything in it is. */
   readonly deadShareMin: number
 }
 
@@ -39,9 +39,9 @@ export interface Choice {
   readonly reason: ChoiceReason
 }
 
-/** So many neighbours make a run whose only gain is that streams are found in fewer places. */
+/** A run whose only gain is that streams lie in fewer places needs this many neighbours. */
 const NEIGHBOURS_MIN = 4
-/** So many times its largest input such a run's output must be. */
+/** The output of such a run must be this many times as large as its largest input. */
 const GROWTH_MIN = 2
 /** No run has more inputs: each may be read at the same time as the others, and all are named in a header. */
 const INPUTS_MAX = 64
@@ -52,7 +52,7 @@ export function chooseRun(candidates: readonly Candidate[], limits: ChoiceLimits
   return choice === undefined ? undefined : withEmptyNeighbours(candidates, choice)
 }
 
-/** The longest row of which nothing is alive, and something is there. */
+/** The longest row with nothing alive in it that is not empty. */
 function deadRow(candidates: readonly Candidate[]): Choice | undefined {
   let longest: Choice | undefined
   for (let begin = 0; begin < candidates.length; begin += 1) {
@@ -70,7 +70,7 @@ function deadRow(candidates: readonly Candidate[]): Choice | undefined {
   return longest
 }
 
-/** Begins with the segment of which most is dead, and takes in those beside it that are to be rewritten as well. */
+/** Starts from the segment of which most is dead, and includes those beside it that are to be rewritten as well. */
 function sparseRow(candidates: readonly Candidate[], limits: ChoiceLimits): Choice | undefined {
   const isSparse = (one: Candidate) =>
     !one.isDamaged && one.liveBytes < one.bytes && deadShareOf(one) >= limits.deadShareMin
@@ -115,7 +115,7 @@ function unsortedRow(candidates: readonly Candidate[], limits: ChoiceLimits): Ch
   return undefined
 }
 
-/** What is empty costs nothing to take along, and is one file less. */
+/** Empty segments cost nothing to include, and each is one file less. */
 function withEmptyNeighbours(candidates: readonly Candidate[], choice: Choice): Choice {
   const isEmpty = (i: number) => candidates[i]?.bytes === 0 && !candidates[i].isDamaged
   let { begin, end } = choice
@@ -136,7 +136,7 @@ function isDead({ liveRecords, isDamaged }: Candidate): boolean {
   return liveRecords === 0 && !isDamaged
 }
 
-/** Neighbours that fit into one output; grows on both sides. */
+/** Neighbours that fit into one output; grows at both ends. */
 class Row {
   readonly #candidates: readonly Candidate[]
   readonly #limits: ChoiceLimits

@@ -39,7 +39,7 @@ export interface RunOutput {
   readonly checkpointFloor: Offset
 }
 
-/** Of a batch, but for one that is a single record. As many are sealed and indexed in one slice. */
+/** Of a batch, unless it is a single record. This much is sealed and indexed in one slice. */
 const BATCH_BYTES = 256 * 1024
 const BATCH_RECORDS_MAX = 512
 
@@ -125,7 +125,7 @@ class Run {
     return { segment, bytesRead, bytesWritten: segment.sizeBytes, checkpointFloor: this.#checkpointFloor }
   }
 
-  /** Inputs of which anything is alive. */
+  /** Inputs with anything alive in them. */
   get #read(): readonly Segment[] {
     return this.#inputs.filter((_, i) => this.#floors[i]?.standing.liveRecords !== 0)
   }
@@ -134,7 +134,7 @@ class Run {
     const segment = this.#segment
     segment.openForWriting(file)
     try {
-      // Where the content ends is known at the end; a file that has no name yet may begin with anything.
+      // Where the content ends is known only at the end; a file without a name may begin with anything until then.
       await file.write(encodeHeader(this.#header), 0)
       await this.#writeRecords()
       await file.write(encodeHeader({ ...this.#header, contentEnd: segment.contentEnd }), 0)
@@ -192,7 +192,7 @@ class Run {
     this.#builder.reset()
     this.#unsyncedBytes += bytes.length
     if (this.#unsyncedBytes < BACKGROUND_SYNC_BYTES) return
-    // Counted as work, and rested from: while it is under way, the disk has no time for publishers.
+    // Counts as work, and is rested from: while it is under way the disk has no time for publishers.
     await syncOrFail(segment.file)
     this.#unsyncedBytes = 0
   }
@@ -213,7 +213,7 @@ function expectedSize(inputs: readonly Segment[], floors: readonly Floors[]): Ex
   return { records, streams, keys: Math.min(records, keys) }
 }
 
-/** Takes away the files of an output that is not to be part of the log; what stays, the next start removes. */
+/** Removes the files of an output that is not to be part of the log; whatever remains is removed by the next start. */
 export async function removeOutput({ context }: SegmentSet, output: Segment): Promise<void> {
   const { files, directory, openFiles } = context
   for (const name of [output.name, indexName(output.generation), temporaryName(indexName(output.generation))]) {

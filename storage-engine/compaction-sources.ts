@@ -22,10 +22,10 @@ import { type ScanItem, scanSegment, UNKNOWN_CHAIN, type Unverified } from './sc
 import type { Segment } from './segment.ts'
 import { sortInSlices } from './sort-in-slices.ts'
 
-/** Whether a record is to be kept, as far as its stream and its number say. */
+/** Whether a record is to be kept, judging by its stream and its number alone. */
 export type IsAlive = (streamId: number, offset: Offset) => boolean
 
-/** An input turned out damaged: the run is off. */
+/** An input turned out to be damaged: the run is called off. */
 export class DamagedInput extends Error {
   readonly damage: Damage
 
@@ -36,7 +36,7 @@ export class DamagedInput extends Error {
   }
 }
 
-/** Some records at a time, by stream, then by number; valid until the next ones are asked for. */
+/** Records, a few at a time, by stream, then by number; valid until the next ones are asked for. */
 export type SortedRecords = AsyncGenerator<RecordRows>
 
 const RECORDS_AT_ONCE = 256
@@ -46,7 +46,7 @@ export function sortedRecords(segment: Segment, isAlive: IsAlive, pacer: Pacer, 
   return livingRecords(segment, isAlive, pacer)
 }
 
-/** Several sources, given in the order of their numbers, as one. */
+/** Several sources, given in number order, as one. */
 export class MergedRecords {
   readonly #heads: readonly Head[]
 
@@ -68,7 +68,7 @@ export class MergedRecords {
   }
 }
 
-/** Where a source stands. */
+/** How far a source has been read. */
 export class Head {
   readonly #source: SortedRecords
   #rows: RecordRows | undefined
@@ -89,7 +89,7 @@ export class Head {
     return this.#at
   }
 
-  /** Where those at hand end that follow it in its stream. */
+  /** The end of those at hand that follow it in its stream. */
   get end(): number {
     const { rows, streamId } = this
     let end = this.#at
@@ -97,7 +97,7 @@ export class Head {
     return end
   }
 
-  /** What lies before `end` was taken. To be awaited where it is not undefined: then none is at hand. */
+  /** Everything before `end` was taken. To be awaited unless undefined: then none is at hand. */
   advance(end: number): Promise<void> | undefined {
     this.#at = end
     if (end === this.rows.count) return this.fill()
@@ -218,7 +218,7 @@ async function* verifiedBatches(segment: Segment, pacer: Pacer): AsyncGenerator<
   if (unverified !== undefined) throw damaged(segment, unverified, after, segment.chain.last)
 }
 
-/** Where records lie by stream, any of the segment's numbers may be meant. */
+/** In a segment in stream order any of its numbers may be affected. */
 function damaged(
   segment: Segment,
   { position, end, reason }: Unverified,

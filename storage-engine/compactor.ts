@@ -24,9 +24,9 @@ export interface CompactionOptions {
   readonly judge: CompactionJudge
   /** Of reads and writes together. */
   readonly bytesPerSecondMax: number
-  /** 0 to 1: a segment of which this share is dead is rewritten. */
+  /** 0 to 1: a segment is rewritten if at least this share of it is dead. */
   readonly deadShareMin: number
-  /** How often to look what has died. */
+  /** How often to find out what has died. */
   readonly intervalMs: number
 }
 
@@ -38,17 +38,17 @@ export interface CompactionHost {
   readonly dropsOldest: boolean
   /** The highest that is known to be durable. */
   readonly ceiling: Offset
-  /** The commit on its way to the disk, if there is one. */
+  /** The commit that is on its way to the disk, if there is one. */
   readonly commitInFlight: Promise<unknown> | undefined
-  /** Gives the room that is kept for a full disk. False: there is none. */
+  /** Gives back the room that is kept for a full disk. False: there is none. */
   makeRoom(): Promise<boolean>
-  /** A sync has failed, which is final. */
+  /** A sync failed, which is final. */
   fail(cause: SyncFailure): StorageError
-  /** Those who wait for room may look again. */
+  /** Whoever waits for room may look again. */
   lookForRoom(): void
 }
 
-/** What runs have done since the log was opened, or during one call of `compact`. */
+/** The work of all runs since the log was opened, or during one call of `compact`. */
 export interface CompactionReport {
   readonly runs: number
   readonly bytesRead: number
@@ -64,10 +64,10 @@ export interface CompactionFigures extends CompactionReport {
 
 const NOTHING_DONE: CompactionReport = { runs: 0, bytesRead: 0, bytesWritten: 0 }
 
-/** An output holds what so many full segments do. */
+/** An output holds at most as much as this many full segments. */
 const OUTPUT_SEGMENTS_MAX = 4
 const OUTPUT_BYTES_LIMIT = 1.5 * 2 ** 30
-/** Should all of it be alive, padding and headers must not take positions over 4 GiB. */
+/** Even if all of it is alive, padding and headers must not take positions over 4 GiB. */
 const INPUT_BYTES_LIMIT = 3 * 2 ** 30
 const OUTPUT_RECORDS_MAX = 2 ** 20
 const SORTED_BYTES_MAX = 64 * 2 ** 20
@@ -75,7 +75,7 @@ const SORTED_BYTES_MAX = 64 * 2 ** 20
 /** From this share of the quota on less and less must be dead to be worth a run, and the log is looked at more often. */
 const EAGER_SHARE = 3 / 4
 const EAGER_INTERVAL_MS = 1000
-/** From this share on the oldest records are dropped, where that is wanted. */
+/** From this share on the oldest records are dropped, if that is wanted. */
 const DROP_SHARE = 9 / 10
 /** From the one share to the other publishers are spared less and less: nothing costs them more than a log that is full. */
 const PRESSED_SHARE = 97 / 100
@@ -90,7 +90,7 @@ export class Compactor {
   /** Empty between rounds. */
   readonly #arenas = new Arenas()
   readonly #known = new Map<Segment, Standing>()
-  /** Whose records the judge was asked to drop. */
+  /** Segments whose records the judge was asked to drop. */
   readonly #dropped = new WeakSet<Segment>()
   /** When all segments were looked at last, or were to be; and how long it took. */
   #lookedAt = 0
@@ -98,14 +98,14 @@ export class Compactor {
   #totals = NOTHING_DONE
   #lastDurationMs = 0
   #isRunning = false
-  /** How many wait for what they asked to be done now. */
+  /** How many callers wait for work that they asked to be done now. */
   #awaiting = 0
   /** Rounds follow one another. */
   #round: Promise<unknown> = Promise.resolve()
   #background: Promise<void> | undefined
   #wake: () => void = () => undefined
   #isSealedNew = false
-  /** Records of the catalogue are gone, and with them the need for those that stood against them. */
+  /** Records of the catalogue are gone, so the records that cancelled them may no longer be needed. */
   #isCatalogThinner = false
   /** The log is nearly full, and nothing can be dropped. */
   #isHopeless = false
@@ -131,12 +131,12 @@ export class Compactor {
     return { ...this.#totals, isRunning: this.#isRunning, lastDurationMs: this.#lastDurationMs, deadShare }
   }
 
-  /** Works from now on, until `stop`. */
+  /** Works from now until `stop`. */
   start(): void {
     this.#background ??= this.#work()
   }
 
-  /** Leaves off at the next slice. What was begun is taken away. */
+  /** Stops at the next slice. Whatever was begun is removed. */
   async stop(): Promise<void> {
     this.#pacer.stop()
     this.#wake()
@@ -163,7 +163,7 @@ export class Compactor {
     this.#wake()
   }
 
-  /** Does now what is worth doing, behind a round that is under way. Rejects with StorageError. */
+  /** Does now whatever is worth doing, after any round that is under way. Rejects with StorageError. */
   async compactNow(onProgress: (report: CompactionReport) => void = () => undefined): Promise<CompactionReport> {
     this.#awaiting += 1
     try {
@@ -184,7 +184,7 @@ export class Compactor {
         this.#isHopeless = this.#fill > PRESSED_SHARE
       } catch (error) {
         if (error instanceof SyncFailure || error instanceof PaceStopped) return
-        // Met later again, by this or by whoever is concerned, who says so.
+        // It will be met again, here or by whoever it concerns, who will report it.
         if (!isPassing(error)) throw error
         this.#isHopeless = true
       } finally {
@@ -209,7 +209,7 @@ export class Compactor {
     return performance.now() >= dueAt
   }
 
-  /** When to look at all segments again. */
+  /** When all segments are to be looked at again. */
   get #lookDueAt(): number {
     const { intervalMs } = this.#options
     const wantedMs = this.#fill > EAGER_SHARE ? Math.min(intervalMs, EAGER_INTERVAL_MS) : intervalMs
@@ -239,7 +239,7 @@ export class Compactor {
     })
     let isFresh = isThorough
     for (;;) {
-      // With publishers that seal segments faster than they are grouped, a round may never end.
+      // If publishers seal segments faster than they are grouped, a round may never end.
       await this.#look(isFresh || performance.now() >= this.#lookDueAt)
       isFresh = false
       const choice = this.#choose()
@@ -305,7 +305,7 @@ export class Compactor {
     })
   }
 
-  /** Where the log is nearly full, has the oldest segment's records dropped. False: there is nothing to drop. */
+  /** If the log is nearly full, has the oldest segment's records dropped. False: there is nothing to drop. */
   async #dropOldest(): Promise<boolean> {
     const { dropsOldest, segments } = this.#host
     if (!dropsOldest || this.#fill <= DROP_SHARE) return false
@@ -324,7 +324,7 @@ export class Compactor {
 
   // Doing it
 
-  /** What makes room may use the room that is kept for a full disk. */
+  /** A run that makes room may use the room that is kept for a full disk. */
   async #runWithRoom(choice: Choice): Promise<void> {
     const inputs = this.#sealed.slice(choice.begin, choice.end)
     this.#isRunning = true
@@ -380,7 +380,7 @@ export class Compactor {
 
 const UNKNOWN: Standing = { bytes: 0, liveBytes: 0, liveRecords: 0 }
 
-/** Errors that a later try may not meet: of the disk, and of a log that refuses marks. */
+/** Errors that a later try may be spared: those of the disk, and of a log that refuses marks. */
 function isPassing(error: unknown): boolean {
   return error instanceof StorageError || error instanceof IndexDoubt || systemCode(error) !== undefined
 }

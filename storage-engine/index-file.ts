@@ -61,10 +61,10 @@ const KEY_FENCES = 5
 /** All postings by number; empty where records lie by number. */
 const NUMBERS = 6
 
-/** How much of a sidecar is made before other work gets its turn. */
+/** How much of a sidecar is written before other work gets its turn. */
 const PAGES_PER_WRITE = 16
 
-/** What ties a sidecar to its segment, and what is known of the segment without reading it. */
+/** Ties a sidecar to its segment, and says what is known of the segment without reading it. */
 export interface SegmentSummary {
   readonly identity: Uint8Array
   readonly generation: number
@@ -79,7 +79,7 @@ export interface SegmentSummary {
   readonly timeMsMax: number
 }
 
-/** The sidecar is missing, unreadable or not that of its segment: nothing is lost, it wants to be made again. */
+/** The sidecar is missing, unreadable or not that of its segment: nothing is lost, it has to be rebuilt. */
 export class IndexDoubt extends Error {
   constructor(path: string, reason: string, cause?: unknown) {
     super(`${path}: ${reason}`, cause === undefined ? undefined : { cause })
@@ -104,8 +104,8 @@ function pagesFor(count: number, itemBytes: number): number {
 }
 
 /**
- * Writes the sidecar of a sealed segment by temporary name, sync, rename and sync of the folder, in slices between
- * which the event loop turns, or at the pace that is given. Errors of the disk are thrown; what is under the final name is always whole.
+ * Writes the sidecar of a sealed segment: temporary name, sync, rename, sync of the folder. Works in slices between which
+ * the event loop turns, or at the given pace. Throws the disk's errors; whatever is under the final name is always complete.
  */
 export async function writeIndexFile(
   files: Files,
@@ -156,7 +156,7 @@ export async function writeIndexFile(
   })
 }
 
-/** What the sidecar is made of: the index's content in the order in which it is written. */
+/** The content of a sidecar: that of the index, in the order in which it is written. */
 interface Sorted {
   readonly index: MemoryIndex
   readonly streams: Uint32Array
@@ -175,7 +175,7 @@ async function sorted(index: MemoryIndex, endSlice?: EndSlice): Promise<Sorted> 
   }
 }
 
-/** Fills the pages that `blankPage` gives, one after the other; each is whole when it is told. */
+/** Fills the pages that `blankPage` supplies, one after another; each is complete when it is yielded. */
 function* indexPages(
   { index, streams, keys, marks, numbers }: Sorted,
   summary: SegmentSummary,
@@ -508,7 +508,7 @@ export class IndexFile implements SegmentIndex {
     return found === 0 ? undefined : await this.#mark(found - 1)
   }
 
-  /** As `lowerBound`, over what lies in pages. */
+  /** Like `lowerBound`, over items in pages. */
   async #lowerBound(begin: number, end: number, isPast: (i: number) => Promise<boolean>): Promise<number> {
     let low = begin
     let high = end

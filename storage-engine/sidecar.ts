@@ -12,7 +12,7 @@ import { scanSegment, UNKNOWN_CHAIN, type Unverified } from './scan.ts'
 import { nextCacheId, recordsOf, type Segment, type SegmentContext, scanSource } from './segment.ts'
 import { damageOf } from './segment-damage.ts'
 
-/** The sidecar of a sealed segment; throws IndexDoubt where it wants to be made again. */
+/** The sidecar of a sealed segment; throws IndexDoubt if it has to be rebuilt. */
 export async function openIndexFile(context: SegmentContext, segment: Segment): Promise<IndexFile> {
   const path = `${context.directory}/${indexName(segment.generation)}`
   // A handle on a sidecar that was replaced would go on reading the old one.
@@ -25,7 +25,7 @@ export async function openIndexFile(context: SegmentContext, segment: Segment): 
   return await IndexFile.load(path, segment.identity, segment.generation, source, context.pages)
 }
 
-/** The sidecar; undefined where it is doubtful. */
+/** The sidecar; undefined if it is doubtful. */
 export async function openIndex(context: SegmentContext, segment: Segment): Promise<IndexFile | undefined> {
   try {
     return await openIndexFile(context, segment)
@@ -35,7 +35,7 @@ export async function openIndex(context: SegmentContext, segment: Segment): Prom
   }
 }
 
-/** Whether a start takes the sidecar's word for what the segment holds. */
+/** Whether a start believes the sidecar about what the segment holds. */
 export function fits({ summary }: IndexFile, footer: SegmentFooter, contentEnd: number): boolean {
   return (
     summary.contentEnd === contentEnd &&
@@ -44,13 +44,13 @@ export function fits({ summary }: IndexFile, footer: SegmentFooter, contentEnd: 
   )
 }
 
-/** Where the content ended when the segment was sealed, by the word of its sidecar; 0 without one that verifies. */
+/** Where the content ended when the segment was sealed, according to its sidecar; 0 without one that verifies. */
 export async function sealedEndOf(context: SegmentContext, segment: Segment): Promise<number> {
   const index = context.hasSidecars ? await openIndex(context, segment) : undefined
   return index?.summary.contentEnd ?? 0
 }
 
-/** Reads a sealed segment in full for its index. What does not verify is told, with the numbers that it may hold. */
+/** Reads a sealed segment in full for its index. Reports what does not verify, with the numbers that it may hold. */
 export async function rebuildIndex(
   context: SegmentContext,
   segment: Segment,
