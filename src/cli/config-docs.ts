@@ -11,40 +11,40 @@ const INTRODUCTION = `# Configuration
 
 This page is generated from the schema by \`npm run docs\`; change \`src/config/schema.ts\`, not this file.
 
-Without any configuration the server runs as a small one should. What should differ comes from, in rising order:
+Nothing has to be configured. Settings come from these sources, each overriding the ones before it:
 
 1. the defaults below;
 2. \`base.yaml\` in the configuration folder;
-3. over it \`development.yaml\`, \`staging.yaml\` or \`production.yaml\`, as the environment variable \`APP_ENV\` says
-   (\`development\` where it is not set). Sections are merged, key by key; lists are replaced; an empty value says nothing.
+3. \`development.yaml\`, \`staging.yaml\` or \`production.yaml\` in the same folder, as selected by the environment variable
+   \`APP_ENV\` (\`development\` if it is not set). Sections are merged, key by key; lists are replaced; an empty value is ignored.
 
-The configuration folder is the one that \`SSER_CONFIG_DIR\` names; without it \`_config\` in the working directory where
-that is there; otherwise the package's own \`config\`. A folder that holds only one of the files, or none, is fine.
+The configuration folder is the one named by \`SSER_CONFIG_DIR\`; otherwise \`_config\` in the working directory, if it exists;
+otherwise the package's own \`config\`. The folder may hold only one of the files, or none.
 
-In a value, \`\${NAME:default}\` is replaced from the environment: by the variable, or, where that is not set or empty, by
-what stands behind the first colon. A setting that no file states is read from the environment variable of its table row.
-So a value that a file states without \`\${…}\` wins over the environment. A file \`.env\` in the working directory counts as
-environment; the real environment wins over it.
+In a value, \`\${NAME:default}\` is replaced by the environment variable \`NAME\` or, if that is not set or empty, by what follows the
+first colon. A setting that no file contains is read from the environment variable in its table row, so a value written in a
+file without \`\${…}\` takes precedence over the environment. A file \`.env\` in the working directory counts as environment; real
+environment variables take precedence over it.
 
-A wrong configuration stops the start. All mistakes are told at once, each with its key, its file and line, what was found and
-what is allowed; an unknown key is a mistake too, and the nearest known one is named. Secrets are never shown.
-[\`sser config check\`](cli.md#sser-config-check) tells the same without a start, and
-[\`sser config show\`](cli.md#sser-config-show) prints every setting with what holds, and where it comes from.
+A wrong configuration stops the start. All mistakes are reported at once, each with its key, its file and line, what was found and
+what is allowed. An unknown key is a mistake, too; the nearest known one is suggested. Secrets are never shown.
+[\`sser config check\`](cli.md#sser-config-check) reports the same mistakes without starting, and
+[\`sser config show\`](cli.md#sser-config-show) prints every setting with its value and where that comes from.
 
-Durations are written \`500ms\`, \`4s\`, \`2m\`, \`1h\`, or together \`1h30m\`. Sizes are bytes, or \`64KiB\`, \`1MiB\`, \`2GiB\`.
-Switches are \`true\` or \`false\`.
+Durations are written \`500ms\`, \`4s\`, \`2m\`, \`1h\`, or combined as in \`1h30m\`. Sizes are in bytes, or written \`64KiB\`, \`1MiB\`,
+\`2GiB\`. Switches are \`true\` or \`false\`.
 
 ## Well-known values count as missing
 
-Values that stand in public files protect nothing, so they are treated as if they were not there:
+Values that are published somewhere protect nothing, so they are treated as missing:
 
-- an API or metrics token of fewer than 16 characters, or with a word such as \`changeme\`, \`default\`, \`example\`,
-  \`placeholder\`, \`password\` or \`secret\` in it, or one that begins like \`your-token\`;
-- the tokens that the \`base.yaml\` of the original brings along, and their hashes;
-- a domain name \`example.com\` (or another example domain), and an e-mail address there or like \`you@…\`.
+- an API or metrics token that has fewer than 16 characters, contains a word such as \`changeme\`, \`default\`, \`example\`,
+  \`placeholder\`, \`password\` or \`secret\`, or begins like \`your-token\`;
+- the tokens in the \`base.yaml\` of the original, and their hashes;
+- the domain name \`example.com\` (or another example domain), and an e-mail address there or like \`you@…\`.
 
-A missing token is made at the first start and kept in \`tokens.json\` in the data folder, readable by its owner only; but
-in production (\`APP_ENV=production\`) it stops the start. A token of a static topic has to be given everywhere.
+A missing token is generated at the first start and kept in \`tokens.json\` in the data folder, readable by its owner only; in
+production (\`APP_ENV=production\`) it stops the start instead. The token of a static topic must always be given.
 
 ## Variables that no setting reads
 
@@ -57,8 +57,8 @@ in production (\`APP_ENV=production\`) it stops the start. A token of a static t
 const UNNEEDED = `
 ## Known from the original, and not needed
 
-A configuration that was made for the original starts this server as it is. What it states beyond the settings above is
-accepted, and told once at the start.
+A configuration written for the original works unchanged. These settings of it have no effect here; they are accepted, and reported
+once at the start.
 
 `
 

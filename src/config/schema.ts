@@ -212,21 +212,21 @@ const token = () =>
       meta({
         secret: true,
         allowed:
-          '16 to 512 visible ASCII characters without a space; or `sha256:` and the SHA-256 of the token, 64 digits of lower-case hex',
+          '16 to 512 visible ASCII characters without spaces; or `sha256:` and the SHA-256 of the token in 64 lower-case hex digits',
       }),
     )
 
 /** Known from the original; accepted, reported once at the start, and without effect here. */
 const unneeded = (why: string, values: Joi.Schema = joi.string()) =>
   values.meta(meta({ allowed: 'anything', unneeded: why }))
-const ofItsHttpLibrary = () => unneeded('it sets what only the HTTP library of the original has')
+const ofItsHttpLibrary = () => unneeded('it configures something that only the original’s HTTP library has')
 
 const apiRights = ['topics', 'publish', 'subscribe', 'metrics'] as const
 
 const file = (environment: string) =>
   joi
     .string()
-    .meta(meta({ environment, allowed: 'a file; a relative one is sought from where the server was started' }))
+    .meta(meta({ environment, allowed: 'a file; a relative path starts from the server’s working directory' }))
 
 /** The original's authority. */
 export const DEFAULT_ACME_DIRECTORY = 'https://acme-v02.api.letsencrypt.org/directory'
@@ -244,23 +244,23 @@ const acmeSchema = joi
         }),
       )
       .description(
-        'The authority that certificates are ordered from. Who lets the server order agrees to its terms. For trying out: `https://acme-staging-v02.api.letsencrypt.org/directory`, whose certificates no browser trusts.',
+        'The authority to order certificates from. By letting the server order one you agree to its terms. For a trial, use `https://acme-staging-v02.api.letsencrypt.org/directory`, whose certificates no browser trusts.',
       ),
     keyType: joi
       .string()
       .valid('P-256', 'RSA')
       .default('P-256')
-      .description('The kind of key that certificates are ordered for; RSA, of 2048 bits, for very old clients.'),
+      .description('The type of key to order certificates for; `RSA` (2048 bits) is for very old clients.'),
     preferredChain: joi
       .string()
       .max(256)
       .meta(meta({ allowed: 'the common name of an authority' }))
-      .description('Of several chains of certificates the one that has this issuer is shown.'),
+      .description('If the authority offers several certificate chains, use the one with this issuer.'),
     trustedFile: joi
       .string()
-      .meta(meta({ allowed: 'a file; a relative one is sought from where the server was started' }))
+      .meta(meta({ allowed: 'a file; a relative path starts from the server’s working directory' }))
       .description(
-        'Certificates in PEM of who vouches for the directory, in the place of the usual ones: for an authority of your own.',
+        'CA certificates in PEM that vouch for the directory, instead of the usual ones: for an authority of your own.',
       ),
     externalAccount: joi
       .object({
@@ -268,26 +268,28 @@ const acmeSchema = joi
           .string()
           .max(512)
           .meta(meta({ allowed: '1 to 512 characters' }))
-          .description('The id of the key that the authority has given you.'),
+          .description('The id of the key that the authority gave you.'),
         hmacKey: joi
           .string()
           .pattern(/^[A-Za-z0-9_-]{16,1024}={0,2}$/)
           .meta(meta({ secret: true, allowed: 'the key in base64url, 16 to 1024 characters' }))
-          .description('That key.'),
+          .description('The key itself.'),
       })
       .default()
-      .description('Where an authority wants an account that was made with it before (external account binding).'),
+      .description(
+        'For an authority that requires an account registered with it beforehand (external account binding).',
+      ),
     retryFirst: duration(100, HOUR_MS)
       .default(2 * MINUTE_MS)
       .description(
-        'How long after a first failure the next order is tried; behind each further one three times as long, and never sooner than the authority asks.',
+        'How long to wait after a first failed order before trying again. The wait triples with each further failure, and is never shorter than the authority asks for.',
       ),
     retryMax: duration(SECOND_MS, 7 * 24 * HOUR_MS)
       .default(24 * HOUR_MS)
-      .description('At most so long is waited between two orders.'),
+      .description('The longest wait between two orders.'),
   })
   .default()
-  .description('The order of certificates, for names that nobody at this machine can vouch for.')
+  .description('Ordering certificates from an authority (ACME), for names that only an authority can vouch for.')
 
 const sslSchema = joi
   .object({
@@ -295,7 +297,7 @@ const sslSchema = joi
       .default(false)
       .meta(meta({ environment: 'SSER_SSL_ENABLED' }))
       .description(
-        'HTTPS by the server itself, over HTTP/2 and HTTP/1.1. The certificate is that of `server.ssl.certFile`; without one, the domain decides: for none, localhost, an address, and names below `.test` and `.local`, the server makes one for itself, for others it orders one.',
+        'Serves HTTPS, over HTTP/2 and HTTP/1.1. The certificate is the one in `server.ssl.certFile`. Without that file, `server.ssl.domainName` decides: the server signs its own certificate if there is no name, and for localhost, addresses, and names below `.test` and `.local`; for other names it orders one.',
       ),
     domainName: joi
       .string()
@@ -303,11 +305,11 @@ const sslSchema = joi
       .meta(
         meta({
           environment: 'SSER_DOMAIN_NAME',
-          allowed: 'a host name or an address, or several, by commas; `example.com` counts as missing',
+          allowed: 'a host name or an address, or several, separated by commas; `example.com` counts as missing',
         }),
       )
       .description(
-        'What the certificate has to be for. The first one is the main name. An address has no certificate ordered for it.',
+        'The names and addresses that the certificate has to cover. The first is the main name. No certificate is ordered for an address.',
       ),
     letsencryptEmail: joi
       .string()
@@ -319,90 +321,90 @@ const sslSchema = joi
         }),
       )
       .description(
-        'Whom the authority may write to; it can be left out. The variable is spelled as the original spells it; `SSER_LETSENCRYPT_EMAIL` is read, too.',
+        'Where the authority may send mail; optional. The variable is spelled as in the original; `SSER_LETSENCRYPT_EMAIL` works, too.',
       ),
     certFile: file('SSER_SSL_CERT_FILE').description(
-      'The certificate in PEM, with those of the authorities behind it. Looked at every `server.ssl.checkInterval`; a new one is shown without a restart.',
+      'The certificate in PEM, followed by those of its intermediate authorities. The file is checked every `server.ssl.checkInterval`; a new certificate is used without a restart.',
     ),
-    keyFile: file('SSER_SSL_KEY_FILE').description('Its key in PEM, not encrypted.'),
+    keyFile: file('SSER_SSL_KEY_FILE').description('The private key of that certificate in PEM, not encrypted.'),
     cacheDir: joi
       .string()
       .meta(meta({ allowed: 'a folder', defaultText: 'the folder `certificates` in `storage.directory`' }))
       .description(
-        'Where certificates are kept that the server has ordered or made for itself, and the key of its account. Several servers may share it.',
+        'Where the server keeps the certificates that it orders or signs itself, and the key of its account. Several servers may share it.',
       ),
     checkInterval: duration(100, 24 * HOUR_MS)
       .default(10 * SECOND_MS)
-      .description('How often is looked for a new certificate.'),
+      .description('How often to look for a new certificate.'),
     acme: acmeSchema,
     handshakeTimeout: duration(SECOND_MS, 2 * MINUTE_MS)
       .default(10 * SECOND_MS)
-      .description('A connection that has not agreed on keys within this time is cut off.'),
+      .description('A connection that has not completed the TLS handshake within this time is cut off.'),
     streamsPerConnectionMax: count(1, 10_000)
       .default(250)
-      .description('At most so many streams and requests at once on one connection of HTTP/2.'),
+      .description('Maximum number of streams and requests at a time on one HTTP/2 connection.'),
     // Below the 1000 at which nghttp2 itself hears no more.
     streamResetsMax: count(10, 900)
       .default(500)
       .description(
-        'A connection of HTTP/2 on which so many requests and streams at once are taken back, or are such as are refused unread, is cut off; each second a tenth of it is allowed again. A page that is closed takes back all its streams.',
+        'How many requests and streams a client may reset, or have refused unread, in one burst; beyond it, the HTTP/2 connection is cut off. Each second, a tenth of this number is allowed again. Closing a page resets all of its streams.',
       ),
     strictTransport: duration(0, 2 * 365 * 24 * HOUR_MS)
       .default(0)
       .description(
-        'How long browsers that were here once ask for HTTPS by themselves (HSTS); they are told over HTTPS only, that of a trusted proxy included. 0: not at all. They cannot be told otherwise before that time is over: begin with a short one.',
+        'How long browsers, after one visit, use HTTPS of their own accord (HSTS). The header is sent over HTTPS only, including that of a trusted proxy. With 0 it is not sent. It cannot be revoked before that time is over, so begin with a short one.',
       ),
   })
   .default()
-  .description('HTTPS by the server itself.')
+  .description('HTTPS, served by the server itself.')
 
 const serverSchema = joi
   .object({
     addr: address(':8889')
       .meta(meta({ environment: 'PORT' }))
       .description(
-        'Where the server listens for HTTP. With `server.ssl.enabled` this port only sends to the other one.',
+        'Where the server listens for HTTP. With `server.ssl.enabled`, this port only redirects to the HTTPS port.',
       ),
     sslAddr: address(':8888')
       .meta(meta({ environment: 'SSLPORT' }))
-      .description('Where the server listens for HTTPS, with `server.ssl.enabled`.'),
+      .description('Where the server listens for HTTPS if `server.ssl.enabled` is on.'),
     idleTimeout: duration(SECOND_MS, 24 * HOUR_MS)
       .default(1800 * SECOND_MS)
-      .description('A connection that was kept alive and brings no further request is closed after this time.'),
+      .description('A kept-alive connection without a further request is closed after this time.'),
     readTimeout: duration(SECOND_MS, 10 * MINUTE_MS)
       .default(15 * SECOND_MS)
       .description(
-        'A request whose headers have not arrived within this time, or whose body falls silent for it, gets a 408.',
+        'A request gets a 408 if its headers have not arrived within this time, or if its body stalls for this long.',
       ),
     writeTimeout: duration(100, HOUR_MS)
       .default(60 * SECOND_MS)
       .description(
-        'A subscriber whose connection accepts nothing at all for this time is disconnected. One that is merely slow is not: it catches up from the log.',
+        'A subscriber whose connection accepts nothing at all for this long is disconnected. One that is merely slow is not: it catches up from the log.',
       ),
     maxRequestBodySize: bytes(KIB_BYTES, 16 * MIB_BYTES)
       .default(MIB_BYTES)
-      .description('A request body above this size gets a 413 before it has been read whole.'),
+      .description('A larger request body gets a 413 before it has been read completely.'),
     maxStreamAge: duration(100, 24 * HOUR_MS)
       .default(HOUR_MS)
       .description(
-        'A stream is ended between two events at this age, shortened by chance by up to a fifth so that not all end at once. Clients resume by themselves, without loss.',
+        'A stream of this age is ended, between two events. A random amount of up to a fifth is subtracted, so that not all streams end at once. Clients resume by themselves, without loss.',
       ),
     shutdownGrace: duration(100, 10 * MINUTE_MS)
       .default(10 * SECOND_MS)
-      .description('How long a stop may take to answer what is in flight and to end the streams.'),
+      .description('How long a stop may take to answer pending requests and to end the streams.'),
     retry: duration(100, 5 * MINUTE_MS)
       .default(2 * SECOND_MS)
       .description(
-        'How long clients are told to wait before they reconnect (`retry:` of the stream); each gets a time of its own around this one.',
+        'The shortest time that clients are told to wait before they reconnect (`retry:` in the stream). A random amount is added for each.',
       ),
     sendBufferBytes: bytes(16 * KIB_BYTES, 64 * MIB_BYTES)
       .default(256 * KIB_BYTES)
       .description(
-        'When more bytes than this wait in a subscriber’s connection, it stops getting live frames and catches up from the log as fast as it reads.',
+        'When more bytes than this are waiting in a subscriber’s connection, it gets no more live frames, and catches up from the log as fast as it reads.',
       ),
     maxConnections: count(1, 1_000_000)
       .default(60_000)
-      .description('Connections beyond this number are refused. Each takes a file descriptor: see `ulimit -n`.'),
+      .description('Further connections are refused. Each takes a file descriptor: see `ulimit -n`.'),
     name: ofItsHttpLibrary(),
     tcpKeepalivePeriod: ofItsHttpLibrary(),
     tcpKeepalive: ofItsHttpLibrary(),
@@ -419,7 +421,7 @@ const serverSchema = joi
       )
       .default([])
       .meta(meta({ allowed: 'a list of origins such as `https://app.example.org`', defaultText: '[]' }))
-      .description('The web origins whose pages may send credentials (cookies) along with a subscription.'),
+      .description('The web origins whose pages may send credentials (cookies) with a subscription.'),
     trustedProxies: joi
       .array()
       .items(
@@ -432,28 +434,28 @@ const serverSchema = joi
       .default([])
       .meta(meta({ allowed: 'a list of addresses and networks such as `10.0.0.0/8`', defaultText: '[]' }))
       .description(
-        'The proxies in front of the server. Only from these are `X-Forwarded-For` and `X-Forwarded-Proto` believed: limits by address then count the client behind the proxy, and whom it has brought from HTTPS is not sent there.',
+        'The proxies in front of the server. `X-Forwarded-For` and `X-Forwarded-Proto` are trusted only from these: limits per address then apply to the client behind the proxy, and a client that reached the proxy by HTTPS is not redirected.',
       ),
     proxyProtocol: flag()
       .default(false)
       .description(
-        'Whether the proxies in `server.trustedProxies` hand on bytes, and begin each connection with a header of the PROXY protocol (version 1 or 2) that says whose it is. Then they have to, within `server.ssl.handshakeTimeout`, on both ports. Of all others it is believed nothing.',
+        'Whether the proxies in `server.trustedProxies` forward raw TCP, and begin each connection with a PROXY protocol header (version 1 or 2) that names the client. If so, they must send it within `server.ssl.handshakeTimeout`, on both ports. It is not accepted from anyone else.',
       ),
     ssl: sslSchema,
   })
   .default()
-  .description('Where the server listens, and what it grants one connection.')
+  .description('Where the server listens, and the limits of a connection.')
 
 const pubsubSchema = joi
   .object({
     apiAccessToken: token()
       .meta(meta({ environment: 'SSER_API_ACCESS_TOKEN' }))
       .description(
-        'Creates and deletes topics and publishes. In production it must be given (`openssl rand -hex 32` makes one); elsewhere one is made at the first start and kept in the data folder.',
+        'Creates and deletes topics, and publishes. In production it must be set (`openssl rand -hex 32` generates one); elsewhere one is generated at the first start and kept in the data folder.',
       ),
     metricsAccessToken: token()
       .meta(meta({ environment: 'SSER_METRICS_ACCESS_TOKEN' }))
-      .description('Reads the metrics and subscribes to topic 0. Given, or made, like `pubsub.apiAccessToken`.'),
+      .description('Reads the metrics and subscribes to topic 0. Set, or generated, like `pubsub.apiAccessToken`.'),
     apiTokens: joi
       .array()
       .items(
@@ -463,7 +465,7 @@ const pubsubSchema = joi
             .required()
             .max(256)
             .meta(meta({ allowed: '1 to 256 characters' }))
-            .description('For people; it stands in no answer.'),
+            .description('A name for people; no response contains it.'),
           token: token().required().description('The token, or its SHA-256.'),
           rights: joi
             .array()
@@ -473,7 +475,7 @@ const pubsubSchema = joi
             .required()
             .meta(meta({ allowed: `a list of ${apiRights.map((right) => `\`${right}\``).join(', ')}` }))
             .description(
-              '`topics`: make, see, change, empty and delete topics, and issue their tokens. `publish` and `subscribe`: to and of all topics. `metrics`: read the figures.',
+              '`topics`: create, list, change, empty and delete topics, and issue their tokens. `publish` and `subscribe`: publish and subscribe to any topic. `metrics`: read the metrics.',
             ),
         }),
       )
@@ -481,20 +483,20 @@ const pubsubSchema = joi
       .max(1_000)
       .default([])
       .meta(meta({ allowed: 'a list of at most 1000 sections with `name`, `token` and `rights`', defaultText: '[]' }))
-      .description('More tokens, with fewer rights than `pubsub.apiAccessToken`, which has all.'),
+      .description('Further tokens, with fewer rights than `pubsub.apiAccessToken`, which has all of them.'),
     tickFrequency: duration(100, 5 * MINUTE_MS)
       .default(4 * SECOND_MS)
-      .description('A stream that was silent for this time gets a comment, so that proxies keep it open.'),
+      .description('A stream that has been silent for this long gets a comment, so that proxies keep it open.'),
     ticketLifetime: duration(SECOND_MS, HOUR_MS)
       .default(2 * MINUTE_MS)
-      .description('A ticket has to be used for the first time within this time.'),
+      .description('How soon a ticket must be used for the first time.'),
     idempotencyWindow: duration(SECOND_MS, 24 * HOUR_MS)
       .default(2 * MINUTE_MS)
       .description(
-        'A publish with an `Idempotency-Key`, or of an event with `dedupe`, that comes again within this time is answered as the first one was, and publishes nothing.',
+        'If a request with an `Idempotency-Key`, or an event with `dedupe`, is published again within this time, it gets the same answer as the first time, and nothing is published.',
       ),
     maxDurationForSubscriberToReceive: unneeded(
-      'a slow subscriber loses nothing here, it catches up from the log; see server.writeTimeout',
+      'a slow subscriber loses nothing here: it catches up from the log; see server.writeTimeout',
     ),
     staticPubSubs: joi
       .array()
@@ -506,14 +508,14 @@ const pubsubSchema = joi
             .custom((text: string, helpers) => parseTopicId(text) ?? helpers.error('any.invalid'))
             .meta(meta({ allowed: '1 to 11 base62 characters (0-9, A-Z, a-z) of a number from 1 to 2^63 - 1' }))
             .description(
-              'The topic’s id. A shorter form means the same number as one with zeros in front. A number without quotation marks, such as `12`, is a decimal one, as in the original; `"12"` is an id as it travels.',
+              'The topic’s id. A shorter form stands for the same id padded with leading zeros. A number without quotation marks, such as `12`, is decimal, as in the original; `"12"` is an id in base62, as in the API.',
             ),
           name: joi
             .string()
             .required()
             .max(256)
             .meta(meta({ allowed: '1 to 256 characters' }))
-            .description('A name for people; it stands in no answer.'),
+            .description('A name for people; no response contains it.'),
           token: token().required().description('Subscribes to this topic.'),
         }),
       )
@@ -521,10 +523,10 @@ const pubsubSchema = joi
       .max(10_000)
       .default([])
       .meta(meta({ allowed: 'a list of at most 10000 sections with `id`, `name` and `token`', defaultText: '[]' }))
-      .description('Topics that are always there, held in memory. Clients can neither create nor delete them.'),
+      .description('Topics that always exist, kept in memory. Clients can neither create nor delete them.'),
   })
   .default()
-  .description('Tokens, the heartbeat, and the topics that the configuration itself names.')
+  .description('Tokens, the heartbeat, and topics defined in the configuration.')
 
 const kvSchema = joi
   .object({
@@ -532,14 +534,14 @@ const kvSchema = joi
       .default(true)
       .meta(meta({ environment: 'SSER_PERSISTENT_STORE_ENABLED' }))
       .description(
-        'Whether there is a persistent store. Where it is off no topic and no event is written to the disk, and creating a topic with `persist: true` gets a 400.',
+        'Whether there is a persistent store. Without it, no topic and no event is written to disk, and creating a topic with `persist: true` gets a 400.',
       ),
     dsn: unneeded(
-      'the store is a log in the folder that storage.directory names; topics of the original’s own store are not taken over: create them anew, or name them in pubsub.staticPubSubs',
+      'the store is a log in the folder given by storage.directory; topics in the original’s store are not imported: create them anew, or list them in pubsub.staticPubSubs',
     ).meta(meta({ secret: true })),
   })
   .default()
-  .description('The persistent store, under the name that the original gave it.')
+  .description('The persistent store, under its name in the original.')
 
 const storageSchema = joi
   .object({
@@ -549,15 +551,15 @@ const storageSchema = joi
       .meta(
         meta({
           environment: 'SSER_STORAGE_DIR',
-          allowed: 'a folder; a relative one is sought from where the server was started',
+          allowed: 'a folder; a relative path starts from the server’s working directory',
         }),
       )
       .description(
-        'Where the log and the tokens that the server made lie. Made where it is missing, for its owner only.',
+        'Holds the log, and the tokens that the server generated. Created if missing, with access for its owner only.',
       ),
   })
   .default()
-  .description('Where the data lies.')
+  .description('Where the data is kept.')
 
 const logSchema = joi
   .object({
@@ -566,72 +568,74 @@ const logSchema = joi
       .valid('commit', 'interval', 'never')
       .default('commit')
       .description(
-        '`commit`: a publisher gets its answer when its event is on the disk; nothing that was acknowledged is lost, even when the power fails. `interval`: the log is synced every `log.syncInterval`; a crash of the process loses nothing, but when the power or the kernel fails, the acknowledged events of up to that long are lost. `never`: the operating system writes when it likes; when the power or the kernel fails, the acknowledged events of some 30 seconds, or more, are lost.',
+        '`commit`: a publisher gets its answer once its event is on disk; nothing acknowledged is lost, even in a power failure. `interval`: the log is synced every `log.syncInterval`; a crash of the process loses nothing, but a power failure or kernel crash loses up to that much time’s worth of acknowledged events. `never`: the operating system decides when to write; a power failure or kernel crash loses the acknowledged events of some 30 seconds, or more.',
       ),
     syncInterval: duration(10, MINUTE_MS)
       .default(SECOND_MS)
-      .description('How often the log is synced where `log.sync` is `interval`.'),
+      .description('How often the log is synced if `log.sync` is `interval`.'),
     segmentBytes: bytes(64 * KIB_BYTES, GIB_BYTES)
       .default(32 * MIB_BYTES)
-      .description('The log goes on in a new file when the current one has reached this size.'),
+      .description('The log continues in a new file when the current one reaches this size.'),
     batchBytesMax: bytes(64 * KIB_BYTES, 64 * MIB_BYTES)
       .default((_parent: unknown, helpers: Joi.CustomHelpers) => defaultBatchBytes(helpers))
       .meta(meta({ defaultText: '8MiB, or as much as `server.maxRequestBodySize` needs' }))
-      .description('At most so many bytes are written and synced in one go.'),
+      .description('Maximum number of bytes written and synced in one go.'),
     pendingBytesMax: bytes(MIB_BYTES, 4 * GIB_BYTES)
       .default(64 * MIB_BYTES)
       .description(
-        'When so many bytes of events wait for the disk, further publishers get a 503 until it has caught up.',
+        'When this many bytes of events are waiting for the disk, further publishers get a 503 until it has caught up.',
       ),
     readCacheBytes: bytes(MIB_BYTES, 64 * GIB_BYTES)
       .default(16 * MIB_BYTES)
-      .description('Memory for parts of the log that were read lately and are shared by those who catch up.'),
+      .description('Memory for recently read parts of the log, shared by subscribers that are catching up.'),
     indexCacheBytes: bytes(256 * KIB_BYTES, 64 * GIB_BYTES)
       .default(4 * MIB_BYTES)
-      .description('Memory for parts of the indexes that were read lately.'),
+      .description('Memory for recently read parts of the indexes.'),
     reserve: flag()
       .default(true)
       .description(
-        'Keeps a file about as large as a segment aside, and gives its room back when the disk is full, so that topics can still be deleted.',
+        'Reserves a file about as large as a segment, whose space is released when the disk is full, so that topics can still be deleted.',
       ),
     maxBytes: bytes(MIB_BYTES, 1024 * 1024 * GIB_BYTES)
       .default(16 * GIB_BYTES)
       .description(
-        'The files of the log together take at most about this much. From three quarters of it on, what is dropped is taken out of them sooner, the fuller they are.',
+        'The total size of the log’s files is limited to about this much. Above three quarters of it, the fuller the log, the sooner dropped events are removed from its files.',
       ),
     whenFull: joi
       .string()
       .valid('refuse', 'dropOldest')
       .default('refuse')
       .description(
-        'What happens at `log.maxBytes`. `refuse`: publishers get a 507 until topics are deleted or emptied, or limits drop something. `dropOldest`: the oldest events go, of whichever topic; readers that had not read them are told of the gap.',
+        'What happens at `log.maxBytes`. `refuse`: publishers get a 507 until topics are deleted or emptied, or limits drop something. `dropOldest`: the oldest events are dropped, whatever their topic; subscribers that have not read them yet get an `sser.gap`.',
       ),
     checkpointInterval: duration(SECOND_MS, 24 * HOUR_MS)
       .default(5 * MINUTE_MS)
-      .description('How often the state of all topics is written to a file, so that a start reads little of the log.'),
+      .description(
+        'How often the state of all topics is written to a file, so that a start has to read little of the log.',
+      ),
     compaction: joi
       .object({
         enabled: flag()
           .default(true)
           .description(
-            'Whether old parts of the log are rewritten, without what was dropped, and grouped by topic. Without it the log only grows.',
+            'Whether old parts of the log are rewritten without dropped events, and grouped by topic. Otherwise, the log only grows.',
           ),
         interval: duration(SECOND_MS, 24 * HOUR_MS)
           .default(30 * SECOND_MS)
-          .description('How often is looked for something worth rewriting.'),
+          .description('How often to look for something worth rewriting.'),
         bytesPerSecond: bytes(64 * KIB_BYTES, 64 * GIB_BYTES)
           .default(16 * MIB_BYTES)
-          .description('At most so many bytes are read and written for it, together.'),
+          .description('Maximum number of bytes per second that compaction reads and writes, together.'),
         deadShare: joi
           .number()
           .min(0.01)
           .max(1)
           .default(0.5)
           .meta(meta({ allowed: 'a number from 0.01 to 1' }))
-          .description('A part of the log is rewritten when this share of it is dropped.'),
+          .description('A part of the log is rewritten when this share of it has been dropped.'),
       })
       .default()
-      .description('Rewriting of old parts of the log.'),
+      .description('Rewriting old parts of the log.'),
   })
   .default()
   .description('The durable log of persistent topics.')
@@ -640,34 +644,34 @@ const retentionSchema = joi
   .object({
     maxAge: duration(1, 100 * 365 * 24 * HOUR_MS)
       .meta(meta({ defaultText: 'none' }))
-      .description('Events that are older go.'),
+      .description('Older events are dropped.'),
     maxBytes: bytes(1, Number.MAX_SAFE_INTEGER)
       .meta(meta({ defaultText: 'none' }))
-      .description('The oldest events go while a topic has more bytes than this.'),
+      .description('The oldest events are dropped while a topic has more bytes than this.'),
     maxEvents: count(1, Number.MAX_SAFE_INTEGER)
       .meta(meta({ defaultText: 'none' }))
-      .description('The oldest events go while a topic has more events than this.'),
+      .description('The oldest events are dropped while a topic has more events than this.'),
   })
   .default()
-  .description('Limits of topics that are made without limits of their own.')
+  .description('Limits of topics that are created without limits of their own.')
 
 const memorySchema = joi
   .object({
     maxBytes: bytes(MIB_BYTES, 64 * GIB_BYTES)
       .default(64 * MIB_BYTES)
       .description(
-        'The events of all topics that are not persistent share so much memory; beyond it the oldest go, and a subscriber that had not read them yet is told of the gap.',
+        'Memory shared by the events of all topics that are not persistent. Beyond it the oldest are dropped, and a subscriber that has not read them yet gets an `sser.gap`.',
       ),
   })
   .default()
-  .description('The log in memory, of topics that are not persistent.')
+  .description('The in-memory log of topics that are not persistent.')
 
 const hubSchema = joi
   .object({
     recentFramesBytes: bytes(0, 4 * GIB_BYTES)
       .default(8 * MIB_BYTES)
       .description(
-        'The latest events, ready to send, are kept in so much memory, so that many clients that reconnect at once do not each read the disk.',
+        'Memory for the latest events, ready to send, so that many clients reconnecting at once do not each read the disk.',
       ),
   })
   .default()
@@ -677,73 +681,73 @@ const limitsSchema = joi
   .object({
     topicsMax: count(1, 10_000_000)
       .default(100_000)
-      .description('At most so many topics; creating one more gets an error.'),
+      .description('Maximum number of topics; creating another gets an error.'),
     subscribersMax: count(1, 1_000_000)
       .default(50_000)
-      .description('At most so many streams at once; one more is asked to come back later.'),
+      .description('Maximum number of streams at a time; a client that opens another is asked to come back later.'),
     connectionsPerAddressMax: count(1, 1_000_000)
       .default(1_000)
       .description(
-        'At most so many connections from one address (of IPv6: from one /64). This machine itself and the peers in `server.trustedProxies` are not counted.',
+        'Maximum number of connections from one address (for IPv6: from one /64). Connections from this machine itself and from `server.trustedProxies` are not counted.',
       ),
     streamsPerTopicMax: count(1, 1_000_000).description(
-      'At most so many streams of one topic at once. Without it, as many as there may be of all.',
+      'Maximum number of streams of one topic at a time. Without it, only the limit on all streams applies.',
     ),
     streamsPerTokenMax: count(1, 1_000_000).description(
-      'At most so many streams at once that one token has opened. Without it, as many as there may be: all subscribers of a topic may share one token.',
+      'Maximum number of streams opened with one token at a time. Without it, only the limit on all streams applies: all subscribers of a topic may share one token.',
     ),
     eventsPerSecondPerTokenMax: count(1, 10_000_000).description(
-      'So many events a second may be published with one token; a second’s worth may come at once. Without it, as many as the log takes.',
+      'Maximum number of events per second published with one token; a second’s worth may come at once. Without it, as many as the log takes.',
     ),
     eventIdBytesMax: count(1, 256)
       .default(256)
       .description('The longest id that a publisher may give an event, in bytes of UTF-8.'),
-    eventTypeBytesMax: count(1, 1024).default(256).description('The longest type of an event, in bytes of UTF-8.'),
+    eventTypeBytesMax: count(1, 1024).default(256).description('The longest event type, in bytes of UTF-8.'),
     eventsPerRequestMax: count(1, 100_000)
       .default(10_000)
       .description(
-        'At most so many events in one request that publishes a list of them; more get a 413. `server.maxRequestBodySize` bounds the list as well.',
+        'Maximum number of events in one request that publishes a list; more get a 413. `server.maxRequestBodySize` limits the list as well.',
       ),
-    tokensPerTopicMax: count(1, 10_000).default(100).description('At most so many further tokens of one topic.'),
+    tokensPerTopicMax: count(1, 10_000).default(100).description('Maximum number of further tokens of one topic.'),
     ticketsMax: count(1, 10_000_000)
       .default(50_000)
-      .description('At most so many tickets that can be used, or are in use, at once.'),
+      .description('Maximum number of tickets that can be used or are in use at a time.'),
     idempotencyKeysMax: count(1, 10_000_000)
       .default(100_000)
       .description(
-        'So many keys of what was published lately are remembered, of requests and of events, about 300 bytes each; the oldest are forgotten first, also within `pubsub.idempotencyWindow`.',
+        'How many recent idempotency keys, of requests and of events, are remembered, at about 300 bytes each. Beyond that the oldest are forgotten, even within `pubsub.idempotencyWindow`.',
       ),
     wrongTokensMax: count(1, 1_000_000)
       .default(10)
       .description(
-        'So many wrong tokens of one address (of IPv6: of one /64) are answered at once. Behind each further one it has to wait, from one second on twice as long each time; meanwhile tokens that were not right from there before get a 429.',
+        'How many wrong tokens from one address (for IPv6: from one /64) are answered at once. From then on the address has to wait after each one, for one second at first and twice as long each time; meanwhile, tokens that were not accepted from there before get a 429.',
       ),
     wrongTokenWaitMax: duration(SECOND_MS, HOUR_MS)
       .default(5 * MINUTE_MS)
-      .description('An address never has to wait longer than this behind a wrong token.'),
+      .description('The longest that an address has to wait after a wrong token.'),
     throttledClientsMax: count(1, 10_000_000)
       .default(20_000)
       .description(
-        'Of so many addresses it is remembered how many wrong tokens came from there, and so many tokens that were right are remembered with their address. The oldest are forgotten first.',
+        'For how many addresses the server remembers the number of wrong tokens, and how many accepted tokens it remembers with their address. The oldest are forgotten first.',
       ),
     historyEventsMax: count(1, 100_000)
       .default(1_000)
-      .description('At most so many events in one page of a topic’s history.'),
-    topicsPerStreamMax: count(1, 1_000).default(100).description('At most so many topics in one stream.'),
+      .description('Maximum number of events in one page of a topic’s history.'),
+    topicsPerStreamMax: count(1, 1_000).default(100).description('Maximum number of topics in one stream.'),
   })
   .default()
-  .description('How many, and how long.')
+  .description('Limits on numbers, sizes and waiting times.')
 
 const metricsSchema = joi
   .object({
     openLocally: flag()
       .default(true)
       .description(
-        'Whether `GET /metrics` answers without a token where it is asked for on this machine itself: from a loopback address, by a loopback name, and without a trace of a proxy.',
+        'Whether `GET /metrics` needs no token if the request comes from this machine itself: from a loopback address, to a loopback name, and without a trace of a proxy.',
       ),
   })
   .default()
-  .description('Figures for Prometheus.')
+  .description('Metrics for Prometheus.')
 
 const loggingSchema = joi
   .object({
@@ -752,10 +756,10 @@ const loggingSchema = joi
       .valid('debug', 'info', 'warn', 'error', 'silent')
       .default('info')
       .meta(meta({ environment: 'SSER_LOG_LEVEL' }))
-      .description('What is logged: this level and the ones after it.'),
+      .description('Logs this level and the ones after it.'),
   })
   .default()
-  .description('What the server says about itself: a line an event, as JSON, or for people on a terminal.')
+  .description('The server’s own log: one line per event, as JSON, or as plain text on a terminal.')
 
 // The order matters: the default of log.batchBytesMax depends on server.maxRequestBodySize, which is validated before it.
 export const rootSchema = joi.object({
@@ -771,10 +775,10 @@ export const rootSchema = joi.object({
   metrics: metricsSchema,
   logging: loggingSchema,
   app: unneeded(
-    'the program knows its name and its version, and server.shutdownGrace says how long a stop may take',
+    'the program knows its name and version, and server.shutdownGrace sets how long a stop may take',
     joi.any(),
   ),
-  idgen: unneeded('ids are the numbers of the log', joi.any()),
+  idgen: unneeded('ids are numbers given by the log', joi.any()),
 })
 
 /** Relations between settings: the key to blame, the other keys involved, the words, and the check. */
@@ -789,14 +793,13 @@ export const settingRelations: readonly SettingRelation[] = [
   {
     key: 'server.ssl.keyFile',
     others: ['server.ssl.certFile'],
-    words: 'both `server.ssl.certFile` and `server.ssl.keyFile`, or none of them',
+    words: 'both `server.ssl.certFile` and `server.ssl.keyFile`, or neither',
     holds: ({ server: { ssl } }) => (ssl.certFile === undefined) === (ssl.keyFile === undefined),
   },
   {
     key: 'server.ssl.acme.externalAccount.hmacKey',
     others: ['server.ssl.acme.externalAccount.keyId'],
-    words:
-      'both `server.ssl.acme.externalAccount.keyId` and `server.ssl.acme.externalAccount.hmacKey`, or none of them',
+    words: 'both `server.ssl.acme.externalAccount.keyId` and `server.ssl.acme.externalAccount.hmacKey`, or neither',
     holds: ({ server: { ssl } }) => {
       const { keyId, hmacKey } = ssl.acme.externalAccount
       return (keyId === undefined) === (hmacKey === undefined)
@@ -805,19 +808,19 @@ export const settingRelations: readonly SettingRelation[] = [
   {
     key: 'server.sslAddr',
     others: ['server.ssl.enabled', 'server.addr'],
-    words: 'another port than that of `server.addr`',
+    words: 'a port other than that of `server.addr`',
     holds: ({ server }) => !server.ssl.enabled || server.addr.port === 0 || server.addr.port !== server.sslAddr.port,
   },
   {
     key: 'server.proxyProtocol',
     others: ['server.trustedProxies'],
-    words: '`false`, as long as `server.trustedProxies` names no proxy: nobody else is believed such a header',
+    words: '`false`, as long as `server.trustedProxies` names no proxy: such a header is accepted from nobody else',
     holds: ({ server }) => !server.proxyProtocol || server.trustedProxies.length > 0,
   },
   {
     key: 'log.batchBytesMax',
     others: ['server.maxRequestBodySize'],
-    words: 'at least `server.maxRequestBodySize` and 64KiB more, so that any event fits into a batch',
+    words: 'at least `server.maxRequestBodySize` plus 64KiB, so that any event fits into a batch',
     holds: ({ log, server }) => log.batchBytesMax >= recordBytesMaxOf(server.maxRequestBodySize),
   },
   {
@@ -829,13 +832,13 @@ export const settingRelations: readonly SettingRelation[] = [
   {
     key: 'log.maxBytes',
     others: ['log.segmentBytes'],
-    words: 'at least four times `log.segmentBytes`, so that there is something to drop beside the newest part',
+    words: 'at least four times `log.segmentBytes`, so that there is something to drop besides the newest part',
     holds: ({ log }) => log.maxBytes >= 4 * log.segmentBytes,
   },
   {
     key: 'memory.maxBytes',
     others: ['server.maxRequestBodySize'],
-    words: 'at least twice `server.maxRequestBodySize` and 128KiB more, so that any event fits into it',
+    words: 'at least twice `server.maxRequestBodySize` plus 128KiB, so that any event fits into it',
     holds: ({ memory, server }) => memory.maxBytes >= 2 * recordBytesMaxOf(server.maxRequestBodySize),
   },
 ]
