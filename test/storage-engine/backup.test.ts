@@ -83,8 +83,9 @@ test('a second copy into the same folder copies what is new, and is no other tha
 
 test('a file of the same name and size that is not the same is copied again', async () => {
   const files = new MemoryFiles()
-  const log = await openSmall(files, LOG)
-  await append(log, 50)
+  // So large that its beginning, which is compared, is not all of it.
+  const log = await openSmall(files, LOG, { segmentBytesMax: 64 * 1024 })
+  await append(log, 100)
   const texts = await textsOf(log)
   await log.close()
   const listing = (await listStopped(files, LOG)) as LogListing
