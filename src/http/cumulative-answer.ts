@@ -31,7 +31,6 @@ export class CumulativeAnswer {
   end(line: string, writeTimeoutMs: number): void {
     const response = this.#response
     if (response.destroyed) return
-    this.#waiting = undefined
     if (!this.hasBegun) this.#begin()
     const patience = setTimeout(() => response.destroy(), writeTimeoutMs)
     patience.unref()

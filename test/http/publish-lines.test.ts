@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { PassThrough } from 'node:stream'
+import { PassThrough, Writable } from 'node:stream'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { formatEventId } from '../../src/domain/event-id.ts'
@@ -370,6 +370,22 @@ test('at most one line waits while the client does not read: the newest', () => 
   answer.tell('1002')
   taken()
   assert.deepEqual([written, begun], [['1', '1000', '1001'], 1])
+})
+
+test('a client that does not take the end is cut off in time, and no line that waited comes behind it', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const response = Object.assign(new Writable({ write: () => undefined }), { headersSent: false })
+  const answer = new CumulativeAnswer(response as unknown as ServerResponse, () => {
+    response.headersSent = true
+  })
+  answer.tell('1')
+  answer.tell('2')
+  answer.end('end', 1000)
+  assert.equal(response.writableLength, '1end'.length)
+  t.mock.timers.tick(999)
+  assert.equal(response.destroyed, false)
+  t.mock.timers.tick(1)
+  assert.equal(response.destroyed, true)
 })
 
 test('silence is measured while a piece is waited for, and each piece begins it anew', async (t) => {
