@@ -1,16 +1,16 @@
 /**
- * When the next batch leaves, where handing on the last one took long. Publishers that wait for their answers come back
- * right behind it. If what others sent meanwhile left at once, it would leave without them, and they without it from then on:
- * twice as many commits for the same records, each handed on to every subscriber. So it waits until as many
- * records came as were answered, and no longer than half the time that the last commit cost. Where
- * commits are handed on quickly nothing waits: there the disk alone sets the pace.
+ * Decides when the next batch leaves if handing on the last one took long. Publishers that wait for their answers come
+ * back right after it. If what others sent meanwhile left at once, it would leave without them, and the two groups
+ * would alternate from then on: twice as many commits for the same records, each handed on to every subscriber. So the
+ * batch waits until as many appends have come as were answered, but no longer than half the time that the last commit
+ * took to hand on. If commits are handed on quickly, nothing waits: then the disk alone sets the pace.
  */
 
-/** Of the time in which a commit was handed on, so much is worth waiting to save another one. */
+/** This share of the time it took to hand on a commit is worth waiting to save another one. */
 const WAIT_SHARE = 0.5
-/** A machine that was stopped in the middle of a commit is not to be waited for as long again. */
+/** If the machine was suspended in the middle of a commit, the wait must not be in proportion. */
 const WAIT_MS_MAX = 10
-/** A timer knows no less. */
+/** Timers have no shorter delay. */
 const WAIT_MS_MIN = 1
 
 export class Gathering {
@@ -19,7 +19,7 @@ export class Gathering {
   #missing = 0
   #complete: (() => void) | undefined
 
-  /** A commit was handed on within so many milliseconds, and answers so many appends. */
+  /** A commit that answers so many appends was handed on; this took `durationMs`. */
   committed(appends: number, durationMs: number): void {
     const waitMs = Math.min(durationMs * WAIT_SHARE, WAIT_MS_MAX)
     this.#missing = waitMs < WAIT_MS_MIN ? 0 : appends
@@ -33,7 +33,7 @@ export class Gathering {
     if (this.#missing === 0) this.#complete?.()
   }
 
-  /** Resolves when the next batch shall leave; undefined: at once. */
+  /** Resolves when the next batch is to leave; undefined: at once. */
   wait(): Promise<void> | undefined {
     const leftMs = this.#endsAtMs - performance.now()
     if (this.#missing === 0 || leftMs < WAIT_MS_MIN) return undefined

@@ -1,6 +1,6 @@
 /**
- * Group commit: records that arrive while a batch is being written and synced form the next batch. The disk's own pace
- * decides, and that of those to whom commits are handed on (`gathering.ts`). One writer per log.
+ * Group commit: records that arrive while a batch is being written and synced form the next batch. The pace is set by
+ * the disk, and by how long commits take to hand on (`gathering.ts`). One writer per log.
  *
  * An append resolves when its batch is as durable as the log promises, after the commit listener has seen it. A batch
  * that could not be written is cut away and fails alone; a failed sync is final (docs/log-format.md, "Failing").
@@ -35,9 +35,9 @@ export interface WriterOptions {
   readonly batchBytesMax: number
   /** Bytes that may wait for the disk; more are refused with STORAGE_BUSY. */
   readonly pendingBytesMax: number
-  /** Of all segments and sidecars; over it only urgent records are taken. Undefined: no bound. */
+  /** For all segments and sidecars together; above it only urgent records are accepted. Undefined: no limit. */
   readonly quotaBytes: number | undefined
-  /** Whether this log's batches reserve the numbers that the sequencer gives. */
+  /** Whether this log's batches reserve the numbers that the sequencer hands out. */
   readonly reservesNumbers: boolean
   readonly now: () => number
 }
@@ -52,13 +52,13 @@ interface Waiter {
 interface PendingBatch {
   readonly builder: BatchBuilder
   readonly waiters: Waiter[]
-  /** Of its records, as they count against `pendingBytesMax`. */
+  /** Those of its records, as they count against `pendingBytesMax`. */
   bytes: number
   /** May use the reserve when the disk is full. */
   isUrgent: boolean
 }
 
-/** How often a reserve that was given away is tried to be taken again. */
+/** How often to try to take again a reserve that was given away. */
 const RESTORE_INTERVAL_MS = 1000
 const BUILDERS_KEPT_MAX = 2
 
@@ -79,19 +79,19 @@ export class Writer {
   #current: PendingBatch | undefined
   #committing: Promise<unknown> | undefined
   #pendingBytes = 0
-  /** Of those who want the active segment sealed. */
+  /** Callers who want the active segment sealed. */
   #sealing: Waiter[] = []
   #running: Promise<void> | undefined
   #isFull = false
   #synced: { readonly generation: number; readonly position: number }
-  /** Where the next batch will lie, unless the one that is being written fails or fills its segment. */
+  /** Where the next batch will lie, unless the one being written fails or fills its segment. */
   #nextPlace: Place | undefined
   #syncTimer: NodeJS.Timeout | undefined
-  /** The sync in the background that is under way; resolves, whatever becomes of it. */
+  /** The background sync that is under way; resolves whatever the outcome. */
   #syncing: Promise<void> | undefined
   #restoreTimer: NodeJS.Timeout | undefined
   #restoring: Promise<void> | undefined
-  /** From now on nothing is begun by itself: the folder may be another process's soon. */
+  /** Nothing may start of its own accord any more: the folder may soon belong to another process. */
   #isClosed = false
 
   constructor(
@@ -128,22 +128,22 @@ export class Writer {
     return this.#pendingBytes
   }
 
-  /** The batch that is on its way to the disk, if there is one; resolves, whatever becomes of it. */
+  /** The batch that is on its way to the disk, if there is one; resolves whatever the outcome. */
   get commitInFlight(): Promise<unknown> | undefined {
     return this.#committing
   }
 
   /**
-   * The lowest number that is given and not settled, or undefined while there is none. That of a batch whose sync
-   * failed stays: it may be on the disk or not, and only the next start will know.
+   * The lowest number that was handed out and is not settled; undefined while there is none. The number of a batch
+   * whose sync failed stays: the batch may or may not be on the disk, and only the next start will know.
    */
   get firstUnsettled(): Offset | undefined {
     return this.#undecidedFrom ?? (this.#current ?? this.#queue[0])?.builder.first
   }
 
   /**
-   * Takes records for one batch, all or nothing. Returns their numbers at once; `settled` resolves when they are
-   * durable. Throws StorageError where they cannot be taken at all.
+   * Accepts records for one batch, all or none. Returns their numbers at once; `settled` resolves when they are
+   * durable. Throws StorageError if they cannot be accepted at all.
    */
   append(
     records: readonly NewRecord[],
@@ -154,7 +154,7 @@ export class Writer {
     for (const record of records) bytes += checkedBytes(record)
     this.#refuseIfUnable(bytes, isUrgent)
     const nowMs = Math.max(0, this.#options.now())
-    // All numbers before any record: a batch never holds half of an append, nor is there one without a number.
+    // All numbers first: if there are not enough, neither half an append nor an empty batch is left behind.
     const first = this.#take(records.length)
     const batch = this.#batchWithRoom(bytes)
     const offsets: Offset[] = []
@@ -166,14 +166,14 @@ export class Writer {
     return { offsets, settled: this.#wait(batch, bytes, isUrgent) }
   }
 
-  /** The entry of a start, which bears the number that the sequencer began with. */
+  /** Writes the entry of a start, under the number that the sequencer began with. */
   async start(record: NewRecord, offset: Offset): Promise<void> {
     const batch = this.#batchWithRoom(0)
     batch.builder.add(record, offset, Math.max(0, this.#options.now()))
     await this.#wait(batch, 0, true)
   }
 
-  /** Seals the active segment, if it holds anything, before any batch that is not begun yet. Rejects with StorageError. */
+  /** Seals the active segment, if it holds anything, before any batch not yet begun. Rejects with StorageError. */
   async sealActive(): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure
     if (this.#status !== 'open') throw closed()
@@ -181,7 +181,7 @@ export class Writer {
     await new Promise<void>((resolve, reject) => this.#sealing.push({ resolve, reject }))
   }
 
-  /** Gives the room that is kept for a full disk. False: there is none to give. Throws SyncFailure. */
+  /** Gives back the room that is kept for a full disk. False: there is none. Throws SyncFailure. */
   async makeRoom(): Promise<boolean> {
     try {
       return await this.#reserve.release()
@@ -190,12 +190,12 @@ export class Writer {
     }
   }
 
-  /** A sync that others have asked for has failed: that is final as one of its own is. */
+  /** A sync that others asked for has failed, which is as final as if it were the writer's own. */
   fail(cause: SyncFailure): StorageError {
     return this.#failure ?? this.#fail(cause)
   }
 
-  /** Writes what is queued, then takes no more. Idempotent. */
+  /** Accepts no more, and writes what is queued. Idempotent. */
   async close(): Promise<void> {
     if (this.#status === 'open') this.#status = 'closing'
     this.#isClosed = true
@@ -217,7 +217,7 @@ export class Writer {
     if (this.#pendingBytes + bytes > this.#options.pendingBytesMax && this.#pendingBytes > 0) throw busy()
     if (isUrgent) return
     if (!this.#reserve.isWhole) throw diskFull(this.#segments.context.directory, undefined)
-    // Asked once a batch: a batch is small beside a quota.
+    // Checked once per batch: a batch is small compared with a quota.
     if (this.#queue.length === 0 && this.#isOverQuota(bytes)) throw quotaReached(this.#options.quotaBytes as number)
   }
 
@@ -231,7 +231,7 @@ export class Writer {
     try {
       return this.#sequencer.take(count)
     } catch (error) {
-      // More is given than reserved only while batches that reserve more wait for the disk.
+      // Numbers run out only while batches that reserve more are waiting for the disk.
       if (this.#options.reservesNumbers && this.#running !== undefined) throw busy()
       throw error
     }
@@ -241,7 +241,7 @@ export class Writer {
     const last = this.#queue.at(-1)
     if (last !== undefined && last.builder.bytes + bytes <= this.#options.batchBytesMax) return last
     const builder = this.#builders.pop() ?? new BatchBuilder()
-    // The disk is busy with the batch before: what is known of the place of this one saves time when it is its turn.
+    // The disk is busy with the previous batch: preparing this one for its likely place saves time later.
     if (last === undefined) builder.expect(this.#nextPlace)
     const batch = { builder, waiters: [], bytes: 0, isUrgent: false }
     this.#queue.push(batch)
@@ -258,8 +258,8 @@ export class Writer {
   }
 
   /**
-   * A batch without records, so that the numbers of other logs do not run out while this one is quiet, nor while its disk
-   * is full.
+   * Queues a batch without records, so that other logs do not run out of numbers while this one is quiet or its disk is
+   * full.
    */
   #reserveNumbers(): void {
     if (this.#status !== 'open' || this.#queue.length > 0) return
@@ -270,10 +270,10 @@ export class Writer {
   }
 
   async #run(): Promise<void> {
-    // What arrives in the same turn of the event loop goes into the first batch, too.
+    // What arrives in the same turn of the event loop goes into the first batch as well.
     await new Promise((resolve) => setImmediate(resolve))
     for (;;) {
-      // Of several batches the first one is full.
+      // If there are several batches, the first one is full.
       if (this.#queue.length === 1) await this.#gathering.wait()
       await this.#sealWanted()
       const batch = this.#queue.shift()
@@ -299,7 +299,7 @@ export class Writer {
     this.#running = undefined
   }
 
-  /** Seals the active segment where somebody has asked for it. */
+  /** Seals the active segment if anybody asked for it. */
   async #sealWanted(): Promise<void> {
     const waiters = this.#sealing.splice(0)
     if (waiters.length === 0) return
@@ -312,15 +312,15 @@ export class Writer {
     }
   }
 
-  /** Resolves with why the batch failed, or undefined. */
+  /** Resolves with the reason why the batch failed, or undefined. */
   async #commit(batch: PendingBatch): Promise<StorageError | undefined> {
     const error = await this.#settled(() => this.#writeWithRoom(batch))
-    // Its numbers stay holes; what was asked to be reserved must be asked for again.
+    // Its numbers remain holes; the reservation that it carried has to be requested again.
     if (error !== undefined && this.#options.reservesNumbers) this.#sequencer.raise(0)
     return error
   }
 
-  /** Resolves with why the work could not be done, or undefined. */
+  /** Resolves with the reason why the work could not be done, or undefined. */
   async #settled(work: () => Promise<void>): Promise<StorageError | undefined> {
     if (this.#failure !== undefined) return this.#failure
     try {
@@ -370,7 +370,7 @@ export class Writer {
       await cutBack(active)
       throw error
     }
-    // Numbers are given below a durable ceiling only, whatever else the log may lose.
+    // Numbers are handed out only below a durable ceiling, whatever else the log may lose.
     const mustSync = this.#options.sync === 'commit' || ceiling > this.#sequencer.ceiling
     let syncMs = 0
     if (mustSync) {
@@ -379,7 +379,7 @@ export class Writer {
       syncMs = performance.now() - beganAt
       await this.#syncing
     }
-    // A sync in the background that failed meanwhile is final: this batch may be what it was to cover.
+    // A background sync that failed meanwhile is final: this batch may be among what it was meant to cover.
     if (this.#failure !== undefined) throw new SyncFailure(active.path, this.#failure.cause)
     if (mustSync) this.#synced = { generation: active.generation, position: position + bytes.length }
     const records = active.accept(bytes, header, position)
@@ -387,7 +387,7 @@ export class Writer {
     if (this.#isFull) this.#setFull(false)
     this.#segments.context.observer.committed(header.count, bytes.length, syncMs)
     this.#segments.prepareSpare()
-    // Its numbers are settled for whoever is told of it.
+    // Whoever is notified of the commit must find its numbers settled.
     this.#current = undefined
     const handedOnAt = performance.now()
     this.#onCommit(records)
@@ -396,7 +396,7 @@ export class Writer {
 
   async #roll(): Promise<void> {
     const { active } = this.#segments
-    // The system tells a file's failure once: the roll's own sync would succeed behind one that has taken it.
+    // The system reports a file's failure only once: after a sync that received it, the roll's own would succeed.
     await this.#syncing
     if (this.#failure !== undefined) throw new SyncFailure(active.path, this.#failure.cause)
     const isSynced = this.#synced.generation === active.generation && this.#synced.position >= active.contentEnd
