@@ -10,28 +10,28 @@ import { CLIENT_EXIT_CODES } from './client/failure.ts'
 
 const INTRODUCTION = `# Command line
 
-This page is generated from the commands themselves by \`npm run docs\`; change \`src/cli\`, not this file. Every example is run by
-a test, with \`TOPIC\` and \`TOKEN_ID\` in the environment.
+This page is generated from the commands themselves by \`npm run docs\`; change \`src/cli\`, not this file. A test runs every
+example, with \`TOPIC\` and \`TOKEN_ID\` in the environment.
 
-\`sser\` without a command serves. \`sser COMMAND --help\` shows what stands here.
+\`sser\` without a command starts the server. \`sser COMMAND --help\` shows the same text as this page.
 
-**Where the server is** is said by \`--url\`, or the environment variable \`SSER_URL\`; otherwise it is the one of this machine.
+**The server's address** comes from \`--url\`, or the environment variable \`SSER_URL\`; the default is the server on this machine.
 
-**The token** comes from the first of these that is given: \`--token-file FILE\` or \`--token -\`, which reads a line of standard
-input (on a terminal it is asked for, and not shown); \`SSER_TOKEN\`; \`SSER_TOKEN_FILE\`. The file holds the token and nothing else,
-or is the \`tokens.json\` that the server has made in its data folder. \`--token TOKEN\` works as well, but whatever stands in a
-command can be read by everybody on the machine, and tends to stay in the shell's history.
+**The token** comes from the first of these that is given: \`--token-file FILE\` or \`--token -\`, which reads a line from standard
+input (on a terminal it prompts, without echo); \`SSER_TOKEN\`; \`SSER_TOKEN_FILE\`. The file holds nothing but the token, or is the
+\`tokens.json\` that the server keeps in its data folder. \`--token TOKEN\` works as well, but everybody on the machine can read the
+arguments of a command, and they tend to stay in the shell's history.
 
-**In pipes**: standard output holds what was asked for and nothing else, one thing a line; \`--json\` makes each line JSON.
-Everything else goes to standard error. A reader that goes away, such as \`head\`, ends a command without a complaint. The first
-Ctrl-C (SIGINT), or SIGTERM, ends a command in an orderly way, the second at once.
+**In pipes**: standard output holds only what was asked for, one item per line; with \`--json\`, each line is JSON. Everything else
+goes to standard error. When a reader such as \`head\` closes the pipe, the command ends without an error message. The first Ctrl-C
+(SIGINT) or SIGTERM ends a command cleanly, the second at once.
 `
 
 /** The whole page. */
 export function cliPage(program: CliCommand): string {
   const shared = commandsBelow(program).find(({ options }) => options.some(isShared))
-  const server = `\n## The server\n\nOptions of every command that talks to one:\n${tableOf(shared?.options.filter(isShared) ?? [])}`
-  const codes = `\nTheir exit codes, where nothing else is said:\n${exitTable(CLIENT_EXIT_CODES)}`
+  const server = `\n## The server\n\nOptions of every command that talks to a server:\n${tableOf(shared?.options.filter(isShared) ?? [])}`
+  const codes = `\nThe exit codes of these commands, unless stated otherwise:\n${exitTable(CLIENT_EXIT_CODES)}`
   return INTRODUCTION + server + codes + program.subcommands.flatMap((command) => section(command, 2)).join('')
 }
 

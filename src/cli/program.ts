@@ -50,7 +50,7 @@ export function programOf(host: CliHost): CliCommand {
     .showHelpAfterError('(--help says more)')
     .usage('[command] [options]')
     .note(
-      'Without a command, sser serves. docs/cli.md has all commands on one page, docs/configuration.md every setting.',
+      'Without a command, sser starts the server. docs/cli.md has all commands on one page, docs/configuration.md every setting.',
     )
     .example('sser --version')
   addServeCommand(program, host)

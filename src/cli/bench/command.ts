@@ -18,24 +18,24 @@ interface BenchOptions extends ServerOptions {
 
 export function addBenchCommand(program: CliCommand, host: CliHost): void {
   withServerOptions(program.command('bench'))
-    .description('measure a running server: publish for some seconds, and time the delivery')
-    .option('--publishers <N>', 'so many at a time, each waiting for its answers', '4')
-    .option('--subscribers <N>', 'so many streams', '10')
+    .description('benchmark a running server: publish for some seconds, and time the deliveries')
+    .option('--publishers <N>', 'number of concurrent publishers, each waiting for its answers', '4')
+    .option('--subscribers <N>', 'number of streams', '10')
     .option('--seconds <N>', 'how long to publish', '5')
-    .option('--bytes <N>', 'of a message', '120')
-    .option('--batch <N>', 'events in a request', '1')
-    .option('--rate <N>', 'events a second in all, at fixed times; without it as fast as they are answered')
-    .option('--memory', 'a topic in memory instead of one on the disk')
+    .option('--bytes <N>', 'size of a message', '120')
+    .option('--batch <N>', 'events per request', '1')
+    .option('--rate <N>', 'events per second in total, at fixed times; without it, as fast as they are answered')
+    .option('--memory', 'use a topic in memory instead of one on disk')
     .note(
-      'It makes a topic of its own, and deletes it. The figures are those of the server, of the way to it, and of this\n' +
-        "program, which takes a core: on the server's own machine it takes that from the server.",
-      'With --rate a delay counts from the time at which an event should have left, so that a server that stalls\n' +
-        'cannot hide it.',
+      'It creates a topic of its own, and deletes it. The figures cover the server, the network, and this program, which\n' +
+        "takes a core: on the server's own machine, the server does without that core.",
+      'With --rate, delays are measured from the time at which an event should have been sent, so that a stalling server\n' +
+        'cannot hide them.',
     )
     .example('sser bench --seconds 1', 'sser bench --subscribers 100 --rate 50 --seconds 1 --json')
     .exits([
       [0, 'every event was acknowledged, and reached every subscriber'],
-      [1, 'some were not, or did not; or the server refused all of it'],
+      [1, 'some events were not acknowledged or delivered, or the server refused everything'],
       ...CLIENT_EXIT_CODES.filter(([code]) => code > 1),
     ])
     .action(async (options: BenchOptions) => {

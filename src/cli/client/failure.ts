@@ -7,13 +7,13 @@ import { exitFailed, exitNoPermission, exitUnavailable, systemCodeOf } from '../
 /** For the commands that talk to a server. */
 export const CLIENT_EXIT_CODES: ExitCodes = [
   [0, 'done'],
-  [1, 'the server refused it; its reason is told'],
-  [64, 'wrong use: nothing was done'],
-  [66, 'a file cannot be read'],
-  [69, 'no answer: the server, or the way to it'],
-  [74, 'what was to be written could not be'],
-  [77, 'the token is missing, or not the right one'],
-  [130, 'ended by SIGINT (Ctrl-C) before it was done; 143 by SIGTERM'],
+  [1, 'the server refused it; the reason is printed'],
+  [64, 'wrong usage: nothing was done'],
+  [66, 'a file could not be read'],
+  [69, 'the server could not be reached, or did not answer'],
+  [74, 'output could not be written'],
+  [77, 'the token is missing or wrong'],
+  [130, 'ended early by SIGINT (Ctrl-C); 143 by SIGTERM'],
 ]
 
 export function exitCodeOf({ code, status }: SserError): number {

@@ -20,18 +20,20 @@ interface PublishOptions extends ServerOptions {
 
 export function addPublishCommand(program: CliCommand, host: CliHost): void {
   withServerOptions(program.command('publish <topic> [message]'))
-    .description('publish events; print the id of each. Without a message, all of standard input is one.')
+    .description(
+      'publish events; print the id of each. Without a message argument, all of standard input is one message.',
+    )
     .option('--type <TYPE>', "the event's type")
     .option('--id <ID>', "the publisher's own id of the event")
-    .option('--parse', 'messages are JSON, and sent as such instead of as text')
+    .option('--parse', 'parse messages as JSON instead of sending them as text')
     .option('--lines', 'each line of standard input is a message')
     .option('--events', 'each line of standard input is an event in JSON: {"message":…,"type":…,"id":…,"dedupe":…}')
     .option(
       '--retries <N>',
-      'try so often again, without publishing anything twice, where a server does not answer or is busy',
+      'retry up to this often if the server is busy or does not answer, without publishing anything twice',
     )
-    .option('--idempotency-key <KEY>', 'of one event: a repeat of the command with the same key publishes nothing')
-    .note('Lines are published while they come, in their order, as many at a time as there are.')
+    .option('--idempotency-key <KEY>', 'for a single event: repeating the command with the same key publishes nothing')
+    .note('Lines are published as they arrive, in order, as many at a time as are available.')
     .example(
       "sser publish $TOPIC 'Hello from a shell' --type greeting",
       'date | sser publish $TOPIC',

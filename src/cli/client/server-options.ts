@@ -18,14 +18,11 @@ const LOCAL_URL = 'http://localhost:8889'
 export const SERVER_GROUP = 'The server:'
 
 const SERVER_OPTIONS = [
-  ['--url <URL>', `where it is; else SSER_URL, else ${LOCAL_URL}`],
-  [
-    '--token-file <FILE>',
-    'a file with the token alone, or the tokens.json that the server has made; else SSER_TOKEN_FILE',
-  ],
+  ['--url <URL>', `the server's address; else SSER_URL, else ${LOCAL_URL}`],
+  ['--token-file <FILE>', 'a file with nothing but the token, or the tokens.json of the server; else SSER_TOKEN_FILE'],
   [
     '--token <TOKEN>',
-    `the token, which everybody on this machine can see then; ${STDIN} reads it from a line of standard input; else SSER_TOKEN`,
+    `the token, visible to everybody on this machine; ${STDIN} reads it from a line of standard input; else SSER_TOKEN`,
   ],
 ] as const
 
@@ -33,7 +30,7 @@ export function withServerOptions(command: CliCommand): CliCommand {
   for (const [flags, description] of SERVER_OPTIONS) {
     command.addOption(new Option(flags, description).helpGroup(SERVER_GROUP))
   }
-  return command.option('--json', 'print JSON, for a program to read').exits(CLIENT_EXIT_CODES)
+  return command.option('--json', 'print JSON').exits(CLIENT_EXIT_CODES)
 }
 
 /** Rejects with UsageError, or a CommandFailure for a file that cannot be read. */

@@ -18,20 +18,20 @@ interface SubscribeCommandOptions extends ServerOptions {
 export function addSubscribeCommand(program: CliCommand, host: CliHost): void {
   withServerOptions(program.command('subscribe <topic...>'))
     .description(
-      'print the events of a topic, or of several in one order, as they come; reconnect after every interruption',
+      'print the events of a topic, or of several in one order, as they arrive; reconnect after every interruption',
     )
     .option(
       '--since <WHEN>',
-      'begin at the earliest stored event (earliest), or at a time such as 2026-01-31T08:00:00Z',
+      'start at the earliest stored event (earliest), or at a time such as 2026-01-31T08:00:00Z',
     )
-    .option('--last-event-id <ID>', 'begin after this event')
-    .option('--state <FILE>', 'keep the place in this file; the next call resumes where this one ended')
-    .option('--count <N>', 'end after so many events')
+    .option('--last-event-id <ID>', 'start after this event')
+    .option('--state <FILE>', 'keep the position in this file; the next call resumes where this one ended')
+    .option('--count <N>', 'end after this many events')
     .note(
-      'A message with line breaks is printed as it is; --json keeps each event on one line, with its id, type\n' +
-        'and cursor, and, of several topics, its topic. What may be missing is told on standard error, with --json among the events.',
-      'With --state the place is written behind what is printed: where a call is killed, its last events may be\n' +
-        'printed again by the next one, and none is left out. Where it ends by itself or by a signal, none is.',
+      'A message with line breaks is printed as it is; --json prints each event on one line, with its id, type and cursor, and\n' +
+        'with several topics also its topic. Possible gaps are reported on standard error, and with --json among the events.',
+      'With --state, the position is written after each event is printed: if the command is killed, the next call may print\n' +
+        'its last events again, but skips none. If it ends by itself or by a signal, nothing is printed again.',
     )
     .example(
       'sser subscribe $TOPIC --since earliest --count 1',
@@ -39,7 +39,7 @@ export function addSubscribeCommand(program: CliCommand, host: CliHost): void {
       'sser subscribe $TOPIC --state place | while read -r message; do echo "got $message"; done',
     )
     .exits([
-      [0, 'the events that were asked for, or the end of the topic, or of the command by a signal'],
+      [0, 'got the requested number of events, or the topic ended, or a signal came'],
       ...CLIENT_EXIT_CODES.filter(([code]) => code !== 0 && code < 128),
     ])
     .action((topics: readonly string[], options: SubscribeCommandOptions) => subscribe(topics, options, host))

@@ -20,11 +20,11 @@ export function addTokenCommand(program: CliCommand, host: CliHost): void {
     withServerOptions(token.command(nameAndArguments).description(description))
   const call = () => ({ signal: host.stopSignal() })
 
-  subcommand('create <topic>', 'issue a token; print its id, and the secret, which is shown only this once')
-    .option('--subscribe', 'it may subscribe; the default')
-    .option('--publish', 'it may publish')
-    .option('--label <TEXT>', 'for people')
-    .option('--expires <TIME>', 'when it ends, such as 2027-01-31T12:00:00Z')
+  subcommand('create <topic>', 'issue a token; print its id and its secret, which is shown only this once')
+    .option('--subscribe', 'allow subscribing; the default')
+    .option('--publish', 'allow publishing')
+    .option('--label <TEXT>', 'a label for people to read')
+    .option('--expires <TIME>', 'when it expires, such as 2027-01-31T12:00:00Z')
     .example('sser token create $TOPIC --publish --label press')
     .action(async (topic: string, options: CreateOptions) => {
       const client = await clientOf(options, host)
@@ -32,7 +32,7 @@ export function addTokenCommand(program: CliCommand, host: CliHost): void {
       await print(host, options.json === true ? line(issued) : `id     ${issued.id}\ntoken  ${issued.token}\n`)
     })
 
-  subcommand('list <topic>', 'list its tokens, one a line: id, end, rights, label')
+  subcommand('list <topic>', 'list the tokens of a topic, one per line: id, expiry, rights, label')
     .example('sser token list $TOPIC')
     .action(async (topic: string, options: ServerOptions) => {
       const client = await clientOf(options, host)
@@ -41,7 +41,7 @@ export function addTokenCommand(program: CliCommand, host: CliHost): void {
       }
     })
 
-  subcommand('revoke <topic> <token>', 'revoke a token by its id; the streams that it opened end')
+  subcommand('revoke <topic> <token>', 'revoke a token by its id; the streams opened with it end')
     .example('sser token revoke $TOPIC $TOKEN_ID')
     .action(async (topic: string, id: string, options: ServerOptions) => {
       const client = await clientOf(options, host)
@@ -50,11 +50,11 @@ export function addTokenCommand(program: CliCommand, host: CliHost): void {
 
   token
     .command('hash')
-    .description('read a token from standard input, and print what a configuration may hold in its place')
+    .description('read a token from standard input, and print the hash that can replace it in a configuration')
     .example('openssl rand -hex 32 | tee token.txt | sser token hash')
     .exits([
       [0, 'done'],
-      [exitUsage, 'what standard input says can be no token'],
+      [exitUsage, 'standard input holds no valid token'],
     ])
     .action(async () => {
       const secret = (await textOfStdin(host)).replace(/\r?\n$/, '')

@@ -35,8 +35,8 @@ export function addTopicCommand(program: CliCommand, host: CliHost): void {
     withServerOptions(topic.command(nameAndArguments).description(description))
   const call = () => ({ signal: host.stopSignal() })
 
-  withTopicOptions(subcommand('create', 'create a topic; print its id, and the token that subscribes to it'))
-    .option('--memory', 'keep its events in memory only, until the server stops; else they are kept on disk')
+  withTopicOptions(subcommand('create', 'create a topic; print its id, and a token for its subscribers'))
+    .option('--memory', 'keep its events in memory only, until the server stops, instead of on disk')
     .example('sser topic create --name orders --max-age 720h', "TOPIC=$(sser topic create | sed -n 's/^id *//p')")
     .action(async (options: TopicOptions & { readonly memory?: boolean }) => {
       const wanted = { persist: options.memory !== true, ...settingsOf(options) }
@@ -45,9 +45,9 @@ export function addTopicCommand(program: CliCommand, host: CliHost): void {
       await print(host, options.json === true ? line({ id, token }) : `id     ${id}\ntoken  ${token}\n`)
     })
 
-  subcommand('list', 'list all topics, one a line: id, events, bytes, subscribers, name')
-    .option('--search <TEXT>', 'only those with this in their name or id')
-    .addOption(new Option('--sort <BY>', 'what to sort by; the id by default').choices(SORTS))
+  subcommand('list', 'list all topics, one per line: id, events, bytes, subscribers, name')
+    .option('--search <TEXT>', 'only topics with this text in their name or id')
+    .addOption(new Option('--sort <BY>', 'sort key; by default the id').choices(SORTS))
     .option('--desc', 'highest first')
     .example(
       'sser topic list',
@@ -72,7 +72,7 @@ export function addTopicCommand(program: CliCommand, host: CliHost): void {
       }
     })
 
-  subcommand('show <topic>', 'show a topic: its settings, and what it holds')
+  subcommand('show <topic>', 'show the settings and contents of a topic')
     .example('sser topic show $TOPIC')
     .action(async (id: string, options: ServerOptions) => {
       const client = await clientOf(options, host)
@@ -80,7 +80,9 @@ export function addTopicCommand(program: CliCommand, host: CliHost): void {
       await print(host, options.json === true ? line(details) : page(details))
     })
 
-  withTopicOptions(subcommand('update <topic>', 'change its name or its limits; what is not named stays as it is'))
+  withTopicOptions(
+    subcommand('update <topic>', 'change the name or limits of a topic; whatever is not given stays as it is'),
+  )
     .example(`sser topic update $TOPIC --max-events 1000 --max-age ${NONE}`)
     .action(async (id: string, options: TopicOptions) => {
       const changes = settingsOf(options)
@@ -92,8 +94,8 @@ export function addTopicCommand(program: CliCommand, host: CliHost): void {
       await print(host, options.json === true ? line(details) : page(details))
     })
 
-  subcommand('empty <topic>', 'drop its events; subscribers that have not read them yet are told of a gap')
-    .option('--through <ID>', 'only those up to and including this id')
+  subcommand('empty <topic>', 'drop the events of a topic; subscribers that have not read them yet get an sser.gap')
+    .option('--through <ID>', 'only the events up to and including this id')
     .example('sser topic empty $TOPIC')
     .action(async (id: string, { through, ...options }: ServerOptions & { readonly through?: string }) => {
       const client = await clientOf(options, host)
@@ -102,7 +104,7 @@ export function addTopicCommand(program: CliCommand, host: CliHost): void {
 
   subcommand(
     'delete <topic>',
-    'delete it with its events, and end its streams. It is no error if there is no such topic.',
+    'delete a topic with its events, and end its streams. It is no error if there is no such topic.',
   )
     .example('sser topic delete $TOPIC')
     .action(async (id: string, options: ServerOptions) => {
@@ -113,10 +115,10 @@ export function addTopicCommand(program: CliCommand, host: CliHost): void {
 
 function withTopicOptions(command: CliCommand): CliCommand {
   return command
-    .option('--name <NAME>', 'for people')
-    .option('--max-age <TIME>', `drop events that are older, such as 90m or 720h; ${NONE}: no limit`)
-    .option('--max-bytes <N>', `drop the oldest beyond so many bytes; ${NONE}: no limit`)
-    .option('--max-events <N>', `drop the oldest beyond so many events; ${NONE}: no limit`)
+    .option('--name <NAME>', 'a name for people to read')
+    .option('--max-age <TIME>', `drop events older than this, such as 90m or 720h; ${NONE}: no limit`)
+    .option('--max-bytes <N>', `drop the oldest events beyond this many bytes; ${NONE}: no limit`)
+    .option('--max-events <N>', `drop the oldest beyond this many events; ${NONE}: no limit`)
 }
 
 function settingsOf({ name, maxAge, maxBytes, maxEvents }: TopicOptions): Pick<NewTopic, 'name' | 'retention'> {

@@ -17,9 +17,11 @@ const SHELLS: Readonly<Record<string, (commands: readonly CommandWords[]) => str
 export function addCompletionCommand(program: CliCommand, host: CliHost): void {
   program
     .command('completion')
-    .description('print a script with which a shell completes the commands and options of sser')
+    .description('print a script that lets a shell complete the commands and options of sser')
     .addArgument(new Argument('<shell>', 'the shell').choices(Object.keys(SHELLS)))
-    .note('For bash: the first example, in ~/.bashrc; for zsh the second, in a folder of fpath; for fish the third.')
+    .note(
+      'For bash, put the first example into ~/.bashrc; for zsh, use the second, with a folder in fpath; for fish, the third.',
+    )
     .example(
       'eval "$(sser completion bash)"',
       'mkdir -p ~/.zsh && sser completion zsh > ~/.zsh/_sser',
@@ -27,7 +29,7 @@ export function addCompletionCommand(program: CliCommand, host: CliHost): void {
     )
     .exits([
       [0, 'done'],
-      [exitUsage, 'there is none for that shell'],
+      [exitUsage, 'there is no script for that shell'],
     ])
     .action(async (shell: string) => {
       await print(host, SHELLS[shell]?.(wordsOf(program)) ?? '')

@@ -22,35 +22,35 @@ export interface SelfSignedOptions {
 }
 
 const SHARED_CODES: ExitCodes = [
-  [exitUsage, 'wrong use'],
-  [exitIoError, 'a file, or the server that runs, failed'],
+  [exitUsage, 'wrong usage'],
+  [exitIoError, 'a file could not be read or written, or the running server failed'],
   [exitNoPermission, 'not allowed'],
-  [exitConfig, 'the configuration is wrong, or says nothing of this'],
+  [exitConfig, 'the configuration is wrong, or does not ask for this'],
 ]
 
 export function addTlsCommand(program: CliCommand, host: CliHost): void {
   const tls = program
     .command('tls')
     .description('create, show, renew and check certificates')
-    .note('docs/https.md says what a server does by itself, and what to do about each message.')
+    .note('docs/https.md explains what a server does by itself, and what to do about each message.')
 
   tls
     .command('self-signed <name...>')
-    .description('create a self-signed certificate and its key, for these names and addresses')
+    .description('create a self-signed certificate and its key for these names and addresses')
     .option('--cert <FILE>', 'where to write the certificate', 'cert.pem')
     .option('--key <FILE>', 'where to write its key, readable by this user only', 'key.pem')
-    .option('--days <N>', 'how long it holds from now on; browsers take no more than 397', '396')
+    .option('--days <N>', 'how long it is valid from now; browsers accept at most 397 days', '396')
     .option('--force', 'overwrite existing files')
-    .option('--json', 'print JSON, for a program to read')
+    .option('--json', 'print JSON')
     .note(
-      'A server makes one for itself where it has no other. This is for one that several machines are to trust.\n' +
-        'Give both files by SSER_SSL_CERT_FILE and SSER_SSL_KEY_FILE, and the certificate to whoever is to trust it.',
+      'A server creates its own if it has no other; this command is for a certificate that several machines are to trust.\n' +
+        'Name both files in SSER_SSL_CERT_FILE and SSER_SSL_KEY_FILE, and give the certificate to whoever is to trust it.',
     )
     .example('sser tls self-signed push.acme.test 10.0.0.7 --days 90')
     .exits([
       [0, 'done'],
-      [exitUsage, 'wrong use'],
-      [exitCannotCreate, 'a file of that name is there; nothing was changed'],
+      [exitUsage, 'wrong usage'],
+      [exitCannotCreate, 'a file of that name exists; nothing was changed'],
       [exitIoError, 'the disk failed'],
       [exitNoPermission, 'not allowed'],
     ])
@@ -59,12 +59,14 @@ export function addTlsCommand(program: CliCommand, host: CliHost): void {
       host.exitCode = await selfSigned(names, options, host)
     })
 
-  withConfigOptions(tls.command('status').description('show the certificate in use, and the state of its renewal'))
-    .note('Of the server that runs in the data folder, or else of what a start would find. Nothing is changed.')
+  withConfigOptions(tls.command('status').description('show the certificate in use and the state of its renewal'))
+    .note(
+      'It asks the server running in the data folder; without one, it shows what a start would find. Nothing is changed.',
+    )
     .example('sser tls status', 'sser tls status --json')
     .exits([
       [0, 'all is well, or HTTPS is off'],
-      [exitFailed, 'clients will refuse it, or the last order has failed; the reason is told'],
+      [exitFailed, 'clients will reject it, or the last order failed; the reason is printed'],
       ...SHARED_CODES,
     ])
     .action(async (options: ConfigOptions) => {
@@ -78,27 +80,27 @@ export function addTlsCommand(program: CliCommand, host: CliHost): void {
       .description('check the configuration, the names, the ports and the authority before a first start'),
   )
     .note(
-      'Each finding is told with what to do. For as long as it takes, this listens on the ports of the configuration that are\n' +
-        'free, and asks for itself by the names; what a router lets in from outside cannot be seen from inside.',
+      'Each finding says what to do. While it runs, the command listens on those configured ports that are free, and tries to\n' +
+        'reach itself under the configured names; it cannot see from inside what a router lets in from outside.',
     )
     .example('SSER_SSL_ENABLED=true sser tls check')
-    .exits([[0, 'nothing is in the way'], [exitFailed, 'something is: see the findings'], ...SHARED_CODES])
+    .exits([[0, 'no problem was found'], [exitFailed, 'there are problems: see the findings'], ...SHARED_CODES])
     .action(async (options: ConfigOptions) => {
       const { check } = await import('./check/check.ts')
       host.exitCode = await check(options, host)
     })
 
-  withConfigOptions(tls.command('renew').description('order another certificate now, due or not'))
+  withConfigOptions(tls.command('renew').description('order a new certificate now, due or not'))
     .note(
-      'By the server that runs in the data folder; where none does, by this command, which then answers the authority on\n' +
-        'the port of server.addr itself. An authority gives a name only so many certificates a week: there is no need of\n' +
-        'this but after a mistake was mended, or where a key may have become known.',
+      'The server running in the data folder orders it; without one, this command does, and answers the authority on the port\n' +
+        'of server.addr itself. An authority issues only so many certificates per name and week: use this only after fixing a\n' +
+        'mistake, or if a key may have become known.',
     )
     .example('sser tls renew')
     .exits([
-      [0, 'another certificate is there'],
-      [exitFailed, 'none could be ordered; the reason is told'],
-      [exitLocked, 'another process is ordering, or the authority wants to be left alone for a while'],
+      [0, 'a new certificate was obtained'],
+      [exitFailed, 'none could be ordered; the reason is printed'],
+      [exitLocked, 'another process is ordering, or the authority asked to wait'],
       ...SHARED_CODES,
     ])
     .action(async (options: ConfigOptions) => {
