@@ -1,10 +1,10 @@
 /**
  * One writer per folder, by a lock that the kernel releases when its holder dies: after `kill -9` the next start gets
- * it at once, with nothing to clean up, and two processes that start together cannot both take it over. Only the kernel
+ * it at once, with nothing to clean up, and two processes that start together can never both take it. Only the kernel
  * decides who is alive, never a process id, which means nothing in another container on the same volume.
  *
- * There are two ways, and both are used where both are available, so that a process that has only one of them is kept
- * out too:
+ * There are two ways. Both are used if both are available, so that a process that has only one of them is kept out
+ * too:
  *
  * - flock(2) on the file `LOCK`. Node cannot call it, but the program `flock` can, on a descriptor that it inherits.
  *   The lock belongs to the open file, which this process still holds when the program has exited.
@@ -39,7 +39,7 @@ const CLAIMS_KEPT = 4
 const CLAIM_ROUNDS_MAX = 100
 /** `sun_path` holds 108 bytes on Linux and 104 on macOS, with a NUL. */
 const SOCKET_PATH_BYTES_MAX = 103
-/** The program answers at once, unless a network file system does not; then nothing was decided. */
+/** The program answers at once, unless a network file system hangs; then nothing was decided. */
 const FLOCK_TIMEOUT_MS = 10_000
 const CONNECT_TIMEOUT_MS = 10_000
 const HOLDER_BYTES_MAX = 1024
@@ -55,18 +55,18 @@ export type LockWay = 'flock' | 'socket'
 
 export interface DirectoryLock {
   readonly directory: string
-  /** What holds it; at least one. */
+  /** The ways in which it is held; at least one. */
   readonly ways: readonly LockWay[]
-  /** Lets the next one in. Idempotent; what it frees is freed by the end of the process as well. */
+  /** Lets the next process in. Idempotent. The end of the process releases the same things. */
   release(): Promise<void>
 }
 
-/** The ways to be tried, for tests; both unless told. */
+/** The ways to try, for tests; by default both. */
 export interface DirectoryLockOptions {
   readonly ways?: readonly LockWay[]
 }
 
-/** What `LOCK` says of its writer. */
+/** What `LOCK` says about its writer. */
 interface Holder {
   readonly pid: number
   readonly host: string
@@ -83,9 +83,9 @@ interface Claim {
 }
 
 /**
- * Takes the lock of a folder that exists, or throws: STORAGE_LOCKED where another process has it or where that cannot
- * be decided, STORAGE_PERMISSION where the folder may not be written, STORAGE_MISSING where it is not there. It waits
- * for nobody. The lock does not keep the process alive.
+ * Takes the lock of an existing folder. Throws STORAGE_LOCKED if another process has it or if that cannot be decided,
+ * STORAGE_PERMISSION if the folder may not be written, STORAGE_MISSING if there is no folder. Never waits for another
+ * process to release the lock. The lock does not keep the process alive.
  */
 export async function acquireDirectoryLock(
   directory: string,
@@ -98,7 +98,7 @@ export async function acquireDirectoryLock(
   const claims: Claim[] = []
   try {
     const refusals: string[] = []
-    // The program first: where it says no, nothing was left behind in the folder.
+    // The program first: if it says no, nothing has been left behind in the folder.
     if (ways.includes('flock')) collect(await claimByFlock(path, file), claims, refusals)
     if (ways.includes('socket')) collect(await claimBySocket(folder, path), claims, refusals)
     if (claims.length === 0) throw undecidable(path, refusals.join('; '))
@@ -110,7 +110,7 @@ export async function acquireDirectoryLock(
   }
   let released: Promise<void> | undefined
   const release = async () => {
-    // So that nobody is told of a holder that has gone. Until the descriptor is closed, the file is still ours.
+    // Otherwise others might be shown a holder that is gone. Until the descriptor is closed, the file is still ours.
     await truncateDescriptor(file, 0).catch(toleratedOnRelease)
     await releaseAll(claims)
     await closeDescriptor(file)
@@ -158,12 +158,12 @@ async function openLockFile(path: string): Promise<number> {
 
 // The first way: flock.
 
-/** The claim, or in words why this way cannot be had here. */
+/** The claim, or the reason, in words, why this way is not available here. */
 async function claimByFlock(path: string, file: number): Promise<Claim | string> {
   const answer = await runFlock(file)
   if (answer === 'held') throw await locked(path)
   if (answer !== 'taken') return answer
-  // The file may have been removed, and made anew by another, between the opening and the lock.
+  // Between opening and locking, another process may have removed the file and created it again.
   const [ours, named] = await Promise.all([statDescriptor(file), fs.stat(path)])
   if (named.ino !== ours.ino || named.dev !== ours.dev) {
     throw undecidable(path, 'the file was replaced while its lock was being taken')
@@ -172,7 +172,7 @@ async function claimByFlock(path: string, file: number): Promise<Claim | string>
   return { way: 'flock', release: async () => {} }
 }
 
-/** Some file systems say yes to everyone. */
+/** Some file systems grant the lock to everyone. */
 async function isReallyHeld(path: string, file: number): Promise<boolean> {
   const info = await fs.readFile(`/proc/self/fdinfo/${file}`, 'utf8').catch(() => '')
   if (/^lock:.*\bFLOCK\b.*\bWRITE\b/m.test(info)) return true
@@ -184,20 +184,20 @@ async function isReallyHeld(path: string, file: number): Promise<boolean> {
   }
 }
 
-/** `taken`, `held` by another, or in words what is wrong with the program. */
+/** `taken`, `held` by another process, or, in words, what is wrong with the program. */
 function runFlock(fd: number): Promise<string> {
   return new Promise((resolve) => {
     let child: ChildProcess
     try {
       child = spawn('flock', ['-n', '-x', '3'], {
-        // The descriptor is number 3 to the program. It is the same open file, so the lock outlives the program.
+        // The program sees the descriptor as number 3. It is the same open file, so the lock outlives the program.
         stdio: ['ignore', 'ignore', 'pipe', fd],
       })
     } catch (error) {
       resolve(`the program flock cannot be run (${systemCode(error) ?? String(error)})`)
       return
     }
-    // Not the option of spawn: its timer goes on where the program is not there, and keeps the process alive.
+    // Not spawn's own option: if the program is missing, that timer goes on and keeps the process alive.
     const timer = setTimeout(() => child.kill('SIGKILL'), FLOCK_TIMEOUT_MS)
     const answer = (text: string) => {
       clearTimeout(timer)
@@ -210,7 +210,7 @@ function runFlock(fd: number): Promise<string> {
     child.on('error', (error) => answer(`the program flock cannot be run (${systemCode(error) ?? error.message})`))
     child.on('close', (code, signal) => {
       if (code === 0) answer('taken')
-      // Both util-linux and BusyBox end with 1 and without a word where another has the lock.
+      // Both util-linux and BusyBox exit with 1 and print nothing if another process has the lock.
       else if (code === 1 && complaint === '') answer('held')
       else answer(`the program flock failed (${complaint.trim() || `exit ${code ?? signal}`})`)
     })
@@ -219,14 +219,14 @@ function runFlock(fd: number): Promise<string> {
 
 // The second way: a listening socket.
 
-/** The claim, or in words why this way cannot be had here. */
+/** The claim, or the reason, in words, why this way is not available here. */
 async function claimBySocket(directory: string, path: string): Promise<Claim | string> {
   const folder = await openDescriptor(directory, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY)
   let server: net.Server | undefined
   const unclaimed = `${UNCLAIMED_PREFIX}${randomBytes(8).toString('hex')}`
   try {
     const found = await highestClaim(directory)
-    // Before a socket is made: most who are refused are refused here.
+    // Before a socket is made: most refusals happen here.
     if (found > 0 && (await answers(directory, claimName(found), folder, path))) throw await locked(path)
     server = await listen(directory, unclaimed, folder)
     const number = await claimNext(directory, unclaimed, folder, path)
@@ -249,8 +249,8 @@ async function claimBySocket(directory: string, path: string): Promise<Claim | s
 }
 
 /**
- * This file system, or this path, has no room for a socket: no answer to who holds the lock. A full disk counts too:
- * where flock is to be had, the server must be able to start and make room.
+ * No socket can be made on this file system or under this path, which says nothing about who holds the lock. A full
+ * disk counts too: if flock is available, the server must be able to start and make room.
  */
 class SocketsUnusable extends Error {}
 
@@ -264,12 +264,12 @@ async function claimNext(directory: string, unclaimed: string, folder: number, p
       await fs.link(join(directory, unclaimed), join(directory, claimName(next)))
     } catch (error) {
       const code = systemCode(error)
-      // Another was faster, and perhaps has cleared our socket away since; look at it.
+      // Another process was faster, and may have removed our socket since: look again.
       if (code === 'EEXIST' || code === 'ENOENT') continue
       if (code === 'EACCES' || code === 'EROFS') throw error
       throw new SocketsUnusable(`no socket can be linked in the folder (${code})`)
     }
-    // What was found dead may have been long ago: a later number means that others have claimed since.
+    // The claim that was found dead may be an old one by now: a higher number means that others have claimed since.
     if ((await highestClaim(directory)) === next) return next
     await fs.rm(join(directory, claimName(next)), { force: true })
   }
@@ -288,7 +288,7 @@ function claimName(number: number): string {
   return `${LOCK_NAME}.${String(number).padStart(CLAIM_DIGITS, '0')}`
 }
 
-/** Whether somebody alive listens there. */
+/** Whether a live process listens there. */
 function answers(directory: string, name: string, folder: number, path: string): Promise<boolean> {
   const address = socketAddress(directory, name, folder)
   return new Promise((resolve, reject) => {
@@ -304,7 +304,7 @@ function answers(directory: string, name: string, folder: number, path: string):
     socket.on('error', (error) => {
       const code = systemCode(error)
       if (code === 'ECONNREFUSED' || code === 'ENOENT') resolve(false)
-      // Its queue of connections is full: somebody has one.
+      // Its connection queue is full, so there is a listener.
       else if (code === 'EAGAIN') resolve(true)
       else if (code === 'EACCES' || code === 'EPERM') reject(error)
       else reject(undecidable(path, `${name} cannot be asked (${code ?? error.message})`))
@@ -326,15 +326,15 @@ async function listen(directory: string, name: string, folder: number): Promise<
     if (code === 'EACCES' || code === 'EROFS') throw error
     throw new SocketsUnusable(`no socket can be made in the folder (${code})`)
   }
-  // Connections are of no interest, nor is one that could not be accepted: that they are taken at all says it.
+  // Neither connections nor failures to accept one matter: that the kernel takes them at all is the answer.
   server.on('error', () => {})
   server.unref()
   return server
 }
 
 /**
- * The address of a socket has little room. Where the path is longer, the folder is named by its open descriptor;
- * where there is no /proc either, it cannot be had.
+ * A socket address has room for a short path only. If the path is longer, the folder is named by its open descriptor;
+ * without /proc there is no address.
  */
 function socketAddress(directory: string, name: string, folder: number): string {
   const direct = join(directory, name)
@@ -347,7 +347,7 @@ function closeServer(server: net.Server): Promise<void> {
   return new Promise((resolve) => server.close(() => resolve()))
 }
 
-/** Sockets of starters that did not get as far as a claim, our own first name, and claims long dead. */
+/** Removes sockets of processes that never got as far as a claim, the first name of our own, and claims long dead. */
 async function removeLeftovers(directory: string, number: number): Promise<void> {
   for (const name of await fs.readdir(directory)) {
     const claim = CLAIM_NAME.exec(name)?.[1]
@@ -356,7 +356,7 @@ async function removeLeftovers(directory: string, number: number): Promise<void>
   }
 }
 
-// What the next one is told.
+// What the next process is told.
 
 async function describeSelf(file: number): Promise<void> {
   const holder: Holder = {
@@ -370,12 +370,12 @@ async function describeSelf(file: number): Promise<void> {
     await truncateDescriptor(file, 0)
     await writeDescriptor(file, Buffer.from(`${JSON.stringify(holder)}\n`), 0, undefined, 0)
   } catch (error) {
-    // A full disk must be able to start, to become empty; the next one is told less.
+    // A start must succeed on a full disk, so that room can be made; the next process is told less.
     if (systemCode(error) !== 'ENOSPC' && systemCode(error) !== 'EDQUOT') throw error
   }
 }
 
-/** Empty where the system has none. */
+/** Empty if the system has none. */
 async function bootId(): Promise<string> {
   return (await fs.readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => '')).trim()
 }
@@ -390,7 +390,7 @@ async function readHolder(path: string): Promise<Partial<Record<keyof Holder, un
     const holder: unknown = JSON.parse(text.slice(0, HOLDER_BYTES_MAX))
     return typeof holder === 'object' && holder !== null ? holder : {}
   } catch (error) {
-    // Half written, empty or unreadable: the message does without.
+    // Half written, empty or unreadable: the message does without it.
     if (error instanceof SyntaxError || systemCode(error) !== undefined) return {}
     throw error
   }
@@ -433,7 +433,7 @@ function notOurs(path: string, cause?: unknown): StorageError {
   )
 }
 
-/** What the operating system refused, for an operator; anything else as it is. */
+/** A refusal by the operating system, put into words for the operator; anything else unchanged. */
 function refused(error: unknown, path: string): unknown {
   const code = error instanceof StorageError ? undefined : systemCode(error)
   if (code === 'EROFS') {
@@ -452,6 +452,6 @@ function refused(error: unknown, path: string): unknown {
 }
 
 function toleratedOnRelease(error: unknown): void {
-  // The description is a remark; that it could not be wiped must not keep the lock from being released.
+  // The description is only a remark: if it cannot be wiped, the lock must be released all the same.
   if (systemCode(error) === undefined) throw error
 }
