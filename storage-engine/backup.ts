@@ -24,13 +24,13 @@ import { createWholeFile } from './whole-file.ts'
 export interface ListedFile {
   readonly name: string
   readonly sizeBytes: number
-  /** Given where these are the content, and not what lies on the disk. */
+  /** If given, these are the content, not what lies on the disk. */
   readonly bytes: Uint8Array | undefined
 }
 
-/** All that a log consisted of at one moment. */
+/** Everything that a log consisted of at one moment. */
 export interface LogListing {
-  /** SHA-256 of the log's identity, which itself is a secret. */
+  /** SHA-256 of the log's identity, which is itself a secret. */
   readonly fingerprint: string
   readonly files: readonly ListedFile[]
 }
@@ -38,7 +38,7 @@ export interface LogListing {
 export interface CopyReport {
   readonly filesCopied: number
   readonly bytesCopied: number
-  /** Those that the folder had already. */
+  /** Files that were in the folder already. */
   readonly filesKept: number
   readonly bytesKept: number
   readonly filesRemoved: number
@@ -46,16 +46,16 @@ export interface CopyReport {
 
 export interface CopyOptions {
   readonly progress?: ((bytesDone: number, bytesTotal: number) => void) | undefined
-  /** Asked before the copy is called whole. Throws where what was copied may not have been there to the end. */
+  /** Called before the copy is declared complete. Throws if the log's files may not have been kept until the end. */
   readonly confirm?: (() => void) | undefined
   readonly nowMs: number
 }
 
-/** Numbers above all that the copied log can have given since, as long as it did not live for decades. */
+/** Takes numbers above all that the copied log can have handed out since, unless it lived on for decades. */
 const RESTORED_CEILING_STEP = 2 ** 40
 const VERSION = 1
 const CHUNK_BYTES = 1024 * 1024
-/** Of a file's beginning and end: header and footer, whose checksums stand for all between. */
+/** From each end of a file: header and footer, whose checksums stand for everything between. */
 const COMPARED_BYTES = 4096
 
 export async function listPinned(
@@ -77,7 +77,7 @@ export async function listPinned(
   return { fingerprint: fingerprintOf(pinned.identity), files: [...segments, ...sidecars, tail, ...manifest] }
 }
 
-/** Of a log that nobody has open. Undefined where no file tells which log it is. */
+/** For a log that nobody has open. Undefined if no file says which log it is. */
 export async function listStopped(files: Files, directory: string): Promise<LogListing | undefined> {
   const listed: ListedFile[] = []
   let fingerprint: string | undefined
@@ -86,7 +86,7 @@ export async function listStopped(files: Files, directory: string): Promise<LogL
     const { kind } = parseName(name)
     if (kind !== 'segment' && kind !== 'index' && kind !== 'manifest') continue
     const file = { name, sizeBytes: await sizeOf(files, `${directory}/${name}`), bytes: undefined }
-    // Of manifests only the newest counts.
+    // Only the newest manifest counts.
     if (kind === 'manifest') manifest = file
     else listed.push(file)
     if (kind === 'segment') fingerprint ??= await fingerprintIn(files, `${directory}/${name}`)
@@ -96,8 +96,8 @@ export async function listStopped(files: Files, directory: string): Promise<LogL
 }
 
 /**
- * Makes the copy in `target`, or renews the one that is there. Throws STORAGE_FOREIGN where that holds anything else, and
- * what the disk throws: then what is there is not called whole, and the next call goes on with it.
+ * Makes a copy in `target`, or updates the one that is there. Throws STORAGE_FOREIGN if the folder holds anything else.
+ * Throws the disk's errors: the copy is then left incomplete, and the next call continues it.
  */
 export async function copyLog(
   files: Files,
@@ -134,7 +134,7 @@ export async function copyLog(
   return { ...report, filesRemoved: await removeOthers(files, target, listing) }
 }
 
-/** What `backup.json` says of the copy in that folder. Throws STORAGE_DAMAGED where the copy is not whole. */
+/** What `backup.json` says about the copy in that folder. Throws STORAGE_DAMAGED if the copy is not complete. */
 export async function readBackup(files: Files, directory: string): Promise<LogListing> {
   const names = await files.list(directory)
   if (!names.includes(BACKUP_NAME)) {
@@ -163,8 +163,8 @@ export async function readBackup(files: Files, directory: string): Promise<LogLi
 }
 
 /**
- * Makes a log of a copy, in a folder that holds nothing. Its numbers go on far above those that the copied log can have
- * given meanwhile, and it knows which ones it skips: a client that was ahead of the copy is told so.
+ * Turns a copy into a log, in an empty folder. Its numbers continue far above those that the copied log can have handed
+ * out meanwhile, and it knows which ones it skips, so a client that was ahead of the copy is told.
  */
 export async function restoreLog(
   files: Files,
@@ -188,7 +188,7 @@ export async function restoreLog(
   await log.close()
 }
 
-/** Shows of a folder what is listed, and nothing else. */
+/** Shows only those files of a folder that are listed. */
 export class ListedFiles extends ReadOnlyFiles {
   readonly #listed: ReadonlyMap<string, ListedFile>
 
@@ -244,7 +244,7 @@ class GivenFile implements DataFile {
 
 // The folder of a copy
 
-/** A folder that holds something else is never mixed up with a copy, nor is the copy of another log. */
+/** Refuses a folder that holds something else, or the copy of another log. */
 async function refuseOthers(files: Files, target: string, fingerprint: string): Promise<void> {
   const names = await files.list(target)
   const foreign = names.find((name) => !isOfCopy(name))
@@ -271,7 +271,7 @@ function refused(target: string, why: string): StorageError {
   )
 }
 
-/** From here on the copy does not count, until it is whole again. */
+/** From here on the copy does not count, until it is complete again. */
 async function beginCopy(files: Files, target: string, listing: LogListing, nowMs: number): Promise<void> {
   await writeNote(files, target, BACKUP_UNFINISHED_NAME, listing, nowMs)
   await removeIfThere(files, `${target}/${BACKUP_NAME}`)
@@ -284,7 +284,7 @@ async function endCopy(files: Files, target: string, listing: LogListing, nowMs:
   await files.syncDirectory(target)
 }
 
-/** What the log has replaced since the last copy. */
+/** Removes what the log has replaced since the last copy. */
 async function removeOthers(files: Files, target: string, listing: LogListing): Promise<number> {
   const listed = new Set([...listing.files.map(({ name }) => name), BACKUP_NAME])
   const outdated = (await files.list(target)).filter((name) => isOfCopy(name) && !listed.has(name))
@@ -309,7 +309,7 @@ async function writeNote(
   await createWholeFile(files, target, name, (file) => file.write(Buffer.from(`${JSON.stringify(note, null, 1)}\n`), 0))
 }
 
-/** Undefined where it is not what was written. */
+/** Undefined if it is not what was written. */
 async function readNote(files: Files, path: string): Promise<LogListing | undefined> {
   const bytes = await readWhole(files, path)
   try {
@@ -353,7 +353,7 @@ export async function copyFile(
   }
 }
 
-/** Whether the copy is that of this very file: of its size, with its beginning and its end. */
+/** Whether the copy is of this very file: the same size, the same beginning and the same end. */
 async function isSame(from: Files, source: string, files: Files, target: string): Promise<boolean> {
   const one = await from.open(source, 'read')
   try {
