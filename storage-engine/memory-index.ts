@@ -25,7 +25,7 @@ import type { EndSlice } from './sort-in-slices.ts'
 
 export const RECORDS_PER_MARK = 256
 
-/** How much an index will probably hold: room for it is made at the beginning, since to make more takes long in one turn. */
+/** How much an index will probably hold: that room is made up front, because growing takes long within one turn. */
 export interface ExpectedSize {
   readonly records: number
   readonly streams: number
@@ -41,25 +41,25 @@ export class MemoryIndex implements SegmentIndex {
   readonly order: RecordOrder
   readonly sizeBytes = 0
   readonly #keyHash: KeyHash
-  // One row a record
+  // One row per record
   #offsets: Float64Array
   #positions: Uint32Array
   #lengths: Uint32Array
   #next: Uint32Array
   #previous: Uint32Array
   #count = 0
-  // One row a stream
+  // One row per stream
   readonly #streams: NumberTable
   #heads: Uint32Array
   #tails: Uint32Array
   #counts: Uint32Array
   #bytes: Uint32Array
-  // One row a hash
+  // One row per hash
   readonly #keys: NumberTable
   #keyRows: Uint32Array
 
   readonly #marks: IndexMark[] = []
-  /** Present where records do not come in the order of numbers; then it makes the marks, too. */
+  /** Present if records do not come in number order; then it makes the marks as well. */
   readonly #numberOrder: NumberOrder | undefined
   #first = Number.POSITIVE_INFINITY
   #last: Offset = 0
@@ -112,12 +112,12 @@ export class MemoryIndex implements SegmentIndex {
     return this.#count === 0 ? 0 : this.#first
   }
 
-  /** The highest. */
+  /** The highest number. */
   get last(): Offset {
     return this.#last
   }
 
-  /** Takes the record that lies at `position`, in a batch at `batchPosition`. Numbers must ascend within a stream. */
+  /** Adds the record that lies at `position`, in a batch at `batchPosition`. Numbers must ascend within a stream. */
   add(record: RecordView, position: number, batchPosition: number): void {
     const row = this.#count
     if (row === this.#offsets.length) this.#growRows()
@@ -168,7 +168,7 @@ export class MemoryIndex implements SegmentIndex {
     return this.marks().then((marks) => offsetBefore(marks, timeMs))
   }
 
-  /** Totals are those of the turn in which they are told, of the streams that there were when it began. */
+  /** Yields each total as it is in that turn, for the streams that existed at the beginning. */
   async *totals(): AsyncGenerator<readonly StreamTotals[]> {
     const rows = await this.#streams.sorted()
     for (let begin = 0; begin < rows.length; begin += STREAMS_AT_ONCE) {
@@ -181,7 +181,7 @@ export class MemoryIndex implements SegmentIndex {
     return index === NO_ROW ? undefined : this.totalsAt(index)
   }
 
-  /** What the stream has that came as the `index`th. */
+  /** The totals of the stream that came as the `index`th. */
   totalsAt(index: number): StreamTotals {
     return {
       streamId: this.#streams.at(index),
@@ -200,12 +200,12 @@ export class MemoryIndex implements SegmentIndex {
 
   // For writing the sidecar
 
-  /** Streams in ascending order, by the index that `totalsAt` takes. */
+  /** Streams in ascending order, as the indexes that `totalsAt` takes. */
   async sortedStreams(endSlice?: EndSlice): Promise<Uint32Array> {
     return await this.#streams.sorted(endSlice)
   }
 
-  /** Hashes of all keys in ascending order, by the index that `keyHashAt` takes. */
+  /** Hashes of all keys in ascending order, as the indexes that `keyHashAt` takes. */
   async sortedKeys(endSlice?: EndSlice): Promise<Uint32Array> {
     return await this.#keys.sorted(endSlice)
   }
@@ -222,7 +222,7 @@ export class MemoryIndex implements SegmentIndex {
     return this.posting(this.#keyRows[index] as number)
   }
 
-  /** All rows by number. Only where records are ordered by stream. */
+  /** All rows in number order. Only for a segment in stream order. */
   async sortedNumbers(endSlice?: EndSlice): Promise<Uint32Array> {
     assert(this.#numberOrder !== undefined)
     return await this.#numberOrder.sorted(this.#offsets.subarray(0, this.#count), endSlice)
@@ -241,14 +241,14 @@ export class MemoryIndex implements SegmentIndex {
     }
   }
 
-  /** As `posting`; only where records are ordered by stream. */
+  /** Like `posting`; only for a segment in stream order. */
   streamPosting(row: number): StreamPosting {
     assert(this.#numberOrder !== undefined)
     const { offset, position, length } = this.posting(row)
     return { offset, position, length, streamId: this.#numberOrder.streamIdOf(row) }
   }
 
-  /** The first row that does not lie before `position`, or the count of all. */
+  /** The first row at or after `position`; if there is none, the number of rows. */
   rowAt(position: number): number {
     return lowerBound(this.#count, (i) => (this.#positions[i] as number) >= position)
   }
@@ -263,7 +263,7 @@ export class MemoryIndex implements SegmentIndex {
     const index = this.#streams.get(streamId)
     if (index === NO_ROW) return undefined
     if ((this.#offsets[this.#heads[index] as number] as number) > after) return this.#heads[index]
-    // Backward from the newest: as many steps as there will be records to read.
+    // Backward from the newest: this takes as many steps as there will be records to read.
     let row = this.#tails[index] as number
     let found: number | undefined
     while (row !== NO_ROW && (this.#offsets[row] as number) > after) {
@@ -273,7 +273,7 @@ export class MemoryIndex implements SegmentIndex {
     return found
   }
 
-  /** The stream's row behind `row`, or undefined while there is none. */
+  /** The stream's next row after `row`, or undefined while there is none. */
   rowBehind(row: number): number | undefined {
     const next = this.#next[row] as number
     return next === NO_ROW ? undefined : next
@@ -299,7 +299,7 @@ export class MemoryIndex implements SegmentIndex {
     this.#bytes[index] = (this.#bytes[index] as number) + length
   }
 
-  /** The first row that bears a hash stays. */
+  /** If several rows have the same hash, the first one stays. */
   #noteKey(keyHash: number, row: number): void {
     const fresh = this.#keys.count
     if (this.#keys.add(keyHash) !== fresh) return
@@ -368,7 +368,7 @@ class MemoryNumberCursor implements NumberCursor {
   }
 }
 
-/** The mark before the first for which `isPast` holds. */
+/** The last mark before the first one for which `isPast` holds. */
 function lastMark(marks: readonly IndexMark[], isPast: (mark: IndexMark) => boolean): IndexMark | undefined {
   return marks[lowerBound(marks.length, (i) => isPast(marks[i] as IndexMark)) - 1]
 }
