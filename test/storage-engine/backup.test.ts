@@ -101,6 +101,19 @@ test('a file of the same name and size that is not the same is copied again', as
   await copy.close()
 })
 
+test('a copy of files that may have gone away meanwhile is not called whole', async () => {
+  const files = new MemoryFiles()
+  const log = await openSmall(files, LOG)
+  await append(log, 10)
+  await log.close()
+  const listing = (await listStopped(files, LOG)) as LogListing
+  const confirm = () => {
+    throw new Error('the pin has ended')
+  }
+  await assert.rejects(copyLog(files, LOG, listing, BACKUP, { nowMs: NOW_MS, confirm }), /the pin has ended/)
+  await assert.rejects(readBackup(files, BACKUP), /was not finished/)
+})
+
 test('what the log does not consist of any more goes from the copy, when the new one is whole', async () => {
   const files = new MemoryFiles()
   const log = await openSmall(files, LOG)
