@@ -6,37 +6,37 @@ import type { Damage } from './observer.ts'
 export type FindingKind =
   // Damage
   | 'damage' // bytes that do not verify, where no crash can have left them
-  | 'missing' // a segment that others name, and that is not there or holds nothing that verifies
-  | 'sidecar-damaged' // an index that is not what it should be; nothing is lost, it can be made again
-  // What keeps a start from being tried
+  | 'missing' // a segment that others name, but that is not there or holds nothing that verifies
+  | 'sidecar-damaged' // an index that is not what it should be; nothing is lost, it can be rebuilt
+  // What rules out a start
   | 'foreign' // a segment of another log, or a copy of another segment
   | 'newer' // a segment of another version of the format
-  | 'unreadable' // a segment's name that is no file, or may not be opened
+  | 'unreadable' // bears a segment's name, but is no file or cannot be opened
   | 'headless' // no header at all verifies, or no segment is left of those that a manifest names
   // What the next start settles by itself
   | 'torn-tail' // what a crash left unfinished: it will be cut away
   | 'unsealed' // a recovery was cut off: the footer will be written
   | 'spare' // an empty segment that is not needed
   | 'remnant' // left by a compaction that was cut off; the log holds all of it without this file
-  | 'replaced' // a compacted segment stands for it; it will be removed
-  | 'sidecar-missing' // an index that will be made again
+  | 'replaced' // a compacted segment has taken its place; it will be removed
+  | 'sidecar-missing' // an index that will be rebuilt
   | 'temporary' // a file that was being made
   // Neither
-  | 'unknown-file' // not the log's; it is left alone
+  | 'unknown-file' // not part of the log; it is left alone
 
 export type Severity = 'refused' | 'damage' | 'note'
 
-/** What is not as it should be. `position` and `bytes` are 0 where a whole file is meant. */
+/** What is not as it should be. `position` and `bytes` are 0 if a whole file is meant. */
 export interface Finding {
   readonly kind: FindingKind
   readonly file: string
   readonly position: number
   readonly bytes: number
   readonly reason: string
-  /** Numbers that may be lost: above `after`, up to `through`. Equal where none is; `through` undefined: all above. */
+  /** Numbers that may be lost: above `after`, up to `through`. Equal if none is; `through` undefined: all above. */
   readonly after: Offset
   readonly through: Offset | undefined
-  /** The records that it costs, where an index still says which ones lay there. */
+  /** The records that are lost, if an index still says which ones lay there. */
   readonly lost: readonly LostRecord[] | undefined
 }
 
@@ -51,7 +51,7 @@ export interface InspectedSegment {
   /** `open`: written when the log was last open; `unsealed`: without a footer that verifies, though others follow. */
   readonly state: 'sealed' | 'open' | 'unsealed' | 'spare' | 'overlapping'
   readonly sizeBytes: number
-  /** Undefined where the header does not verify. */
+  /** Undefined if the header does not verify. */
   readonly createdMs: number | undefined
   readonly records: number
   readonly batches: number
@@ -76,7 +76,7 @@ export function damageFinding(
   return { kind: 'damage', file, position, bytes, after, through, reason, lost }
 }
 
-/** Of a finding that costs no number. */
+/** For a finding that costs no number. */
 export function place(file: string, position: number, bytes: number) {
   return { file, position, bytes, after: 0, through: 0, lost: undefined }
 }

@@ -1,7 +1,7 @@
 /**
- * Looks into a log that no process has open, and changes nothing: what its files are, what is damaged and where, and
+ * Inspects a log that no process has open, and changes nothing: what its files are, what is damaged and where, and
  * whose records that affects. It carries on where a start would be refused. Where the log ends, and what counts as a
- * torn tail, is decided by the very functions that recovery uses; a test compares the two.
+ * torn tail, is decided by the same functions as in recovery; a test compares the two.
  *
  * The caller holds the folder's lock, or knows that nobody is writing. Memory use is bounded by one segment's index.
  */
@@ -99,7 +99,7 @@ export class LogInspection {
   #settled: Settled[] = []
   #newestManifest: NewestManifest = { number: 0, manifest: undefined }
   #identity: Uint8Array | undefined
-  /** By generation, of what is part of the log or missing in it. */
+  /** By generation: where the segments that are part of the log, or missing from it, belong. */
   readonly #places = new Map<number, number>()
   #ceiling: Offset = 0
   #reserveBytes: number | undefined
@@ -124,7 +124,7 @@ export class LogInspection {
     this.#sidecars = new InspectedSidecars(this.#context, this.#names, tell, (bytes) => this.#progress(bytes))
   }
 
-  /** 16 bytes; undefined where no file tells it. */
+  /** 16 bytes; undefined if no file says it. */
   get identity(): Uint8Array | undefined {
     return this.#identity
   }
@@ -134,7 +134,7 @@ export class LogInspection {
     return this.#findings
   }
 
-  /** The highest ceiling that was met: numbers at or above it were never given. */
+  /** The highest ceiling that was found: numbers at or above it were never handed out. */
   get ceiling(): Offset {
     return this.#ceiling
   }
@@ -168,7 +168,7 @@ export class LogInspection {
     await this.#context.openFiles.close()
   }
 
-  /** Once, by `inspectLog`. */
+  /** Called once, by `inspectLog`. */
   async run(): Promise<void> {
     const found = await this.#find()
     if (this.#identity === undefined) return
@@ -180,8 +180,8 @@ export class LogInspection {
   }
 
   /**
-   * The records of the log, in order, and what is damaged between them: that it lacks something is never silent. Of a
-   * range that a whole index covers, those records are given that verify by themselves.
+   * The records of the log, in order, and the damage between them: nothing is ever missing silently. If an intact index
+   * covers a damaged range, the records in it that verify on their own are yielded.
    */
   records(range: RecordRange): AsyncGenerator<InspectedItem> {
     const placeOf = (file: string) => this.#placeOf(file)
@@ -233,7 +233,7 @@ export class LogInspection {
     else this.#tellForeign(name, isSameLog ? manifestName(manifest.number) : undefined)
   }
 
-  /** What the files are, as the next start will take them. */
+  /** Decides what the files are, as the next start will. */
   async #arrange(found: readonly SegmentFile[]): Promise<Arrangement> {
     const context = this.#context
     const identity = this.#identity as Uint8Array
@@ -265,7 +265,7 @@ export class LogInspection {
     return undefined
   }
 
-  /** The log is the one that most headers name. Where none verifies, an index may still tell. */
+  /** The log is the one that most headers name. If none verifies, an index may still name it. */
   async #withoutForeign(found: readonly SegmentFile[]): Promise<SegmentFile[]> {
     const votes = new Map<string, number>()
     for (const { header } of found) {
@@ -326,8 +326,8 @@ export class LogInspection {
     if (unverified.length === 0) this.#compareFooter(loaded)
     if (this.#options.depth === 'full') await this.#sidecars.check(loaded, unverified.length === 0)
     else await this.#sidecars.outline(loaded)
-    // An index in memory is as large as its records are many: only one is held at a time. Of the batches the last one
-    // tells the ceiling.
+    // An index in memory grows with the number of records: only one is held at a time. Of the batches only the last one
+    // is needed, for the ceiling.
     loaded.segment.replaceIndex(
       (await this.#sidecars.usable(loaded, loaded.footer)) ?? new MemoryIndex(hashKey, loaded.segment.order),
     )
@@ -348,7 +348,7 @@ export class LogInspection {
     return decodeFooter(target, 0, segmentSeed(this.#identity as Uint8Array, found.generation), position)
   }
 
-  /** As a start takes it, without reading its batches; undefined where the sidecar does not fit. */
+  /** As a start loads it, without reading its batches; undefined if the sidecar does not fit. */
   async #loadByIndex(found: Found, footer: SegmentFooter, chain: Chain): Promise<Loaded | undefined> {
     const segment = this.#segmentOf(found, chain)
     const index = await openIndex(this.#context, segment)
@@ -388,7 +388,7 @@ export class LogInspection {
     return { found, segment, footer: foundFooter, scan: { batches, unverified }, sealedEnd }
   }
 
-  /** A batch that verifies may hold a record that does not, if its writer made a mistake: readers of a stream see it. */
+  /** By its writer's mistake, a batch that verifies may hold a record that does not; readers of a stream meet it. */
   #checkRecords(segment: Segment, batch: Buffer, count: number, position: number): void {
     if (this.#options.depth !== 'full') return
     for (const [at, record] of recordsOf(batch, count)) {
@@ -442,7 +442,7 @@ export class LogInspection {
         this.#add(one, 'open', segment.headerEnd)
       } else {
         this.#add(one, 'spare')
-        // One whose header does not verify has been told as damage, and stays.
+        // One whose header does not verify has been reported as damage, and stays.
         if (one.found.header !== undefined)
           this.#tell('spare', one.found.name, 'it is empty; the next start removes it')
       }
@@ -479,7 +479,7 @@ export class LogInspection {
     this.#add(one, 'unsealed')
   }
 
-  /** A recovery has said where the segment ends, and was cut off before it could write the footer. */
+  /** A recovery recorded where the segment ends, but was cut off before it could write the footer. */
   async #settleDecided(one: Loaded, decider: SegmentHeader): Promise<void> {
     await this.#reportUnverified(one, one.scan?.unverified ?? [])
     this.#reportShort(one, Math.max(decider.predecessorEnd, durableEnd(one)))
@@ -499,7 +499,7 @@ export class LogInspection {
     }
     this.#tellTornTail(found.name, end, found.sizeBytes - end)
     const told = this.#findings.length
-    // Without the batches behind it, which are cut with it.
+    // Scanned again without the batches beyond the end, which are cut too.
     const kept = await this.#scan(found, undefined, tail.segment.chainBefore, end)
     this.#findings.length = told
     this.#add(kept, 'open', end)
@@ -554,7 +554,7 @@ export class LogInspection {
     }
   }
 
-  /** Damage reaches up to the next record there is, and not over it. */
+  /** Damage reaches as far as the next record that there is, and not beyond. */
   #boundAndSort(): void {
     const kept = this.#kept()
     for (const [i, finding] of this.#findings.entries()) {
@@ -570,7 +570,7 @@ export class LogInspection {
     })
   }
 
-  /** Where in the log a segment or its sidecar belongs; of other files 0. */
+  /** Where in the log a segment or its sidecar belongs; 0 for other files. */
   #placeOf(file: string): number {
     const parsed = parseName(file)
     return 'generation' in parsed ? (this.#places.get(parsed.generation) ?? parsed.generation) : 0
