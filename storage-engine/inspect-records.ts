@@ -11,7 +11,7 @@ import { recordsOf, type Segment, type SegmentContext, scanSource } from './segm
 import type { SegmentIndex } from './segment-index.ts'
 import { rebuildIndex } from './sidecar.ts'
 
-/** Which records are wanted: the bounds are part of the range. */
+/** Which records are wanted; the bounds are inclusive. */
 export interface RecordRange {
   readonly from: Offset
   readonly through: Offset
@@ -27,13 +27,13 @@ export const EVERYTHING: RecordRange = {
   throughMs: Number.POSITIVE_INFINITY,
 }
 
-/** `record` is valid until the next item is asked for. */
+/** `record` is valid until the next item is requested. */
 export type InspectedItem = { readonly record: LogRecord } | { readonly damage: Finding }
 
 /** A segment as the inspection has settled it. */
 export interface Settled {
   readonly loaded: Loaded
-  /** Behind it nothing counts. */
+  /** Nothing beyond it counts. */
   readonly end: number
   state: InspectedSegment['state']
 }
@@ -52,7 +52,7 @@ export class InspectedRecords {
   readonly #findings: readonly Finding[]
   readonly #placeOf: (file: string) => number
 
-  /** Segments and findings in the order of the log; `placeOf` says where a segment that is missing belongs. */
+  /** Segments and findings in the order of the log; `placeOf` says where a missing segment belongs. */
   constructor(
     context: SegmentContext,
     settled: readonly Settled[],
@@ -66,8 +66,8 @@ export class InspectedRecords {
   }
 
   /**
-   * The records of the log, in order, and what is damaged between them: that it lacks something is never silent. Of a
-   * range that a whole index covers, those records are given that verify by themselves.
+   * The records of the log, in order, and the damage between them: nothing is ever missing silently. If an intact index
+   * covers a damaged range, the records in it that verify on their own are yielded.
    */
   async *records(range: RecordRange): AsyncGenerator<InspectedItem> {
     const missing = this.#findings.filter(({ kind }) => kind === 'missing')
@@ -116,7 +116,7 @@ export class InspectedRecords {
       }
     } catch (error) {
       if (!(error instanceof IndexDoubt)) throw error
-      // The rest without it.
+      // Read the rest without it.
       yield* this.#allRecords(loaded, end, { ...range, from })
     }
   }
@@ -166,7 +166,7 @@ export class InspectedRecords {
     for (const { record } of placed ?? []) if (record !== undefined && isWanted(record, range)) yield { record }
   }
 
-  /** Of a segment whose records lie by stream. */
+  /** For a segment in stream order. */
   async *#recordsByNumber({ segment }: Loaded, range: RecordRange): AsyncGenerator<InspectedItem> {
     let after = range.from - 1
     if (segment.index instanceof IndexFile) {
@@ -178,7 +178,7 @@ export class InspectedRecords {
         return
       } catch (error) {
         if (!(error instanceof IndexDoubt)) throw error
-        // The rest without it.
+        // Read the rest without it.
       }
     }
     const { index, damages } = await rebuildIndex(this.#context, segment)
@@ -217,7 +217,7 @@ function mayHold({ segment, footer, scan }: Loaded, range: RecordRange): boolean
   return segment.first <= range.through && timeMsMin <= range.throughMs && timeMsMax >= range.fromMs
 }
 
-/** What was lost with the end of a segment: no bytes are left for a scan to come across. */
+/** Whether it was lost with the end of the segment: no bytes are left there for a scan to come across. */
 function isBehindAll({ kind, file, position, bytes }: Finding, { found }: Loaded): boolean {
   return kind === 'damage' && file === found.name && (bytes === 0 || position >= found.sizeBytes)
 }
@@ -227,7 +227,7 @@ function isWanted({ offset, timeMs, streamId }: LogRecord, range: RecordRange): 
   return offset >= range.from && offset <= range.through && timeMs >= range.fromMs && timeMs <= range.throughMs
 }
 
-/** The damage, if it may concern the range. */
+/** The damage, if it may affect the range. */
 function* damageIn(range: RecordRange, damage: Finding): Generator<InspectedItem> {
   const { after, through = Number.MAX_SAFE_INTEGER, lost } = damage
   if (through <= after || through < range.from || after >= range.through) return

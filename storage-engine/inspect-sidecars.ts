@@ -1,4 +1,4 @@
-/** The state of each sidecar of a log under inspection: intact, doubtful or missing. None is ever needed. */
+/** The state of each sidecar of a log under inspection: intact, doubtful or missing. None is indispensable. */
 
 import { indexName } from './data-directory.ts'
 import { systemCode } from './errors.ts'
@@ -22,7 +22,7 @@ export class InspectedSidecars {
   readonly #progress: (bytes: number) => void
   readonly #states = new Map<number, InspectedSegment['index']>()
 
-  /** `names` are those in the folder, as soon as any is asked for. */
+  /** `names`: those in the folder, complete before any other method is called. */
   constructor(
     context: SegmentContext,
     names: ReadonlySet<string>,
@@ -39,12 +39,12 @@ export class InspectedSidecars {
     return this.#states.get(generation) ?? 'none'
   }
 
-  /** It was opened, and a start would take its word. */
+  /** It was opened, and a start would believe it. */
   noteWhole(generation: number): void {
     this.#states.set(generation, 'whole')
   }
 
-  /** Without having read it: present but unusable, or not there. */
+  /** Judges it without reading it: present but unusable, or not there. */
   async outline(loaded: Loaded): Promise<void> {
     const { generation } = loaded.found
     const name = indexName(generation)
@@ -54,7 +54,7 @@ export class InspectedSidecars {
     } else this.#states.set(generation, 'damaged')
   }
 
-  /** The sidecar, where it was found whole and a start would take its word. */
+  /** The sidecar, if it was found intact and a start would believe it. */
   async usable({ found, segment }: Loaded, footer: SegmentFooter): Promise<IndexFile | undefined> {
     if (this.#states.get(found.generation) !== 'whole') return undefined
     const index = await openIndex(this.#context, segment)
@@ -62,7 +62,7 @@ export class InspectedSidecars {
   }
 
   #tellMissing({ found, segment, scan }: Loaded): void {
-    // A segment with damage gets none: it could not say which streams the damage concerns.
+    // A damaged segment gets none: it could not say which streams the damage affects.
     if (segment.batchCount === 0 || scan?.unverified.length !== 0) return
     this.#states.set(found.generation, 'missing')
     const reason = 'it is not there; the next start makes it again'
@@ -75,7 +75,7 @@ export class InspectedSidecars {
     this.#tell({ ...place(indexName(generation), position, bytes), kind: 'sidecar-damaged', reason: told })
   }
 
-  /** Every page of it; and, where its segment is whole, every byte against one that is made from the segment. */
+  /** Checks every page and, if the segment is intact, compares every byte with a sidecar made from the segment. */
   async check(loaded: Loaded, isWhole: boolean): Promise<void> {
     const { found, segment } = loaded
     const { generation } = found
@@ -124,7 +124,7 @@ export class InspectedSidecars {
     return await memory.open(`/made/${indexName(segment.generation)}`, 'read')
   }
 
-  /** Undefined where it cannot be read; fewer bytes at its end. */
+  /** Undefined if it cannot be read; fewer bytes at the end of the file. */
   async read(name: string, position: number, length: number): Promise<Buffer | undefined> {
     const target = Buffer.alloc(length)
     try {
