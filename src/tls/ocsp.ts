@@ -1,7 +1,7 @@
 /**
- * The Online Certificate Status Protocol, RFC 6960: the request to a responder, and what its response says, once that is verified
- * to be signed by whom the authority allows. Promises that a response that passed can be shown to any client. Knows no network,
- * and no clock but the time that it is given.
+ * The Online Certificate Status Protocol, RFC 6960: the request to a responder, and what its response says, once the signature
+ * is verified to be that of the authority or of a signer it has authorised. Promises that a response that passed can be shown to
+ * any client. Has no access to the network, and knows the time only from its callers.
  */
 import { createHash, createPublicKey, type KeyObject, verify, X509Certificate } from 'node:crypto'
 import {
@@ -67,7 +67,7 @@ const CLOCK_SKEW_MS = 5 * 60_000
 /** For a response without an expiry: as long as Firefox accepts it. */
 const OPEN_LIFE_MS = 24 * 3_600_000
 
-/** `chain`: in PEM, the server's certificate first. Throws an OcspError where there is nobody to ask. */
+/** `chain`: in PEM, the server's certificate first. Throws an OcspError if there is no responder to ask, or no issuer in the chain. */
 export function subjectOf(chain: string): Subject {
   const [leaf, ...others] = (chain.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? []).map(
     (block) => new X509Certificate(block),
@@ -94,7 +94,7 @@ export function readResponse(response: Buffer, subject: Subject, nowMs: number):
   try {
     const basic = basicIn(response)
     const single = singleIn(basic, subject)
-    // In this order: with a wrong clock everything else looks wrong, and until it is verified anyone on the way could claim "revoked".
+    // In this order: with a wrong clock everything else looks wrong, and before verification anyone on the path could claim "revoked".
     const life = lifeOf(single, nowMs)
     requireSigned(basic, subject, nowMs)
     requireGood(single)

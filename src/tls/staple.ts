@@ -1,7 +1,7 @@
 /**
  * The OCSP response that is stapled to a certificate that requires one (must-staple, RFC 7633): fetched from the responder named
- * in the certificate, again at half of its life, and kept in the cache folder for the next start. Promises that what it provides
- * is fresh and good, and that failures leave this file only through the observer and `doubt`.
+ * in the certificate, fetched again halfway through its life, and kept in the cache folder for the next start. Promises that what
+ * it provides is fresh and good, and that failures leave this file only through the observer and `doubt`.
  */
 import { X509Certificate } from 'node:crypto'
 import { join } from 'node:path'
@@ -20,7 +20,7 @@ export interface StapleObserver {
 }
 
 const KEPT_FILE = 'ocsp-response.base64'
-/** Clients refuse such a certificate without a response: how long to wait for the first one before the certificate is used. */
+/** Clients refuse such a certificate without a response: how long its use waits for the first one. */
 const FIRST_WAIT_MS = 5000
 const RETRY_MS_MIN = 60_000
 const RETRY_MS_MAX = 3_600_000
@@ -81,7 +81,7 @@ export class Staple {
     return `The certificate asks for OCSP stapling (must-staple), and there is no response to staple: browsers that insist on it refuse it.${reason}`
   }
 
-  /** Resolves when there is a response, or without one after a few seconds, or when there will be none soon. */
+  /** Resolves as soon as there is a response; without one, after a few seconds, or once none is to be expected soon. */
   async ready(): Promise<void> {
     await this.#readKept()
     if (this.#fresh !== undefined) return
@@ -135,14 +135,14 @@ export class Staple {
     this.#observer.stapleFailed(words, this.#nextAtMs, this.#fresh?.untilMs)
   }
 
-  /** What an earlier start, or another server that shares the folder, has left. */
+  /** Takes over what an earlier start, or another server that shares the folder, has left. */
   async #readKept(): Promise<void> {
     try {
       const text = await readPrivateFile(this.#keptPath)
       if (text === undefined) return
       this.#take(readResponse(Buffer.from(text, 'base64'), subjectOf(this.#certificate.certificate), Date.now()))
     } catch {
-      // For another certificate, too old, or damaged: the responder is asked, and says what is wrong.
+      // For another certificate, too old, or damaged: the responder is asked next, and whatever is wrong shows then.
     }
   }
 
@@ -151,7 +151,7 @@ export class Staple {
       await preparePrivateDirectory(this.#cacheDir)
       await writePrivateFile(this.#keptPath, this.#assurance!.response.toString('base64'))
     } catch {
-      // It costs the next start one request, no more; problems with the folder are reported by those that depend on it.
+      // It costs the next start only one request; problems with the folder are reported by whatever depends on it.
     }
   }
 }
