@@ -1,6 +1,6 @@
 // The HTTPS listener: one port on which the handshake (ALPN) decides between HTTP/2 and HTTP/1.1. HTTP/1.1 is served as without
 // TLS, under the same limits. Promises that a new certificate applies from the next handshake on and affects nothing that is
-// open, and that clients too slow to state their business are cut off. Knows nothing of where certificates come from.
+// open, and that clients too slow in the handshake or with a request are cut off. Does not know where certificates come from.
 import { randomBytes } from 'node:crypto'
 import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from 'node:http2'
 import { createServer as createHttpsServer, type Server, type ServerOptions } from 'node:https'
@@ -19,7 +19,7 @@ export interface ShownCertificate {
 
 /** An OCSP response, sent along in the handshake (RFC 6066, section 8). */
 export interface Staple {
-  /** Both in DER. Undefined: none is to be had, or it is another certificate. */
+  /** Both in DER. Undefined: there is none, or the certificate is another one. */
   responseFor(leaf: Buffer): Buffer | undefined
 }
 
@@ -29,19 +29,19 @@ export interface Certificates {
   /** Another certificate is being ordered, and this one is used until then. */
   readonly isInterim: boolean
   readonly current: ShownCertificate
-  /** What `current` has to be shown with, if it asks for that. */
+  /** What must be shown with `current`, if the certificate requires it. */
   readonly staple: Staple | undefined
   onChange(listener: () => void): void
-  /** The answer to an authority that looks for a proof of this token on the port without TLS. */
+  /** The answer for an authority that looks for the proof of this token on the port without TLS. */
   proofFor(token: string): Promise<string | undefined>
 }
 
 export interface SecureOptions extends Pick<SessionLimits, 'streamResetsMax'> {
   /** Undefined: every address of the machine. */
   readonly host: string | undefined
-  /** 0: one that is free. */
+  /** 0: any free one. */
   readonly port: number
-  /** What new connections are shown. */
+  /** The source of what new connections are shown. */
   readonly certificates: Certificates
   readonly handshakeTimeoutMs: number
   /** Concurrent requests and streams on one HTTP/2 connection. */
@@ -53,7 +53,7 @@ export interface SecureListener {
   readonly http1: Server
   /** Does not listen by itself: it is handed the connections that chose HTTP/2. */
   readonly http2: Http2Server
-  /** HTTP/2 connections accept no more requests, and end when their open ones have. */
+  /** HTTP/2 connections accept no more requests, and end once their open ones have ended. */
   closeSessions(): void
   destroySessions(): void
 }
@@ -69,7 +69,7 @@ const suites = [
 ].join(':')
 
 const ticketKeyBytes = 48
-/** Whoever extracts a key from memory can read no more than what was sent in this time, or resumed from it. */
+/** Whoever extracts a key from memory can read only what was sent in this time, or on sessions resumed from it. */
 const ticketKeyLifeMs = 12 * 3_600_000
 const protocols = ['h2', 'http/1.1']
 
@@ -95,7 +95,7 @@ export function makeSecureListener(
   })
 
   const staple: OcspListener = (leaf, _issuer, answer) => answer(null, certificates.staple?.responseFor(leaf) ?? null)
-  /** Who listens for that makes each handshake stop for it: only where something is stapled. */
+  /** Listening for this makes every handshake wait for the answer: done only if something is stapled. */
   function listenForOcsp(): void {
     http1.off('OCSPRequest', staple)
     if (certificates.staple !== undefined) http1.on('OCSPRequest', staple)
@@ -125,7 +125,7 @@ export function makeSecureListener(
     session.once('close', () => sessions.delete(session))
     limitSession(session, { ...limits, streamResetsMax: options.streamResetsMax })
   })
-  // Concerns one client that broke the protocol or its connection; node has ended the session.
+  // Affects one client that broke the protocol or its connection; Node has already ended the session.
   http2.on('sessionError', () => undefined)
 
   return {
