@@ -61,9 +61,16 @@ export function readPair(pair: Pair, source: string): Certificate {
     names: namesOf(leaf),
     notBeforeMs: Date.parse(leaf.validFrom),
     notAfterMs: Date.parse(leaf.validTo),
-    issuer: leaf.issuer.replaceAll('\n', ', '),
+    issuer: issuerName(leaf),
     fingerprint: leaf.fingerprint256,
   }
+}
+
+/** In one line. */
+export function issuerName(certificate: X509Certificate): string {
+  // Undefined for a name without any part, against Node's types.
+  const { issuer } = certificate as { readonly issuer: string | undefined }
+  return issuer?.replaceAll('\n', ', ') ?? 'an issuer without a name'
 }
 
 /** Whether a browser that requests this name or address accepts the certificate for it. */

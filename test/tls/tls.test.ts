@@ -284,6 +284,15 @@ test('keys of openssl in every usual form are taken, encrypted and weak ones ref
   assert.throws(() => readPair(weak, 'x'), /too weak/)
 })
 
+test('a certificate whose issuer has no name is taken', { skip: !hasOpenssl && 'openssl is not here' }, (t) => {
+  const make = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', 'key.pem', '-out', 'cert.pem', '-subj', '/']
+  const cwd = folder(t)
+  execFileSync('openssl', [...make, '-addext', 'subjectAltName=DNS:push.test'], { cwd, stdio: 'pipe' })
+  const [key, certificate] = ['key.pem', 'cert.pem'].map((name) => readFileSync(join(cwd, name), 'utf8'))
+  const { names, issuer } = readPair({ key: key!, certificate: certificate! }, 'x')
+  assert.deepEqual([names, issuer], [['push.test'], 'an issuer without a name'])
+})
+
 test('openssl finds nothing wrong with the self-signed certificate', {
   skip: !hasOpenssl && 'openssl is not here',
 }, (t) => {

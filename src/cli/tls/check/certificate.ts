@@ -5,7 +5,7 @@ import { access, readFile, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { rootCertificates } from 'node:tls'
 import type { LiveCertificate } from '../../../control/protocol.ts'
-import { TlsError } from '../../../tls/certificate.ts'
+import { issuerName, TlsError } from '../../../tls/certificate.ts'
 import { OcspError, subjectOf } from '../../../tls/ocsp.ts'
 import { askResponder } from '../../../tls/staple.ts'
 import type { TlsStatus } from '../../../tls/status.ts'
@@ -65,7 +65,7 @@ function chainFinding(text: string): Finding {
     return good('chain', `It has ${chain.length} certificates, in order.`)
   return doubt(
     'chain',
-    `It ends with one of ${oneLine(last.issuer)}, which Node.js does not know. Unless that is an authority of your own, certificates are missing: give the file that has all of them, often called fullchain.pem.`,
+    `It ends with one of ${issuerName(last)}, which Node.js does not know. Unless that is an authority of your own, certificates are missing: give the file that has all of them, often called fullchain.pem.`,
   )
 }
 
@@ -79,10 +79,6 @@ async function staplingFinding(chain: string): Promise<Finding> {
     if (!(error instanceof OcspError)) throw error
     return problem('stapling', `The certificate asks for an OCSP response (must-staple). ${error.message}`)
   }
-}
-
-function oneLine(name: string): string {
-  return name.replaceAll('\n', ', ')
 }
 
 /** Whether it exists or could be created. */
