@@ -347,7 +347,7 @@ const sslSchema = joi
     streamResetsMax: count(10, 900)
       .default(500)
       .description(
-        'How many requests and streams a client may reset, or have refused unread, in one burst; beyond it, the HTTP/2 connection is cut off. Each second, a tenth of this number is allowed again. Closing a page resets all of its streams.',
+        'How many requests and streams a client may reset, or have refused unread, in one burst; beyond that, its HTTP/2 connection is cut off. Each second, a tenth of this number is allowed again. Closing a page resets all of its streams.',
       ),
     strictTransport: duration(0, 2 * 365 * 24 * HOUR_MS)
       .default(0)
@@ -387,7 +387,7 @@ const serverSchema = joi
     maxStreamAge: duration(100, 24 * HOUR_MS)
       .default(HOUR_MS)
       .description(
-        'A stream of this age is ended, between two events. A random amount of up to a fifth is subtracted, so that not all streams end at once. Clients resume by themselves, without loss.',
+        'A stream that reaches this age is ended, between two events. Each stream’s limit is shortened by a random amount of up to a fifth, so that not all end at once. Clients resume by themselves, without loss.',
       ),
     shutdownGrace: duration(100, 10 * MINUTE_MS)
       .default(10 * SECOND_MS)
@@ -404,7 +404,9 @@ const serverSchema = joi
       ),
     maxConnections: count(1, 1_000_000)
       .default(60_000)
-      .description('Further connections are refused. Each takes a file descriptor: see `ulimit -n`.'),
+      .description(
+        'Maximum number of connections; further ones are refused. Each takes a file descriptor: see `ulimit -n`.',
+      ),
     name: ofItsHttpLibrary(),
     tcpKeepalivePeriod: ofItsHttpLibrary(),
     tcpKeepalive: ofItsHttpLibrary(),
@@ -555,7 +557,7 @@ const storageSchema = joi
         }),
       )
       .description(
-        'Holds the log, and the tokens that the server generated. Created if missing, with access for its owner only.',
+        'The folder for the log, and for the tokens that the server generates. Created if missing, with access for its owner only.',
       ),
   })
   .default()
@@ -644,7 +646,7 @@ const retentionSchema = joi
   .object({
     maxAge: duration(1, 100 * 365 * 24 * HOUR_MS)
       .meta(meta({ defaultText: 'none' }))
-      .description('Older events are dropped.'),
+      .description('Events older than this are dropped.'),
     maxBytes: bytes(1, Number.MAX_SAFE_INTEGER)
       .meta(meta({ defaultText: 'none' }))
       .description('The oldest events are dropped while a topic has more bytes than this.'),
