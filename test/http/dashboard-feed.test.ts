@@ -97,7 +97,10 @@ test('one stream brings figures and the events of topics, each opened by its own
 
   const { time } = JSON.parse(sample.data)
   const again = await post(origin, { topics, last_event_id: first.lastEventId, figures_after: time })
-  const rest = await eventsUntil(again, (seen) => ofType(seen, 'note').length === 2)
+  const rest = await eventsUntil(
+    again,
+    (seen) => ofType(seen, 'note').length === 2 && ofType(seen, 'sser.history').length === 1,
+  )
   assert.deepEqual(
     ofType(rest, 'note').map(({ lastEventId }) => lastEventId),
     [second.lastEventId, third.lastEventId],
