@@ -48,7 +48,7 @@ const BACKDATED_MS = DAY_MS
 
 /** `source` says where the two came from, for the messages. */
 export function readPair(pair: Pair, source: string): Certificate {
-  const leaf = readCertificates(pair.certificate, source)
+  const leaf = readLeaf(pair.certificate, source)
   const key = readKey(pair.key, source)
   requireStrength(key, source)
   if (!leaf.checkPrivateKey(key)) {
@@ -64,6 +64,12 @@ export function readPair(pair: Pair, source: string): Certificate {
     issuer: issuerName(leaf),
     fingerprint: leaf.fingerprint256,
   }
+}
+
+/** All certificates of a text in PEM, in its order. Throws Node's error if one of them is damaged. */
+export function certificatesIn(text: string): X509Certificate[] {
+  const blocks = text.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? []
+  return blocks.map((block) => new X509Certificate(block))
 }
 
 /** In one line. */
@@ -122,16 +128,17 @@ export async function makeKey(type: KeyType): Promise<string> {
   return privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
 }
 
-function readCertificates(text: string, source: string): X509Certificate {
-  const blocks = text.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? []
-  if (blocks.length === 0) {
-    throw new TlsError(
-      `There is no certificate in ${source}. It has to be text in PEM, which begins with -----BEGIN CERTIFICATE-----.`,
-    )
-  }
+function readLeaf(text: string, source: string): X509Certificate {
+  const [leaf] = readChain(text, source)
+  if (leaf !== undefined) return leaf
+  throw new TlsError(
+    `There is no certificate in ${source}. It has to be text in PEM, which begins with -----BEGIN CERTIFICATE-----.`,
+  )
+}
+
+function readChain(text: string, source: string): X509Certificate[] {
   try {
-    const [leaf] = blocks.map((block) => new X509Certificate(block))
-    return leaf!
+    return certificatesIn(text)
   } catch (error) {
     throw new TlsError(`A certificate of ${source} cannot be read: the file is damaged, or was cut off.`, error)
   }

@@ -3,7 +3,7 @@
  * is verified to be that of the authority or of a signer it has authorised. Promises that a response that passed can be shown to
  * any client. Has no access to the network, and knows the time only from its callers.
  */
-import { createHash, createPublicKey, type KeyObject, verify, X509Certificate } from 'node:crypto'
+import { createHash, createPublicKey, type KeyObject, verify, type X509Certificate } from 'node:crypto'
 import {
   BasicOCSPResponse,
   CertID,
@@ -23,6 +23,7 @@ import {
   id_ce_extKeyUsage,
   id_kp_OCSPSigning,
 } from '@peculiar/asn1-x509'
+import { certificatesIn } from './certificate.ts'
 
 /** The subject of a request. */
 export interface Subject {
@@ -69,9 +70,7 @@ const OPEN_LIFE_MS = 24 * 3_600_000
 
 /** `chain`: in PEM, the server's certificate first. Throws an OcspError if there is no responder to ask, or no issuer in the chain. */
 export function subjectOf(chain: string): Subject {
-  const [leaf, ...others] = (chain.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? []).map(
-    (block) => new X509Certificate(block),
-  )
+  const [leaf, ...others] = certificatesIn(chain)
   const responderUrl = leaf && responderUrlOf(leaf)
   if (leaf === undefined || responderUrl === undefined)
     throw new OcspError('It names no responder that can be asked: order one that does, or one without must-staple.')

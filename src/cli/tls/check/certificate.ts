@@ -5,7 +5,7 @@ import { access, readFile, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { rootCertificates } from 'node:tls'
 import type { LiveCertificate } from '../../../control/protocol.ts'
-import { issuerName, TlsError } from '../../../tls/certificate.ts'
+import { certificatesIn, issuerName, TlsError } from '../../../tls/certificate.ts'
 import { OcspError, subjectOf } from '../../../tls/ocsp.ts'
 import { askResponder } from '../../../tls/staple.ts'
 import type { TlsStatus } from '../../../tls/status.ts'
@@ -48,9 +48,7 @@ export async function checkCertificate(options: TlsOptions, live: LiveCertificat
 
 /** Clients follow the chain from each certificate to the next in the file, and look up the last one's issuer among those they know. */
 function chainFinding(text: string): Finding {
-  const chain = (text.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? []).map(
-    (block) => new X509Certificate(block),
-  )
+  const chain = certificatesIn(text)
   for (const [index, above] of chain.slice(1).entries()) {
     if (chain[index]!.checkIssued(above)) continue
     return problem(
