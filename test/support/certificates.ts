@@ -1,5 +1,6 @@
 /** Certificates for tests: made by the code that makes them for the server, without its folder. */
 import { type Certificate, makeSelfSigned, readPair } from '../../src/tls/certificate.ts'
+import type { TlsObserver } from '../../src/tls/tls.ts'
 
 export async function testCertificate(...names: readonly string[]): Promise<Certificate> {
   const all = names.length === 0 ? ['localhost', '127.0.0.1'] : names
@@ -30,5 +31,18 @@ export class SwappedCertificates {
   swap(next: Certificate): void {
     this.current = next
     this.#onChange?.()
+  }
+}
+
+/** Tells each event of a Tls in a line. */
+export function tellingTlsObserver(tell: (line: string) => void): TlsObserver {
+  return {
+    certificateUsed: (source, _certificate, isInterim) => tell(`used: ${source}${isInterim ? ', interim' : ''}`),
+    certificateDoubtful: (words) => tell(`doubtful: ${words}`),
+    certificateRefused: (words) => tell(`refused: ${words}`),
+    orderBegins: () => tell('order'),
+    orderFailed: (words) => tell(`failed: ${words}`),
+    stapled: () => tell('stapled'),
+    stapleFailed: (words) => tell(`not stapled: ${words}`),
   }
 }

@@ -12,6 +12,7 @@ import { lockFolder } from '../../src/app/tls.ts'
 import { makeRedirector } from '../../src/http/redirect.ts'
 import { coversName, makeSelfSigned } from '../../src/tls/certificate.ts'
 import { openTls, type Tls, type TlsOptions } from '../../src/tls/tls.ts'
+import { tellingTlsObserver } from '../support/certificates.ts'
 import { type Pebble, preparePebble, withoutPebble } from '../support/pebble.ts'
 
 const names = ['push.acme.test', 'www.acme.test']
@@ -79,15 +80,7 @@ async function open(
   if (!existsSync(selfSigned)) writeFileSync(selfSigned, interim.key + interim.certificate)
   // The server's timers keep no process alive.
   const alive = setInterval(() => undefined, waitMs)
-  const tls = await openTls(options, {
-    certificateUsed: (source, _certificate, isInterim) => tell(`used: ${source}${isInterim ? ', interim' : ''}`),
-    certificateDoubtful: (words) => tell(`doubtful: ${words}`),
-    certificateRefused: (words) => tell(`refused: ${words}`),
-    orderBegins: () => tell('order'),
-    orderFailed: (words) => tell(`failed: ${words}`),
-    stapled: () => tell('stapled'),
-    stapleFailed: (words) => tell(`not stapled: ${words}`),
-  })
+  const tls = await openTls(options, tellingTlsObserver(tell))
   t.after(async () => {
     clearInterval(alive)
     await tls.close()

@@ -13,6 +13,7 @@ import { encodeRequest, readResponse, subjectOf } from '../../src/tls/ocsp.ts'
 import { Staple } from '../../src/tls/staple.ts'
 import { openTls, type Tls } from '../../src/tls/tls.ts'
 import { startSecureFixture } from '../http/secure-fixture.ts'
+import { tellingTlsObserver } from '../support/certificates.ts'
 import { type Issued, OcspAuthority } from '../support/ocsp-authority.ts'
 
 const needsOpenssl = { skip: spawnSync('openssl', ['version']).status !== 0 && 'openssl is not here' }
@@ -30,15 +31,7 @@ async function open(t: TestContext, authority: OcspAuthority, { certFile, keyFil
   const options = { domainNames: ['push.test'], certFile, keyFile, checkIntervalMs: never, acme: undefined }
   const tls = await openTls(
     { ...options, cacheDir: join(authority.folder, 'cache') },
-    {
-      certificateUsed: (source) => told.push(`used: ${source}`),
-      certificateDoubtful: (words) => told.push(`doubtful: ${words}`),
-      certificateRefused: (words) => told.push(`refused: ${words}`),
-      orderBegins: () => told.push('order'),
-      orderFailed: (words) => told.push(`failed: ${words}`),
-      stapled: () => told.push('stapled'),
-      stapleFailed: (words) => told.push(`not stapled: ${words}`),
-    },
+    tellingTlsObserver((line) => told.push(line)),
   )
   t.after(() => tls.close())
   return { tls, told }

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { coversName, makeSelfSigned, readPair, TlsError } from '../../src/tls/certificate.ts'
 import { openTls, type Tls, type TlsOptions } from '../../src/tls/tls.ts'
+import { tellingTlsObserver } from '../support/certificates.ts'
 
 const hasOpenssl = spawnSync('openssl', ['version']).status === 0
 /** Nothing is looked at by itself: the tests ask. */
@@ -39,15 +40,7 @@ async function open(t: TestContext, directory: string, options: Partial<TlsOptio
       acme: undefined,
       ...options,
     },
-    {
-      certificateUsed: (source) => told.push(`used: ${source}`),
-      certificateDoubtful: (words) => told.push(`doubtful: ${words}`),
-      certificateRefused: (words) => told.push(`refused: ${words}`),
-      orderBegins: () => told.push('order'),
-      orderFailed: (words) => told.push(`failed: ${words}`),
-      stapled: () => told.push('stapled'),
-      stapleFailed: (words) => told.push(`not stapled: ${words}`),
-    },
+    tellingTlsObserver((line) => told.push(line)),
   )
   t.after(() => tls.close())
   return { tls, told, directory }
